@@ -1,0 +1,43 @@
+# Everything runs in .venv, which is made here and made anew only when the dependencies change.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+# One thread a worker: two workers of one thread finish more runs than one worker of two.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help install book test lab paper figures clean
+
+help:
+	@echo "make book     install, train every model of the book at quick size, execute the chapters (build/)"
+	@echo "make test     install, unit tests, then pytest --nbval on the committed chapters"
+	@echo "make lab      open the book in JupyterLab"
+	@echo "make paper    the runs at the mission's full configuration (hours on 2 cores; resumes)"
+	@echo "make figures  rebuild figures/ from results/"
+	@echo "make clean    remove build/ (not .venv, data/ or results/)"
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,test]'
+	touch $@
+
+book: $(INSTALLED)
+	$(BIN)/fixlib book --results build/results
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python -m pytest -n 2 --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
+
+lab: $(INSTALLED)
+	$(BIN)/jupyter lab notebooks
+
+paper: $(INSTALLED)
+	$(BIN)/fixlib run loss_comparison --profile paper
+	$(BIN)/fixlib run hybrid_regression --profile paper
+
+figures: $(INSTALLED)
+	$(BIN)/fixlib figures
+
+clean:
+	rm -rf build

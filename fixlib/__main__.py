@@ -1,0 +1,3 @@
+from fixlib.cli import main
+
+raise SystemExit(main())

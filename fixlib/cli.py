@@ -1,0 +1,111 @@
+"""The command line: `fixlib …`, also `python -m fixlib …`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+EXPECTED_ERRORS = (ValueError, FileNotFoundError, FileExistsError, RuntimeError)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; 0 if it did what it says, 1 with a one-line reason on stderr otherwise."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except EXPECTED_ERRORS as error:
+        if os.environ.get("FIXLIB_TRACEBACK"):
+            raise
+        print(f"fixlib: {error}\n(set FIXLIB_TRACEBACK=1 to see where it was raised)", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("fixlib: interrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fixlib", description="Predicting extremely sparse events in video, on real gaze.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="prepare recordings or simulated scanpaths")
+    data_commands = data.add_subparsers(required=True, metavar="COMMAND")
+    prepare = data_commands.add_parser("prepare", help="download (or read from FIXLIB_DATA_MIRROR) and prepare a dataset")
+    prepare.add_argument("name", help="osie")
+    prepare.add_argument("--out", help="folder to write to (default: data/NAME)")
+    prepare.set_defaults(command=_prepare)
+    simulate = data_commands.add_parser("simulate", help="make the simulated scanpaths")
+    simulate.add_argument("--out", help="folder to write to (default: data/simulated)")
+    simulate.set_defaults(command=_prepare, name="simulated")
+
+    run = commands.add_parser("run", help="carry out an experiment: runs recorded are read, the others trained")
+    run.add_argument("experiment", help="sparsity, loss_comparison or hybrid_regression")
+    run.add_argument("--dataset", default="osie", help="a dataset's name or a folder of prepared files (default: osie)")
+    run.add_argument("--profile", default="quick", help="smoke, quick (default) or paper")
+    run.add_argument("--seeds", type=_seeds, default=(0,), metavar="0-2 or 0,3", help="default: 0")
+    run.add_argument("--losses", type=_names, metavar="mse,focal,…", help="loss_comparison only; default: all seven")
+    run.add_argument("--framings", type=_names, metavar="fixations,10hz", help="hybrid_regression only; default: both")
+    run.add_argument("--results", default="", metavar="DIR", help="where runs are recorded (default: results)")
+    run.add_argument("--workers", type=int, help="processes (default: one a processor core)")
+    run.set_defaults(command=_run)
+
+    book = commands.add_parser("book", help="execute the chapters in order with papermill; copies and HTML under build/")
+    book.add_argument("chapters", nargs="*", help="e.g. 01_sparsity_analysis (default: all)")
+    book.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE",
+                      help="a chapter's parameter, VALUE a Python literal (text may go unquoted); may be repeated")
+    book.add_argument("--results", metavar="DIR", help="read and record runs there, not in results/")
+    book.add_argument("--update", action="store_true", help="replace the committed chapters by the executed ones")
+    book.set_defaults(command=_book)
+
+    figures = commands.add_parser("figures", help="rebuild every figure of the book from the recorded runs")
+    figures.add_argument("--out", default="figures", help="folder to write to (default: figures)")
+    figures.add_argument("--profile", default="quick", help="of the runs shown (default: quick)")
+    figures.set_defaults(command=_figures)
+
+    commands.add_parser("doctor", help="check this environment and what data is at hand").set_defaults(command=_doctor)
+    return parser
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """'0-2' or '0,3' as numbers."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if not first.isdigit() or (last and not last.isdigit()):
+            raise argparse.ArgumentTypeError(f"{text!r} is not like 0-2 or 0,3")
+        found += range(int(first), int(last or first) + 1)
+    return tuple(found)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _prepare(options) -> None:
+    from fixlib.data import prepare
+    print(f"prepared in {prepare(options.name, options.out)}")
+
+
+def _run(options) -> None:
+    from fixlib.experiments import obtain
+    choices = {name: getattr(options, name) for name in ("losses", "framings") if getattr(options, name)}
+    study = obtain(options.experiment, options.dataset, options.profile, options.seeds, options.results,
+                   options.workers, **choices)
+    print(study.notice)
+    print(study.table().dropna(axis="columns", how="all").to_string(index=False, float_format="%.4g"))
+
+
+def _book(options) -> None:
+    from fixlib.book import make_book
+    make_book(options.chapters, options.parameter, results=options.results, update=options.update)
+
+
+def _figures(options) -> None:
+    from fixlib.figures import rebuild
+    for path in rebuild(options.out, options.profile):
+        print(path)
+
+
+def _doctor(options) -> int:
+    from fixlib.doctor import examine
+    return examine()

@@ -1,0 +1,212 @@
+"""SIMULATED gaze: a scanpath generator whose next-fixation density is known in closed form.
+
+Given a current fixation in the pixel with centre c, the next fixation x' has the density
+
+    p(x' | c) = w_stay   N(x'; c, s_stay)                    looking again at nearly the same place
+              + w_local  N(x'; c + a (m - c), s_local)       a step nearby, drawn a little towards the centre
+              + w_centre N(x'; m, (s_x, s_y))                a jump to anywhere, centre-biased
+
+where N is a product of two normals truncated to the grid [0, size)^2 and normalised exactly there. The first fixation
+comes from the last component. The density depends on the current fixation through its *pixel* only, so the pixel of
+the next fixation is a Markov chain whose 1024 x 1024 transition matrix is a difference of error functions: the best
+that any predictor can do is known. Mixtures of a local, a return and a centre-bias process are the usual first-order
+description of gaze (Clarke et al. 2017, J. Vision 17(11):12, "saccadic flow").
+
+Durations are Gamma(shape 3), independent of everything, i.e. three exponential phases: frames at a fixed rate are
+therefore an exact hidden Markov process (pixel x phase). A trial lasts ``trial_ms`` and the fixation going on at its
+end is cut there, as when a display is switched off; nothing about a frame depends on how long the trial was.
+
+Nobody's eye was recorded. Every label says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtr, ndtri
+
+from fixlib.data.scanpaths import Scanpaths, Source
+
+LABEL = "SIMULATED gaze (not a recording)"
+GENERATOR_VERSION = 1  # raise when the same parameters and seed give other scanpaths
+REFERENCE_SIZE = 32  # the grid on which the lengths below are given
+
+
+@dataclass(frozen=True)
+class SimulatorParameters:
+    """The generator's parameters; defaults fitted to OSIE's statistics by ``fit_parameters``.
+
+    Lengths are px of a 32 x 32 grid (scaled for other sizes); weights of the three components add up to 1.
+    """
+
+    weight_stay: float = 0.1
+    weight_local: float = 0.5
+    sd_stay: float = 0.6
+    sd_local: float = 3.0
+    pull: float = 0.1
+    centre_x: float = 16.0
+    centre_y: float = 15.0
+    sd_x: float = 9.0
+    sd_y: float = 8.0
+    duration_mean_ms: float = 214.0
+    duration_shape: int = 3
+    trial_ms: float = 2500.0
+
+    def __post_init__(self) -> None:
+        if min(self.weight_stay, self.weight_local, self.weight_centre) < 0:
+            raise ValueError("the weights of the three components must be 0 or more and add up to 1")
+        if min(self.sd_stay, self.sd_local, self.sd_x, self.sd_y) <= 0:
+            raise ValueError("standard deviations must be positive (px)")
+        if not 0 <= self.pull <= 1:
+            raise ValueError(f"pull must lie in [0, 1] (0: none, 1: to the centre), not {self.pull}")
+        if not (0 <= self.centre_x < REFERENCE_SIZE and 0 <= self.centre_y < REFERENCE_SIZE):
+            raise ValueError(f"the centre must lie in the {REFERENCE_SIZE} x {REFERENCE_SIZE} grid")
+        if min(self.duration_mean_ms, self.duration_shape, self.trial_ms) <= 0:
+            raise ValueError("duration_mean_ms, duration_shape and trial_ms must be positive")
+
+    @property
+    def weight_centre(self) -> float:
+        """What the other two components leave."""
+        return 1.0 - self.weight_stay - self.weight_local
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(stay, local, centre)."""
+        return np.array([self.weight_stay, self.weight_local, self.weight_centre])
+
+
+DEFAULT = SimulatorParameters()
+
+
+def axis_components(centres: np.ndarray, axis: int, parameters: SimulatorParameters, size: int) -> tuple:
+    """Means (3, ...) and sds (3,) in px of the three components along one axis (0: x, 1: y) from pixel centres."""
+    scale = size / REFERENCE_SIZE
+    middle = scale * (parameters.centre_x, parameters.centre_y)[axis]
+    wide = (parameters.sd_x, parameters.sd_y)[axis]
+    means = np.stack([centres, centres + parameters.pull * (middle - centres), np.full_like(centres, middle)])
+    return means, scale * np.array([parameters.sd_stay, parameters.sd_local, wide])
+
+
+def cell_masses(axis: int, parameters: SimulatorParameters, size: int, cells_per_pixel: int = 1) -> np.ndarray:
+    """Probability (3, size, size * cells_per_pixel) of each cell along an axis, per component and current pixel."""
+    means, sds = axis_components(np.arange(size) + 0.5, axis, parameters, size)
+    edges = np.arange(size * cells_per_pixel + 1) / cells_per_pixel
+    cumulated = ndtr((edges - means[..., None]) / sds[:, None, None])
+    return np.diff(cumulated) / (cumulated[..., -1:] - cumulated[..., :1])
+
+
+def transition_matrix(parameters: SimulatorParameters = DEFAULT, size: int = 32) -> np.ndarray:
+    """Probability (size^2, size^2) float64 of the next fixation's pixel given the current one's; rows sum to 1.
+
+    Pixels are numbered floor(y) * size + floor(x), as by ``pixel_index``.
+    """
+    along_x, along_y = (cell_masses(axis, parameters, size) for axis in (0, 1))
+    return sum(w * np.kron(y, x) for w, x, y in zip(parameters.weights, along_x, along_y))
+
+
+def first_pixel_probabilities(parameters: SimulatorParameters = DEFAULT, size: int = 32) -> np.ndarray:
+    """Probability (size^2,) float64 of the first fixation's pixel."""
+    along_x, along_y = (cell_masses(axis, parameters, size)[2, 0] for axis in (0, 1))
+    return np.kron(along_y, along_x)
+
+
+def next_fixation_density(
+    current: np.ndarray, following: np.ndarray, parameters: SimulatorParameters = DEFAULT, size: int = 32
+) -> np.ndarray:
+    """Exact density (per px^2) of the next fixation at ``following`` given the current one.
+
+    Args:
+        current, following: points (..., 2) in px, broadcast against each other; ``following`` outside the grid has
+            density 0.
+
+    Returns:
+        Array of the broadcast leading shape, float64; it integrates to 1 over the grid.
+
+    Raises:
+        ValueError: a current point lies outside the grid.
+    """
+    current, following = np.asarray(current, float), np.asarray(following, float)
+    if not ((current >= 0) & (current < size)).all():
+        raise ValueError(f"current fixations must lie in the grid, [0, {size}) px on both axes")
+    density = parameters.weights.reshape(3, *(1,) * (max(current.ndim, following.ndim) - 1))
+    for axis in (0, 1):
+        means, sds = axis_components(np.floor(current[..., axis]) + 0.5, axis, parameters, size)
+        sds = sds.reshape(3, *(1,) * (means.ndim - 1))
+        mass = ndtr((size - means) / sds) - ndtr((0 - means) / sds)
+        z = (following[..., axis] - means) / sds
+        density = density * np.exp(-0.5 * z**2) / (np.sqrt(2 * np.pi) * sds * mass)
+    inside = ((following >= 0) & (following < size)).all(axis=-1)
+    return np.where(inside, density.sum(axis=0), 0.0)
+
+
+def simulate_scanpaths(
+    n_subjects: int,
+    n_stimuli: int,
+    seed: int = 0,
+    size: int = 32,
+    parameters: SimulatorParameters = DEFAULT,
+) -> Scanpaths:
+    """Every one of ``n_subjects`` simulated viewers on every one of ``n_stimuli``; all follow the same process.
+
+    Args:
+        n_subjects, n_stimuli: at least 1 each; their product is the number of scanpaths.
+        seed: of numpy's default generator; the same seed gives the same scanpaths.
+        size: side of the grid, px.
+        parameters: of the generator.
+    """
+    if min(n_subjects, n_stimuli) < 1:
+        raise ValueError(f"at least one subject and one stimulus are needed, not {n_subjects} and {n_stimuli}")
+    generator = np.random.default_rng(seed)
+    durations = _draw_durations(n_subjects * n_stimuli, parameters, generator)
+    n, steps = durations.shape
+    points = np.empty((n, steps, 2))
+    component = np.full(n, 2)  # the first fixation: the centre component
+    current = np.full((n, 2), size / 2)
+    for step in range(steps):
+        current = _draw_points(current, component, parameters, size, generator)
+        points[:, step] = current
+        component = generator.choice(3, size=n, p=parameters.weights)
+    scanpath, order = np.nonzero(durations > 0)
+    table = pd.DataFrame({
+        "scanpath": scanpath, "subject": scanpath % n_subjects, "stimulus": scanpath // n_subjects, "order": order,
+        "x": points[scanpath, order, 0], "y": points[scanpath, order, 1], "duration_ms": durations[scanpath, order],
+    })
+    return Scanpaths(table, size, simulator_source(n_subjects, n_stimuli, seed, parameters))
+
+
+def simulator_source(
+    n_subjects: int, n_stimuli: int, seed: int, parameters: SimulatorParameters = DEFAULT
+) -> Source:
+    """The ``Source`` of simulated scanpaths; its sha256 is that of everything the generator is given."""
+    given = {"generator": GENERATOR_VERSION, "n_subjects": n_subjects, "n_stimuli": n_stimuli, "seed": seed,
+             **asdict(parameters)}
+    digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
+    return Source("simulated", LABEL, digest, "MIT (made by this library)", "none: generated, not recorded", True)
+
+
+def _draw_durations(n: int, parameters: SimulatorParameters, generator: np.random.Generator) -> np.ndarray:
+    """Durations (n, steps) in ms that add up to the length of the trial; 0 after its end."""
+    shape, trial = parameters.duration_shape, parameters.trial_ms
+    scale = parameters.duration_mean_ms / shape
+    ends = np.zeros((n, 1))
+    while ends[:, -1].min() < trial:  # in blocks until the slowest-moving scanpath is long enough
+        block = generator.gamma(shape, scale, size=(n, 8))
+        ends = np.concatenate([ends, ends[:, -1:] + np.cumsum(block, axis=1)], axis=1)
+    return np.diff(np.minimum(ends, trial))
+
+
+def _draw_points(
+    current: np.ndarray, component: np.ndarray, parameters: SimulatorParameters, size: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Next points (n, 2), each from its component's truncated normal, by inverting the distribution function."""
+    points = np.empty_like(current)
+    for axis in (0, 1):
+        means, sds = axis_components(np.floor(current[:, axis]) + 0.5, axis, parameters, size)
+        mean, sd = means[component, np.arange(len(component))], sds[component]
+        low, high = ndtr((0 - mean) / sd), ndtr((size - mean) / sd)
+        points[:, axis] = mean + sd * ndtri(low + (high - low) * generator.random(len(mean)))
+    return np.clip(points, 0, np.nextafter(size, 0))  # rounding only

@@ -1,0 +1,131 @@
+"""How the simulator got its parameters: fitted to the published summary statistics of OSIE.
+
+Nothing but the nine numbers in ``OSIE_STATISTICS`` enters; no recording is needed to repeat the fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import least_squares
+from scipy.special import expit, logit
+
+from fixlib.data.scanpaths import Scanpaths
+from fixlib.data.simulator import DEFAULT, SimulatorParameters, cell_masses
+
+# OSIE on a 32 x 32 grid (px): amplitudes of the 87,821 saccades, share of them that end in the pixel where they
+# began, and moments of all 98,321 positions. Computed by scanpath_statistics from the recordings.
+OSIE_STATISTICS = {
+    "amplitude_mean": 6.369, "amplitude_q25": 1.702, "amplitude_median": 4.625, "amplitude_q75": 9.802,
+    "stay": 0.0586, "mean_x": 16.06, "mean_y": 15.12, "sd_x": 6.851, "sd_y": 6.278,
+}
+FIXATIONS_PER_TRIAL = 12  # about what a 2.5 s trial holds; the statistics below pool that many
+CELLS = 8  # cells per px in which amplitudes are resolved
+
+
+def scanpath_statistics(scanpaths: Scanpaths) -> dict[str, float]:
+    """The nine statistics of ``OSIE_STATISTICS`` (px of the grid), measured on scanpaths."""
+    table = scanpaths.fixations
+    points = table[["x", "y"]].to_numpy()
+    same = np.diff(table["scanpath"].to_numpy()) == 0
+    amplitude = np.hypot(*np.diff(points, axis=0)[same].T)
+    stay = (np.diff(np.floor(points), axis=0)[same] == 0).all(axis=1)
+    q25, median, q75 = np.quantile(amplitude, [0.25, 0.5, 0.75])
+    (mean_x, mean_y), (sd_x, sd_y) = points.mean(axis=0), points.std(axis=0)
+    return {"amplitude_mean": amplitude.mean(), "amplitude_q25": q25, "amplitude_median": median,
+            "amplitude_q75": q75, "stay": stay.mean(), "mean_x": mean_x, "mean_y": mean_y, "sd_x": sd_x, "sd_y": sd_y}
+
+
+def expected_statistics(
+    parameters: SimulatorParameters = DEFAULT, size: int = 32, n_fixations: int = FIXATIONS_PER_TRIAL
+) -> dict[str, float]:
+    """The same statistics expected of the simulator, computed without drawing anything.
+
+    Positions are propagated exactly, pixel by pixel, over ``n_fixations``. Within its pixel the saccade's start is
+    taken as uniform, the one approximation (it moves the amplitudes by less than 2%).
+    """
+    along_x, along_y = (cell_masses(axis, parameters, size) for axis in (0, 1))
+    weights = parameters.weights
+    now = np.outer(along_y[2, 0], along_x[2, 0])  # (y, x) probabilities of the first fixation
+    starts, everything = np.zeros_like(now), now.copy()
+    for _ in range(n_fixations - 1):
+        starts += now
+        now = sum(w * y.T @ now @ x for w, x, y in zip(weights, along_x, along_y))
+        everything += now
+    starts, everything = starts / starts.sum(), everything / everything.sum()
+    stay = sum(w * np.diag(y) @ starts @ np.diag(x) for w, x, y in zip(weights, along_x, along_y))
+    return {**_amplitudes(starts, parameters, size), "stay": float(stay), **_moments(everything)}
+
+
+def _moments(pixels: np.ndarray) -> dict[str, float]:
+    moments = {}
+    for name, marginal in (("x", pixels.sum(axis=0)), ("y", pixels.sum(axis=1))):
+        centres = np.arange(len(marginal)) + 0.5
+        moments[f"mean_{name}"] = mean = float(marginal @ centres)
+        # the variance of a uniform position within the pixel is 1/12 px^2
+        moments[f"sd_{name}"] = float(np.sqrt(marginal @ (centres - mean) ** 2 + 1 / 12))
+    return moments
+
+
+def _amplitudes(starts: np.ndarray, parameters: SimulatorParameters, size: int) -> dict[str, float]:
+    """Mean and quartiles of |x' - x| from the joint distribution of the two components of the displacement."""
+    shifted_x, shifted_y = (_by_displacement(cell_masses(axis, parameters, size, CELLS)) for axis in (0, 1))
+    joint = sum(w * y.T @ starts @ x for w, x, y in zip(parameters.weights, shifted_x, shifted_y))
+    centres = (np.arange(joint.shape[0]) - (joint.shape[0] - 1) / 2) / CELLS
+    amplitude = np.hypot(*np.meshgrid(centres, centres)).ravel()
+    order = np.argsort(amplitude)
+    cumulated = np.cumsum(joint.ravel()[order])
+    quartiles = np.interp([0.25, 0.5, 0.75], cumulated / cumulated[-1], amplitude[order])
+    return dict(zip(("amplitude_mean", "amplitude_q25", "amplitude_median", "amplitude_q75"),
+                    (float(amplitude @ joint.ravel()), *quartiles.tolist())))
+
+
+def _by_displacement(masses: np.ndarray) -> np.ndarray:
+    """(3, size, size*CELLS) target cells -> (3, size, D) displacements from a uniform position in the pixel."""
+    components, size, cells = masses.shape
+    shifted = np.zeros((components, size, 2 * cells))
+    for pixel in range(size):
+        first = cells - (pixel + 1) * CELLS
+        for start in range(CELLS):  # the cell of the pixel where the saccade starts
+            begin = first + CELLS - 1 - start
+            shifted[:, pixel, begin:begin + cells] += masses[:, pixel] / CELLS
+    return shifted[..., :-1]
+
+
+def fit_parameters(
+    statistics: dict[str, float] = OSIE_STATISTICS, start: SimulatorParameters = DEFAULT
+) -> SimulatorParameters:
+    """The parameters whose expected statistics are closest to the given ones (relative least squares).
+
+    Nine spatial parameters for nine statistics; durations and the length of the trial are not fitted.
+
+    Raises:
+        ValueError: a statistic is missing or unknown.
+    """
+    if set(statistics) != set(OSIE_STATISTICS):
+        raise ValueError(f"statistics must be exactly {', '.join(OSIE_STATISTICS)}; got {', '.join(statistics)}")
+    target = np.array([statistics[name] for name in OSIE_STATISTICS])
+
+    def residuals(z: np.ndarray) -> np.ndarray:
+        expected = expected_statistics(_unpack(z, start))
+        return np.array([expected[name] for name in OSIE_STATISTICS]) / target - 1
+
+    return _unpack(least_squares(residuals, _pack(start), x_scale=0.1).x, start)
+
+
+def _pack(p: SimulatorParameters) -> np.ndarray:
+    """Parameters as nine unbounded numbers."""
+    return np.array([
+        np.log(p.weight_stay / p.weight_centre), np.log(p.weight_local / p.weight_centre), logit(p.pull),
+        *np.log([p.sd_stay, p.sd_local, p.sd_x, p.sd_y]), p.centre_x / 16 - 1, p.centre_y / 16 - 1,
+    ])
+
+
+def _unpack(z: np.ndarray, start: SimulatorParameters) -> SimulatorParameters:
+    odds = np.exp([z[0], z[1], 0.0])
+    stay, local, _ = odds / odds.sum()
+    sd_stay, sd_local, sd_x, sd_y = np.exp(z[3:7])
+    values = dict(weight_stay=stay, weight_local=local, pull=expit(z[2]), sd_stay=sd_stay, sd_local=sd_local,
+                  sd_x=sd_x, sd_y=sd_y, centre_x=16 * (1 + z[7]), centre_y=16 * (1 + z[8]))
+    return replace(start, **{name: float(value) for name, value in values.items()})

@@ -1,0 +1,66 @@
+"""`fixlib doctor`: is this environment fit to run the book, and what data is at hand?"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from importlib import metadata
+
+import torch
+
+from fixlib import data, paths
+from fixlib.results import Results
+from fixlib.training import best_device
+
+
+def report() -> list[tuple[str, bool, str]]:
+    """What was examined, whether it is as it should be, and what was found."""
+    return [_python(), _packages(), _device(), *_datasets(), _results()]
+
+
+def examine() -> int:
+    """Print the report; 1 if something is wrong, 0 otherwise."""
+    lines = report()
+    for what, good, found in lines:
+        print(f"{'ok ' if good else 'BAD'}  {what}: {found}")
+    return int(not all(good for _, good, _ in lines))
+
+
+def _python() -> tuple[str, bool, str]:
+    return "Python", sys.version_info >= (3, 11), f"{platform.python_version()} (3.11 or newer)"
+
+
+def _packages() -> tuple[str, bool, str]:
+    """Installed versions against the pins; other versions may work but are not those that the book was made with."""
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)", (paths.root() / "constraints.txt").read_text(), re.MULTILINE))
+    other = []
+    for name in ("torch", "numpy", "scipy", "pandas", "matplotlib", "joblib", "papermill", "jupyterlab", "nbval"):
+        try:
+            installed = metadata.version(name).partition("+")[0]
+        except metadata.PackageNotFoundError:
+            installed = "missing"
+        if installed != pins[name]:
+            other.append(f"{name} {installed}, pinned {pins[name]}")
+    return "packages", not other, "; ".join(other) or "the pinned versions"
+
+
+def _device() -> tuple[str, bool, str]:
+    return "device", True, f"{best_device().type}, {os.cpu_count()} processor cores, {torch.get_num_threads()} threads"
+
+
+def _datasets() -> list[tuple[str, bool, str]]:
+    found = []
+    for name in data.DATASETS:
+        try:
+            windows = data.open_dataset(name, 10.0)["train"]
+            found.append((f"data '{name}'", True, f"{len(windows['coordinates'])} training scanpaths"))
+        except data.DataUnavailable as reason:
+            found.append((f"data '{name}'", False, str(reason)))
+    return found
+
+
+def _results() -> tuple[str, bool, str]:
+    table = Results().table()
+    return "recorded runs", len(table) > 0, f"{len(table)} in results/"

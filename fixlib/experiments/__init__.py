@@ -1,0 +1,18 @@
+"""One module a chapter: what is run, with which configuration.
+
+Each experiment module has two functions:
+
+* `specs(dataset, profile, seeds, **choices)` lists the runs, each a `RunSpec` with its whole configuration;
+* `run(spec, checkpoint, on_epoch)` carries one out and gives what is to be recorded;
+
+and may have a third, `finish(study)`, called when runs have just been trained.
+
+`obtain` reads those recorded and trains those missing.
+"""
+
+from fixlib.experiments.profiles import PROFILES, Profile, get_profile
+from fixlib.experiments.study import ExperimentError, Study, fallback_notice, obtain
+
+EXPERIMENTS = ("sparsity", "loss_comparison", "hybrid_regression")
+
+__all__ = ["EXPERIMENTS", "PROFILES", "ExperimentError", "Profile", "Study", "fallback_notice", "get_profile", "obtain"]

@@ -1,0 +1,75 @@
+"""Chapter 3: every loss under identical conditions (10 frames in, the next 10 out, 100 ms a frame)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fixlib.experiments.predictors import data_config, make_spec, run_predictor, training_config
+from fixlib.experiments.profiles import get_profile
+from fixlib.losses import check_loss_name
+from fixlib.results import RunSpec
+
+NAME = "loss_comparison"
+# The seven of the original experiment, with its settings.
+LOSSES: dict[str, dict] = {
+    "mse": {},
+    "focal": dict(alpha=0.25, gamma=2.0),
+    "sparsity": dict(weight=1.0),
+    "concentration": {},
+    "composite": dict(focal_weight=1.0, sparsity_weight=0.8, concentration_weight=1.5),
+    "dice": dict(smooth=1e-5),
+    "weighted_mse": dict(pos_weight=100.0),
+}
+# What needs no network, as frame predictors.
+FRAME_BASELINES = ("repeat_last", "centre", "centre_bias", "transition_table")
+RATE_HZ, N_IN, N_OUT = 10.0, 10, 10
+
+
+def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,),
+          losses: Sequence[str] = tuple(LOSSES)) -> list[RunSpec]:
+    """One run a loss and seed, and one a baseline.
+
+    Within a seed every loss starts from the same weights and sees the same batches in the same order.
+
+    Raises:
+        ValueError: an unknown loss or profile.
+    """
+    size = get_profile(profile)
+    where = data_config(dataset, RATE_HZ, N_IN, N_OUT, stride=N_OUT, profile=size)
+    networks = []
+    for name in losses:
+        check_loss_name(name)
+        config = dict(data=where, model=dict(kind="simvp", **size.simvp),
+                      loss=dict(name=name, **LOSSES.get(name, {})), training=training_config(size))
+        networks += [make_spec(NAME, name, size, seed, config) for seed in seeds]
+    baselines = [make_spec(NAME, name, size, 0, dict(data=where, model=dict(kind=name, as_frames=True)))
+                 for name in FRAME_BASELINES]
+    return networks + baselines
+
+
+def run(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> dict:
+    """Carry out one run; see `fixlib.experiments.predictors.run_predictor`."""
+    return run_predictor(spec, checkpoint, on_epoch)
+
+
+def run_real_loss_function_analysis(dataset: str = "osie", profile: str = "paper",
+                                    losses: Sequence[str] = tuple(LOSSES), seeds: Sequence[int] = (0,)) -> pd.DataFrame:
+    """Train a SimVP with every loss on real gaze and compare them on the held-out test set.
+
+    Runs already recorded under `results/` are read; the others are trained and recorded as JSON.
+
+    Returns:
+        One row a run: variant, seed, and the metrics (white_pixel_recall, white_pixel_precision, f1_score,
+        test_loss, errors in px, ...).
+
+    Raises:
+        ValueError: an unknown dataset, profile or loss.
+        ExperimentError: a run failed.
+    """
+    from fixlib.experiments.study import obtain
+    study = obtain(NAME, dataset, profile, seeds, losses=losses)
+    print(study.notice)
+    return study.table()

@@ -1,0 +1,182 @@
+"""Training and scoring one predictor, network or baseline, from its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fixlib import data, metrics
+from fixlib.data import content_sha256, create_sparse_frames, cut_windows, pixel_index
+from fixlib.losses import get_loss_function
+from fixlib.models import BASELINES, GazeGRU, SimVP, SimVP_RegressionHead, count_parameters
+from fixlib.results import RunSpec, pack, payload_of
+from fixlib.training import WindowLoader, best_device, predict, train_model_with_loss
+
+# A map of certainty: sigmoid of +-30 is 1 or 0 to the last digit that matters here.
+SURE = 30.0
+POINT_LOSSES = {"l1": nn.L1Loss, "l2": nn.MSELoss}
+EXAMPLE_WINDOWS, EXAMPLE_HORIZONS = 2, (1, 5, 10)
+
+
+def data_config(dataset: str, rate_hz: float | None, n_in: int, n_out: int, stride: int, profile) -> dict:
+    """The part of a run's configuration that says which windows it sees."""
+    return dict(dataset=dataset, rate_hz=rate_hz, size=32, n_in=n_in, n_out=n_out, stride=stride,
+                train=profile.train, val=profile.val, test=profile.test)
+
+
+def training_config(profile) -> dict:
+    """The part of a run's configuration that says how it is trained (the original experiment's settings)."""
+    return dict(epochs=profile.epochs, batch_size=profile.batch_size, learning_rate=1e-3, weight_decay=1e-5,
+                clip_norm=1.0, plateau_patience=5, plateau_factor=0.5)
+
+
+def make_spec(experiment: str, variant: str, profile, seed: int, config: dict) -> RunSpec:
+    """A run's specification, with the fingerprint of the data it names."""
+    where = config["data"]
+    return RunSpec(experiment=experiment, dataset=Path(where["dataset"]).name, variant=variant, profile=profile.name,
+                   seed=seed, config=config,
+                   fingerprint=data.fingerprint(where["dataset"], where["rate_hz"], where["size"]))
+
+
+def load_windows(config: dict) -> dict[str, dict]:
+    """The train, val and test windows that a data configuration names.
+
+    Where fewer windows exist than the profile allows, all of them are used.
+    """
+    splits = data.open_dataset(config["dataset"], config["rate_hz"], config["size"])
+    windows = {}
+    for part in ("train", "val", "test"):
+        every = cut_windows(splits[part], config["n_in"] + config["n_out"], stride=config["stride"])
+        limit = config[part]
+        few = limit is not None and limit < len(every["coordinates"])
+        windows[part] = _draw(every, limit) if few else every
+    return windows
+
+
+def _draw(windows: dict, count: int) -> dict:
+    """`count` windows without replacement, the same for every run."""
+    chosen = torch.randperm(len(windows["coordinates"]), generator=torch.Generator().manual_seed(0))[:count]
+    return {key: value if key == "meta" else value[chosen.sort().values] for key, value in windows.items()}
+
+
+def run_predictor(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> dict:
+    """Train what `spec.config` describes, score it on the test windows, and give what is to be recorded.
+
+    config["model"]["kind"] is "simvp" (frames), "regression" (the hybrid), "gru" or a baseline's name.
+    """
+    config = spec.config
+    windows = load_windows(config["data"])
+    kind = config["model"]["kind"]
+    if kind in BASELINES:
+        recorded, evaluation, probabilities = _run_baseline(config, windows)
+    else:
+        recorded, evaluation, probabilities = _run_network(config, spec.seed, windows, checkpoint, on_epoch)
+    recorded |= payload_of(evaluation) | dict(
+        content_sha256={part: content_sha256(windows[part]) for part in windows},
+        windows={part: len(windows[part]["coordinates"]) for part in windows})
+    if probabilities is not None:
+        recorded["examples"] = _examples(windows["test"], config["data"]["n_in"], probabilities)
+    return recorded
+
+
+def _run_network(config: dict, seed: int, windows: dict, checkpoint: Path, on_epoch) -> tuple:
+    n_in, training = config["data"]["n_in"], dict(config["training"])
+    device, batch_size = best_device(), training.pop("batch_size")
+    torch.manual_seed(seed)
+    model, inputs, targets, loss = build(config)
+    model.to(device)
+
+    def loader(part: str, shuffle: bool = False) -> WindowLoader:
+        return WindowLoader(windows[part], n_in, inputs=inputs, targets=targets, batch_size=batch_size,
+                            shuffle=shuffle, seed=seed, device=device)
+
+    model, history = train_model_with_loss(model, loader("train", shuffle=True), loader("val"), loss,
+                                           checkpoint=checkpoint, on_epoch=on_epoch, **training)
+    outputs = predict(model, loader("test"))
+    recorded = dict(history=history, parameters=count_parameters(model))
+    truth = test_truth(windows["test"], n_in)
+    if targets == "frames":
+        target_frames = create_sparse_frames(truth["coordinates"], truth["mask"], config["data"]["size"])
+        recorded["test_loss"] = float(loss(outputs, target_frames))
+        return recorded, metrics.evaluate_frames(outputs, **truth), torch.sigmoid(outputs)
+    points = outputs if targets == "points" else outputs[:, None]
+    return recorded, metrics.evaluate_points(points, **truth), None
+
+
+def build(config: dict) -> tuple[nn.Module, str, str, nn.Module]:
+    """The network, the representation of its inputs and targets, and its loss.
+
+    Raises:
+        ValueError: an unknown kind of model.
+    """
+    where, options = config["data"], dict(config["model"])
+    kind, n_in, n_out, size = options.pop("kind"), where["n_in"], where["n_out"], where["size"]
+    loss = dict(config["loss"])
+    name = loss.pop("name")
+    if kind == "simvp":
+        model = SimVP(in_shape=(n_in, 1, size, size), out_frames=n_out, **options)
+        return model, "frames", "frames", get_loss_function(name, **loss)
+    if kind == "regression":
+        model = SimVP_RegressionHead(in_shape=(n_in, 1, size, size), **options)
+        return model, "frames", "next_point", POINT_LOSSES[name]()
+    if kind == "gru":
+        return GazeGRU(n_out, **options), "points", "points", POINT_LOSSES[name]()
+    raise ValueError(f"unknown kind of model {kind!r}; choose simvp, regression, gru or one of {', '.join(BASELINES)}")
+
+
+def test_truth(windows: dict, n_in: int) -> dict:
+    """What a prediction for the test windows is compared with."""
+    return dict(coordinates=windows["coordinates"][:, n_in:], mask=windows["fixation_mask"][:, n_in:],
+                last_point=windows["coordinates"][:, n_in - 1],
+                subject=windows["subject"], stimulus=windows["stimulus"])
+
+
+def _run_baseline(config: dict, windows: dict) -> tuple:
+    n_in, n_out, size = (config["data"][key] for key in ("n_in", "n_out", "size"))
+    baseline = BASELINES[config["model"]["kind"]](size)
+    baseline.fit(windows["train"]["coordinates"], n_in)
+    inputs, truth = windows["test"]["coordinates"][:, :n_in], test_truth(windows["test"], n_in)
+    if not config["model"]["as_frames"]:
+        return {}, _evaluate_baseline_points(baseline, inputs, n_out, windows, truth), None
+    logits = baseline_logits(baseline, inputs, n_out, size)
+    return {}, metrics.evaluate_frames(logits, **truth), torch.sigmoid(logits)
+
+
+def _evaluate_baseline_points(baseline, inputs: Tensor, n_out: int, windows: dict, truth: dict):
+    if hasattr(baseline, "log_density"):
+        reference = BASELINES["centre_bias"](baseline.size)
+        reference.fit(windows["train"]["coordinates"], inputs.shape[1])
+        return metrics.evaluate_density(baseline.log_density(inputs, n_out),
+                                        reference_log_density=reference.log_density(inputs, n_out), **truth)
+    return metrics.evaluate_points(baseline.predict(inputs, n_out), **truth)
+
+
+def baseline_logits(baseline, inputs: Tensor, n_out: int, size: int) -> Tensor:
+    """A baseline as a frame predictor, (N, n_out, 1, size, size).
+
+    A point becomes one certain pixel; a density becomes the logit of each pixel's probability.
+    """
+    if hasattr(baseline, "log_density"):
+        log_p = baseline.log_density(inputs, n_out).unsqueeze(2)
+        return log_p - torch.log1p(-log_p.exp().clamp(max=1 - 1e-6))
+    return certain_frames(baseline.predict(inputs, n_out), size)
+
+
+def certain_frames(points: Tensor, size: int) -> Tensor:
+    """Logits (N, T, 1, size, size) of a predictor that is sure of one pixel a frame and of no other."""
+    frames = create_sparse_frames(points, torch.ones(points.shape[:-1], dtype=torch.bool), size)
+    return SURE * (2 * frames - 1)
+
+
+def _examples(windows: dict, n_in: int, probabilities: Tensor) -> dict:
+    """A few test windows with their predicted maps, small enough to be recorded with the run."""
+    horizons = [h for h in EXAMPLE_HORIZONS if h <= probabilities.shape[1]]
+    rows = torch.linspace(0, len(probabilities) - 1, EXAMPLE_WINDOWS + 2).long()[1:-1]
+    maps = probabilities[rows][:, [h - 1 for h in horizons], 0]
+    peaks = maps.amax((-2, -1), keepdim=True)
+    scaled = (255 * maps / peaks.clamp(min=1e-30)).round()
+    return dict(horizons=horizons, maps=pack(scaled.numpy(), "uint8"), peaks=pack(peaks.flatten(2)[..., 0].numpy(), "float32"),
+                pixels=pack(pixel_index(windows["coordinates"][rows], maps.shape[-1]).numpy(), "int16"), n_in=n_in)

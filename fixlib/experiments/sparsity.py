@@ -1,0 +1,148 @@
+"""Chapter 1: how sparse gaze is, how it moves, and what predictors that learn nothing score.
+
+The analysis is a run like any other: its histograms and tables are recorded, so that the chapter can be read
+without the recordings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from fixlib import data, metrics
+from fixlib.data import Scanpaths, content_sha256, fixation_frames, fixed_rate_frames, pixel_index
+from fixlib.experiments.predictors import (SURE, certain_frames, data_config, load_windows, make_spec, test_truth)
+from fixlib.experiments.profiles import get_profile
+from fixlib.models import BASELINES
+from fixlib.results import RunSpec, pack
+
+NAME = "sparsity"
+RATES_HZ = (1.0, 2.0, 4.0, 5.0, 10.0, 20.0, 30.0, 60.0)
+WINDOW = 10
+# Edges of the recorded histograms: px, degrees (0 = right, 90 = down), ms.
+AMPLITUDE_EDGES = np.arange(0, 33, 0.5)
+DIRECTION_EDGES = np.arange(-180, 181, 10)
+DURATION_EDGES = np.arange(0, 1001, 20)
+LAGS = 10
+TRIVIAL = ("black", "repeat_last", "centre")
+
+
+def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSpec]:
+    """The description of the recordings, and one run for each predictor that learns nothing.
+
+    The seeds are ignored: nothing here is random.
+    """
+    size = get_profile(profile)
+    where = data_config(dataset, 10.0, WINDOW, WINDOW, stride=WINDOW, profile=size)
+    described = dict(data=where, rates_hz=list(RATES_HZ), lags=LAGS)
+    return [make_spec(NAME, "description", size, 0, described)] + [
+        make_spec(NAME, name, size, 0, dict(data=where, model=dict(kind=name))) for name in TRIVIAL]
+
+
+def run(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> dict:
+    """Describe the recordings, or score a predictor that learns nothing."""
+    if spec.variant == "description":
+        return describe(data.read_scanpaths(spec.config["data"]["dataset"]))
+    return _score_trivial(spec.config)
+
+
+def _score_trivial(config: dict) -> dict:
+    where, windows = config["data"], load_windows(config["data"])
+    truth, kind, size = test_truth(windows["test"], where["n_in"]), config["model"]["kind"], where["size"]
+    if kind == "black":
+        logits = torch.full((*truth["mask"].shape, 1, size, size), -SURE)
+    else:
+        baseline = BASELINES[kind](size)
+        baseline.fit(windows["train"]["coordinates"], where["n_in"])
+        logits = certain_frames(baseline.predict(windows["test"]["coordinates"][:, :where["n_in"]], where["n_out"]), size)
+    evaluation = metrics.evaluate_frames(logits, **truth)
+    return dict(metrics=evaluation.summary, by_horizon=evaluation.by_horizon,
+                windows={part: len(windows[part]["coordinates"]) for part in windows},
+                content_sha256={part: content_sha256(windows[part]) for part in windows})
+
+
+def describe(scanpaths: Scanpaths) -> dict:
+    """Everything chapter 1 shows of a set of scanpaths, as plain values and packed histograms."""
+    fixations, at_10hz = fixation_frames(scanpaths), fixed_rate_frames(scanpaths, 10.0)
+    saccades = _saccades(fixations)
+    rows = scanpaths.fixations
+    clusters = dict(subject=saccades["subject"].to_numpy(), stimulus=saccades["stimulus"].to_numpy())
+    statistics = dict(
+        scanpaths=len(scanpaths), fixations=len(rows),
+        subjects=int(rows["subject"].nunique()), stimuli=int(rows["stimulus"].nunique()),
+        scanpaths_of_8_or_more=int((rows.groupby("scanpath").size() >= 8).sum()),
+        amplitude_mean=float(saccades["amplitude"].mean()), amplitude_median=float(saccades["amplitude"].median()),
+        same_pixel=float(saccades["same_pixel"].mean()),
+        duration_mean=float(rows["duration_ms"].mean()), duration_median=float(rows["duration_ms"].median()),
+        x_mean=float(rows["x"].mean()), y_mean=float(rows["y"].mean()),
+        x_sd=float(rows["x"].std()), y_sd=float(rows["y"].std()))
+    intervals = {
+        name: metrics.clustered_bootstrap(saccades[column].to_numpy(dtype=float), **clusters)
+        for name, column in (("amplitude_mean", "amplitude"), ("same_pixel", "same_pixel"))}
+    counts = {
+        "positions": _position_counts(rows, scanpaths.size),
+        "amplitudes": np.histogram(saccades["amplitude"], AMPLITUDE_EDGES)[0],
+        "directions": np.histogram(saccades.loc[~saccades["same_pixel"], "direction"], DIRECTION_EDGES)[0],
+        "durations": np.histogram(rows["duration_ms"], DURATION_EDGES)[0],
+        "fixations_per_scanpath": np.bincount(rows.groupby("scanpath").size(), minlength=30)[:40]}
+    rates = [_describe_rate(fixed_rate_frames(scanpaths, rate), rate) for rate in RATES_HZ]
+    return dict(
+        metrics={}, statistics=statistics, intervals={name: list(interval) for name, interval in intervals.items()},
+        counts={name: pack(values, "int32") for name, values in counts.items()},
+        rates=rates, pixels=scanpaths.size**2,
+        visited={str(length): dict(fixations=_visited(fixations, length), frames_10hz=_visited(at_10hz, length))
+                 for length in (WINDOW, 2 * WINDOW)},
+        autocorrelation=dict(fixations=_autocorrelation(fixations), frames_10hz=_autocorrelation(at_10hz, 2 * LAGS)))
+
+
+def _saccades(fixations: dict) -> pd.DataFrame:
+    """One row a step from a fixation to the next: amplitude (px), direction (degrees), whether the pixel stays."""
+    points, mask = fixations["coordinates"].double(), fixations["fixation_mask"]
+    both = mask[:, 1:] & mask[:, :-1]
+    step = (points[:, 1:] - points[:, :-1])[both]
+    same = (points[:, 1:].floor() == points[:, :-1].floor()).all(-1)[both]
+    row = both.nonzero()[:, 0]
+    return pd.DataFrame(dict(
+        amplitude=step.norm(dim=-1).numpy(), direction=torch.rad2deg(torch.atan2(step[:, 1], step[:, 0])).numpy(),
+        same_pixel=same.numpy(), subject=fixations["subject"][row].numpy(),
+        stimulus=fixations["stimulus"][row].numpy()))
+
+
+def _position_counts(rows: pd.DataFrame, size: int) -> np.ndarray:
+    edges = np.arange(size + 1)
+    return np.histogram2d(rows["y"], rows["x"], bins=(edges, edges))[0]
+
+
+def _describe_rate(frames: dict, rate_hz: float) -> dict:
+    """How often gaze is in another pixel a frame later, and by how much it has moved."""
+    points, mask = frames["coordinates"], frames["fixation_mask"]
+    both = mask[:, 1:] & mask[:, :-1]
+    same = (points[:, 1:].floor() == points[:, :-1].floor()).all(-1)[both]
+    moved = (points[:, 1:] - points[:, :-1]).norm(dim=-1)[both]
+    return dict(rate_hz=rate_hz, frames=int(mask.sum()), same_pixel=float(same.float().mean()),
+                repeat_last_error=float(moved.mean()))
+
+
+def _visited(frames: dict, length: int) -> float | None:
+    """Distinct pixels visited in the first `length` frames, on average over the scanpaths that have so many."""
+    whole = frames["fixation_mask"][:, :length].all(1)
+    if frames["fixation_mask"].shape[1] < length or not whole.any():
+        return None
+    pixels = pixel_index(frames["coordinates"][whole, :length], frames["meta"]["size"]).sort(1).values
+    return float((1 + (pixels[:, 1:] != pixels[:, :-1]).sum(1)).double().mean())
+
+
+def _autocorrelation(frames: dict, lags: int = LAGS) -> dict:
+    """Correlation of x, and of y, with themselves some frames later, over all scanpaths."""
+    points, mask = frames["coordinates"].double(), frames["fixation_mask"]
+    mean, sd = points[mask].mean(0), points[mask].std(0)
+    centred = (points - mean) / sd
+    found = []
+    for lag in range(lags + 1):
+        both = mask[:, lag:] & mask[:, :mask.shape[1] - lag]
+        found.append((centred[:, lag:] * centred[:, :points.shape[1] - lag])[both].mean(0).tolist())
+    return dict(x=[pair[0] for pair in found], y=[pair[1] for pair in found])

@@ -1,0 +1,140 @@
+"""What a loss asks for: its best output, found numerically on the loss object itself.
+
+Any loss will do, a user's own too: a callable ``loss(input, target)`` on frames (B, T, 1, H, W) giving a
+tensor. Its input is taken for logits, as everywhere here, unless the loss has an attribute ``from_logits``
+that is False. The search runs in float64 over logits from -30 to 30 (p from 1e-13 to 1 - 1e-13: where the
+best is 0 or 1, it ends there).
+"""
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+LARGEST_LOGIT = 30.0
+POINTS = 97  # a round of the search; the first has a step of 0.6 in logits, each following one 1/48 of the last
+ROUNDS = 5
+
+
+def best_output(loss: LossFunction, eta: ArrayLike) -> float | np.ndarray:
+    """The p that minimises eta * l(p, 1) + (1 - eta) * l(p, 0): the best output for one pixel.
+
+    `eta` is the true probability that the pixel is white: a number, or an array (the result then has its
+    shape). Defined for losses that treat every pixel by itself. For others (Dice, Tversky, softmax,
+    concentration, composite with a concentration weight) the best output of a pixel depends on all the
+    others: ValueError, also for eta outside [0, 1]. Whether a loss is of the first kind is measured, not
+    declared.
+    """
+    etas = np.asarray(eta, dtype=np.float64)
+    if not np.all((etas >= 0) & (etas <= 1)):  # NaN is refused too
+        raise ValueError(f"eta is a probability and must lie in [0, 1], got {eta}")
+    _check_pixelwise(loss)
+
+    def expected_loss(logits: np.ndarray) -> np.ndarray:
+        white, black = (_pixel_losses(loss, logits, target) for target in (1.0, 0.0))
+        return etas.reshape(-1, 1) * white + (1 - etas.reshape(-1, 1)) * black
+
+    best = _minimise(expected_loss, etas.size).reshape(etas.shape)
+    return float(best) if etas.ndim == 0 else best
+
+
+def best_constant(loss: LossFunction, q: float, size: int = 32) -> float:
+    """The p that, given to every pixel, minimises the mean loss over frames of which a fraction `q` is white.
+
+    The frames are size x size px; each holds q * size^2 white pixels. Where that is not a whole number,
+    frames with the number below and above are mixed so that the mean is (q = 0.5 / 1024: every second frame
+    is empty). Position matters to no loss here but concentration and composite: the mean runs over `size`
+    frames in which each white pixel visits every row and every column once, which for a single one gives the
+    mean squared distance over all positions exactly. For a loss on pixels this is ``best_output(loss, q)``.
+    ValueError where q lies outside [0, 1] or where every constant costs the same (softmax cross-entropy).
+    """
+    if not 0 <= q <= 1:
+        raise ValueError(f"q is the fraction of white pixels and must lie in [0, 1], got {q}")
+    count, share = divmod(q * size**2, 1)
+    parts = [(1 - share, _frames(int(count), size))]
+    if share > 0:
+        parts.append((share, _frames(int(count) + 1, size)))
+
+    def mean_loss(logits: np.ndarray) -> np.ndarray:
+        return np.array([[sum(w * _constant_loss(loss, z, frames) for w, frames in parts) for z in logits[0]]])
+
+    coarse = mean_loss(np.linspace(-5, 5, 3)[None])
+    if np.ptp(coarse) <= 1e-9 * np.abs(coarse).max():
+        raise ValueError(f"{type(loss).__name__} has no best constant: every constant output costs the same")
+    return float(_minimise(mean_loss, 1)[0])
+
+
+def _minimise(cost: Callable[[np.ndarray], np.ndarray], rows: int) -> np.ndarray:
+    """The p at the minimum of each row of ``cost(logits (rows, POINTS))``, by zooming in on the best grid
+    point.
+
+    The first grid covers everything, so that a second, higher minimum does no harm.
+    """
+    centre, half_width = np.zeros((rows, 1)), LARGEST_LOGIT
+    for _ in range(ROUNDS):
+        logits = centre + half_width * np.linspace(-1, 1, POINTS)
+        logits = np.clip(logits, -LARGEST_LOGIT, LARGEST_LOGIT)
+        costs = cost(logits)
+        costs = np.where(np.isfinite(costs), costs, np.inf)  # a user's loss may overflow at the far ends
+        if np.isinf(costs).all(axis=1).any():
+            raise ValueError("the loss is not finite for any output: there is nothing to minimise")
+        centre = np.take_along_axis(logits, costs.argmin(axis=1, keepdims=True), axis=1)
+        half_width *= 2 / (POINTS - 1)
+    return 1 / (1 + np.exp(-centre[:, 0]))
+
+
+def _check_pixelwise(loss: LossFunction) -> None:
+    """A loss on pixels gives a frame the mean (or sum) of what its pixels cost alone."""
+    logits = torch.tensor([[-2.0, 0.5, 1.0], [-0.5, 2.0, -1.0]], dtype=torch.float64)
+    target = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    whole = _value(loss, logits, target)
+    if not np.isfinite(whole):
+        raise ValueError(f"{type(loss).__name__} is not finite ({whole}) for ordinary logits, from -2 to 2")
+    alone = [_value(loss, z.reshape(1, 1), y.reshape(1, 1)) for z, y in zip(logits.ravel(), target.ravel())]
+    if not any(np.isclose(whole, expected, rtol=1e-6) for expected in (np.mean(alone), np.sum(alone))):
+        raise ValueError(
+            f"{type(loss).__name__} does not treat every pixel by itself: the best output of one pixel depends on the "
+            "whole frame, so best_output is not defined; see best_constant"
+        )
+
+
+def _pixel_losses(loss: LossFunction, logits: np.ndarray, target: float) -> np.ndarray:
+    """The loss of frames of one pixel, for an array of logits; one call, where there is a reduction to turn
+    off."""
+    pixels = torch.from_numpy(logits).reshape(-1, 1, 1)
+    if hasattr(loss, "reduction"):
+        loss = copy.copy(loss)
+        loss.reduction = "none"
+        return _call(loss, pixels, torch.full_like(pixels, target)).reshape(logits.shape).numpy()
+    return np.array([_value(loss, z, torch.full_like(z, target)) for z in pixels]).reshape(logits.shape)
+
+
+def _constant_loss(loss: LossFunction, logit: float, frames: Tensor) -> float:
+    return _value(loss, torch.full_like(frames, logit), frames)
+
+
+def _value(loss: LossFunction, logits: Tensor, target: Tensor) -> float:
+    return _call(loss, logits, target).mean().item()
+
+
+@torch.no_grad()
+def _call(loss: LossFunction, logits: Tensor, target: Tensor) -> Tensor:
+    """The loss of frames (..., H, W), handed over as (B, 1, 1, H, W)."""
+    shape = (-1, 1, 1, *logits.shape[-2:])
+    output = logits if getattr(loss, "from_logits", True) else torch.sigmoid(logits)
+    return loss(output.reshape(shape), target.reshape(shape))
+
+
+def _frames(white: int, size: int) -> Tensor:
+    """`size` frames with `white` white pixels each: a fixed random pattern, moved down the diagonal one px a
+    frame."""
+    order = np.random.default_rng(0).permutation(size**2)
+    pattern = torch.zeros(size**2, dtype=torch.float64)
+    pattern[torch.from_numpy(order[:white])] = 1
+    pattern = pattern.reshape(size, size)
+    return torch.stack([pattern.roll((step, step), dims=(0, 1)) for step in range(size)])

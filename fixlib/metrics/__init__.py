@@ -1,0 +1,10 @@
+"""What a prediction of gaze is worth: the white-pixel scores, pixel errors, information gain, and their intervals."""
+
+from fixlib.metrics.evaluation import Evaluation, evaluate_density, evaluate_frames, evaluate_points
+from fixlib.metrics.intervals import clustered_bootstrap, cluster_weights, paired_difference
+from fixlib.metrics.white_pixels import WhitePixelCounts, average_precision, white_pixel_counts
+
+__all__ = [
+    "Evaluation", "WhitePixelCounts", "average_precision", "cluster_weights", "clustered_bootstrap",
+    "evaluate_density", "evaluate_frames", "evaluate_points", "paired_difference", "white_pixel_counts",
+]

@@ -1,0 +1,344 @@
+"""What a network has to beat: predictions of gaze from coordinates alone.
+
+Every baseline takes windows of points (x, y) in px, and is used the same way:
+
+    baseline = BASELINES["transition_table"](size=32).fit(windows, n_in=10)  # (N, T, 2), T > n_in
+    points = baseline.predict(inputs, n_out=10)                  # (N, n_in, 2) -> (N, n_out, 2)
+
+Those with a density also have `log_density(inputs, n_out)`. `GazeGRU` is a small network, trained like one.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from fixlib.decoding import decode_median
+
+BANDWIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.7, 8.0)
+FOLDS = 5
+
+# What the transition table tries, at each horizon, on the windows it holds out.
+SOURCE_BANDWIDTHS = (1.0, 2.0, 4.0, 8.0)
+TARGET_BANDWIDTHS = (1.0, 2.0, 4.0)
+BACK_OFFS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
+
+
+class Baseline:
+    """Predicts the next points (N, n_out, 2) from the observed ones (N, n_in, 2), both in px of the grid.
+
+    Raises ValueError for points of another shape, not finite or outside [0, size), and RuntimeError when
+    asked to predict before `fit` where there is something to fit. Results are float32, on the device of the
+    inputs.
+    """
+
+    def __init__(self, size: int = 32):
+        self.size = size
+
+    def fit(self, coordinates: Tensor, n_in: int) -> "Baseline":
+        """Learn from windows (N, T, 2): the first `n_in` points are observed, the rest is to be predicted."""
+        windows = self._check_points(coordinates, "coordinates")
+        if not 1 <= n_in < windows.shape[1]:
+            raise ValueError(
+                f"n_in={n_in} leaves nothing to learn from windows of {windows.shape[1]} points: it must lie "
+                f"between 1 and {windows.shape[1] - 1}"
+            )
+        self._fit(windows, n_in)
+        return self
+
+    def predict(self, inputs: Tensor, n_out: int) -> Tensor:
+        """The `n_out` points after `inputs` (N, n_in, 2): (N, n_out, 2) px."""
+        return self._predict(self._check_request(inputs, n_out), n_out)
+
+    def _fit(self, windows: Tensor, n_in: int) -> None:
+        """Nothing to learn unless a baseline says otherwise."""
+
+    def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
+        raise NotImplementedError
+
+    def _check_request(self, inputs: Tensor, n_out: int) -> Tensor:
+        if n_out < 1:
+            raise ValueError(f"n_out must be at least 1, got {n_out}")
+        return self._check_points(inputs, "inputs")
+
+    def _check_points(self, points: Tensor, name: str) -> Tensor:
+        points = torch.as_tensor(points, dtype=torch.float32)
+        if points.dim() != 3 or points.shape[-1] != 2 or 0 in points.shape:
+            raise ValueError(
+                f"{name} must have shape (windows, points, 2), none of them 0, got {tuple(points.shape)}"
+            )
+        outside = ~((points >= 0) & (points < self.size)).all(dim=-1)  # NaN is outside too
+        if outside.any():
+            window, point = outside.nonzero()[0].tolist()
+            raise ValueError(
+                f"{name}[{window}, {point}] = {points[window, point].tolist()} is not a point of the grid "
+                f"[0, {self.size}): cut windows of valid fixations only"
+            )
+        return points
+
+    def _fitted(self, attribute: str):
+        if not hasattr(self, attribute):
+            raise RuntimeError(
+                f"{type(self).__name__} has learnt nothing yet: call fit(coordinates, n_in) first"
+            )
+        return getattr(self, attribute)
+
+
+class RepeatLast(Baseline):
+    """Gaze stays where it was last seen."""
+
+    def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
+        return inputs[:, -1:].repeat(1, n_out, 1)
+
+
+class Centre(Baseline):
+    """The centre of the grid, always."""
+
+    def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
+        return inputs.new_full((len(inputs), n_out, 2), self.size / 2)
+
+
+class ConstantVelocity(Baseline):
+    """The last displacement goes on, stopped at the edge of the grid."""
+
+    def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
+        if inputs.shape[1] < 2:
+            raise ValueError("constant velocity needs at least 2 observed points, got 1")
+        last, velocity = inputs[:, -1:], inputs[:, -1:] - inputs[:, -2:-1]
+        steps = torch.arange(1, n_out + 1, device=inputs.device)[:, None]
+        largest = torch.nextafter(torch.tensor(float(self.size)), torch.tensor(0.0)).item()
+        return (last + steps * velocity).clamp(0, largest)
+
+
+class _TrainedPoint(Baseline):
+    """One point learnt from the predicted part of all training windows."""
+
+    def _fit(self, windows: Tensor, n_in: int) -> None:
+        self.point = self._summarise(windows[:, n_in:].reshape(-1, 2))
+
+    def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
+        return self._fitted("point").to(inputs.device).repeat(len(inputs), n_out, 1)
+
+    def _summarise(self, points: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class TrainingMean(_TrainedPoint):
+    """The mean of the training targets: the best single point for squared error."""
+
+    def _summarise(self, points: Tensor) -> Tensor:
+        return points.double().mean(dim=0).float()
+
+
+class TrainingMedian(_TrainedPoint):
+    """The geometric median of the training targets: the best single point for the distance in px."""
+
+    def _summarise(self, points: Tensor) -> Tensor:
+        return geometric_median(points)
+
+
+class CentreBias(Baseline):
+    """Where gaze falls regardless of history: a kernel density of the training targets on the pixel grid.
+
+    Gaussian kernels, normalised within the grid, of the bandwidth in BANDWIDTHS under which held-out windows
+    are most likely (5 folds of neighbouring windows). One extra observation, spread evenly over all pixels,
+    keeps every probability above 0. Needs at least 2 windows.
+    """
+
+    def _fit(self, windows: Tensor, n_in: int) -> None:
+        pixels = _pixel_index(windows[:, n_in:], self.size)
+        if len(pixels) < 2:
+            raise ValueError("a density needs at least 2 windows, one of them to choose its bandwidth; got 1")
+        folds = torch.stack([self._count(fold) for fold in pixels.tensor_split(min(FOLDS, len(pixels)))])
+        rest = folds.sum(dim=0) - folds
+        scores = [(folds * self._smooth(rest, bandwidth).log()).sum().item() for bandwidth in BANDWIDTHS]
+        self.bandwidth = BANDWIDTHS[scores.index(max(scores))]
+        self.probabilities = self._smooth(folds.sum(dim=0), self.bandwidth)
+
+    def log_density(self, inputs: Tensor, n_out: int) -> Tensor:
+        """Natural log of the pixel probabilities, (N, n_in, 2) -> (N, n_out, H, W); each map sums to 1."""
+        inputs = self._check_request(inputs, n_out)
+        log_density = self._fitted("probabilities").log().float().to(inputs.device)
+        return log_density.expand(len(inputs), n_out, -1, -1)
+
+    def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
+        point = decode_median(self._fitted("probabilities")).float().to(inputs.device)
+        return point.repeat(len(inputs), n_out, 1)
+
+    def _count(self, pixels: Tensor) -> Tensor:
+        counts = torch.bincount(pixels.flatten(), minlength=self.size**2)
+        return counts.view(self.size, self.size).double()
+
+    def _smooth(self, counts: Tensor, bandwidth: float) -> Tensor:
+        """Counts (..., H, W) -> probabilities (..., H, W)."""
+        kernel = _spreading_kernel(self.size, bandwidth).to(counts.device)
+        spread = kernel.T @ counts @ kernel + 1 / self.size**2
+        return spread / spread.sum(dim=(-2, -1), keepdim=True)
+
+
+class TransitionTable(Baseline):
+    """Saccadic flow: where gaze goes from where it is, first order (after Clarke et al. 2017, Vision Res.).
+
+    For each horizon h, with i the pixel of the last observed point and j that of h points later,
+
+        p_h(j | i) = stay_h [j = i] + (1 - stay_h) q_h(j | i),
+        q_h(j | i) ~ sum over moves (i', j') of K_source(i - i') K_target(j - j') + k * centre(j)
+
+    and 0 at j = i. stay_h is the share of pairs in the same pixel (one success and one failure added);
+    K_source weighs moves that start nearby (1 for the same pixel), K_target spreads where they end (sums to
+    1); `centre` is CentreBias, weighing as much as k moves. Both bandwidths and k are those under which the
+    last fifth of the training windows is most likely given the others; the table then uses all. Horizon h
+    learns from every pair of points h apart in the windows. Needs at least 2 windows; predicts as far as they
+    go (T - n_in points).
+    """
+
+    def _fit(self, windows: Tensor, n_in: int) -> None:
+        self.centre = CentreBias(self.size).fit(windows, n_in).probabilities.flatten().float()
+        pixels = _pixel_index(windows, self.size)
+        self.settings, tables = [], []
+        for horizon in range(1, windows.shape[1] - n_in + 1):
+            settings = self._choose_settings(pixels, horizon)
+            self.settings.append(settings)
+            tables.append(self._table(pixels, horizon, settings))
+        self.log_tables = torch.stack(tables, dim=1).log()
+
+    def log_density(self, inputs: Tensor, n_out: int) -> Tensor:
+        """Natural log of the pixel probabilities, (N, n_in, 2) -> (N, n_out, H, W); each map sums to 1."""
+        inputs = self._check_request(inputs, n_out)
+        return self._rows(_pixel_index(inputs[:, -1], self.size), n_out)
+
+    def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
+        # A map depends on the last pixel only, so each is decoded once.
+        pixels, which = _pixel_index(inputs[:, -1], self.size).unique(return_inverse=True)
+        return decode_median(self._rows(pixels, n_out).exp())[which]
+
+    def _rows(self, source: Tensor, n_out: int) -> Tensor:
+        log_tables = self._fitted("log_tables")
+        if n_out > log_tables.shape[1]:
+            raise ValueError(
+                f"n_out={n_out}, but the windows it was fitted on show {log_tables.shape[1]} points ahead"
+            )
+        rows = log_tables[source.to(log_tables.device), :n_out].to(source.device)
+        return rows.unflatten(-1, (self.size, self.size))
+
+    def _choose_settings(self, pixels: Tensor, horizon: int) -> tuple[float, float, float]:
+        """Source bandwidth, target bandwidth and back-off under which held-out moves are most likely."""
+        held_out = max(1, len(pixels) // FOLDS)
+        source, target = _pairs(pixels[-held_out:], horizon)
+        source, target = source[source != target], target[source != target]
+        counts, _ = self._count_moves(pixels[:-held_out], horizon)
+        best, settings = -float("inf"), None
+        for source_bandwidth in SOURCE_BANDWIDTHS:
+            near = self._gather_sources(counts, source_bandwidth)
+            for target_bandwidth in TARGET_BANDWIDTHS:
+                moves = self._spread_targets(near, target_bandwidth)
+                for back_off in BACK_OFFS:
+                    score = self._move_log_likelihood(moves, back_off, source, target)
+                    if score > best:
+                        best, settings = score, (source_bandwidth, target_bandwidth, back_off)
+        return settings
+
+    def _move_log_likelihood(self, moves: Tensor, back_off: float, source: Tensor, target: Tensor) -> float:
+        """Of held-out moves; as looking them up in `_move_probabilities`, without making the whole table."""
+        total = moves.sum(dim=1) - moves.diagonal() + back_off * (1 - self.centre)
+        likelihood = (moves[source, target] + back_off * self.centre[target]) / total[source]
+        return likelihood.double().log().sum().item()
+
+    def _move_probabilities(self, moves: Tensor, back_off: float) -> Tensor:
+        weights = moves + back_off * self.centre
+        weights.fill_diagonal_(0)
+        return weights / weights.sum(dim=1, keepdim=True)
+
+    def _table(self, pixels: Tensor, horizon: int, settings: tuple[float, float, float]) -> Tensor:
+        """p_h(j | i), (H*W, H*W)."""
+        source_bandwidth, target_bandwidth, back_off = settings
+        counts, stay = self._count_moves(pixels, horizon)
+        moves = self._spread_targets(self._gather_sources(counts, source_bandwidth), target_bandwidth)
+        table = (1 - stay) * self._move_probabilities(moves, back_off)
+        return table + stay * torch.eye(len(table), device=table.device)
+
+    def _count_moves(self, pixels: Tensor, horizon: int) -> tuple[Tensor, float]:
+        """Counts (H*W, H*W) of the pairs that change their pixel, and the probability of not changing it."""
+        source, target = _pairs(pixels, horizon)
+        counts = torch.bincount(source * self.size**2 + target, minlength=self.size**4).float()
+        counts = counts.view(self.size**2, self.size**2)
+        stayed = counts.diagonal().sum().item()
+        counts.fill_diagonal_(0)
+        return counts, (stayed + 1) / (len(source) + 2)
+
+    def _gather_sources(self, counts: Tensor, bandwidth: float) -> Tensor:
+        """Row i: the moves from pixels near i, weighted exp(-distance^2 / (2 bandwidth^2)); by y, then x."""
+        offsets = torch.arange(self.size, device=counts.device).float()
+        kernel = torch.exp(-((offsets[:, None] - offsets) ** 2) / (2 * bandwidth**2))
+        by_row = (kernel @ counts.view(self.size, -1)).view(self.size, self.size, -1)
+        return (kernel @ by_row).view_as(counts)
+
+    def _spread_targets(self, counts: Tensor, bandwidth: float) -> Tensor:
+        """Every move spread over the pixels near its end; row sums are kept."""
+        kernel = _spreading_kernel(self.size, bandwidth).float().to(counts.device)
+        return (kernel.T @ counts.view(-1, self.size, self.size) @ kernel).view_as(counts)
+
+
+BASELINES: dict[str, type[Baseline]] = {
+    "repeat_last": RepeatLast,
+    "centre": Centre,
+    "training_mean": TrainingMean,
+    "training_median": TrainingMedian,
+    "constant_velocity": ConstantVelocity,
+    "centre_bias": CentreBias,
+    "transition_table": TransitionTable,
+}
+
+
+class GazeGRU(nn.Module):
+    """A small recurrent network on coordinates: (B, n_in, 2) -> (B, n_out, 2), px.
+
+    Reads position and last displacement, both in half grids around the centre, and predicts displacements
+    from the last observed point; untrained it is close to repeating that point. Not clamped to the grid.
+    """
+
+    def __init__(self, n_out: int, hidden: int = 64, size: int = 32):
+        super().__init__()
+        if min(n_out, hidden, size) < 1:
+            raise ValueError(f"n_out, hidden and size must be at least 1, got {n_out}, {hidden} and {size}")
+        self.n_out, self.half = n_out, size / 2
+        self.gru = nn.GRU(4, hidden, batch_first=True)
+        self.readout = nn.Linear(hidden, 2 * n_out)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """(B, n_in, 2) px -> (B, n_out, 2) px."""
+        if points.dim() != 3 or points.shape[-1] != 2 or points.shape[1] < 1:
+            raise ValueError(f"expected points of shape (batch, points, 2), got {tuple(points.shape)}")
+        positions = points / self.half - 1
+        displacements = positions.diff(dim=1, prepend=positions[:, :1])
+        states, _ = self.gru(torch.cat([positions, displacements], dim=-1))
+        displacement = self.readout(states[:, -1]).view(-1, self.n_out, 2)
+        return points[:, -1:] + self.half * displacement
+
+
+def geometric_median(points: Tensor, iterations: int = 200) -> Tensor:
+    """The point (2,) of least summed distance to `points` (N, 2); Weiszfeld's iteration from their mean."""
+    points = points.double()
+    median = points.mean(dim=0)
+    for _ in range(iterations):
+        # The floor keeps a median that sits on a point from dividing by 0.
+        weights = 1 / (points - median).norm(dim=1).clamp_min(1e-6)
+        median = (weights[:, None] * points).sum(dim=0) / weights.sum()
+    return median.float()
+
+
+def _pixel_index(points: Tensor, size: int) -> Tensor:
+    """Index of the pixel a point falls in, row by row: (..., 2) px -> (...) int64."""
+    x, y = points.floor().long().unbind(dim=-1)
+    return y * size + x
+
+
+def _pairs(pixels: Tensor, horizon: int) -> tuple[Tensor, Tensor]:
+    """All pairs of pixels `horizon` points apart in windows (N, T), flat."""
+    return pixels[:, :-horizon].flatten(), pixels[:, horizon:].flatten()
+
+
+def _spreading_kernel(size: int, bandwidth: float) -> Tensor:
+    """Row i: the mass in each of `size` cells of a normal around the centre of cell i; rows sum to 1."""
+    edges = torch.arange(size + 1, dtype=torch.float64)
+    centres = edges[:-1, None] + 0.5
+    mass = torch.special.ndtr((edges - centres) / bandwidth).diff(dim=1)
+    return mass / mass.sum(dim=1, keepdim=True)

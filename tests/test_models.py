@@ -1,0 +1,380 @@
+"""SimVP and the hybrid: the published layout, counts and outputs, and what is ours beyond them."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fixlib.models import SimVP, SimVP_RegressionHead, count_parameters, create_model
+from fixlib.models.simvp import Decoder, StochasticDepth
+
+PUBLISHED = json.loads((Path(__file__).parent / "data" / "simvp_state_dict.json").read_text())
+SMALL = dict(in_shape=(10, 1, 32, 32), hid_S=16, hid_T=64, N_S=4, N_T=4)
+TINY = dict(in_shape=(3, 1, 16, 16), hid_S=4, hid_T=8, N_S=2, N_T=2, mlp_ratio=2.0)
+
+
+def on_meta(make):
+    """Build without memory or initialisation, for counting."""
+    with torch.device("meta"):
+        return make()
+
+
+def tiny(**options):
+    torch.manual_seed(0)
+    return SimVP(**(TINY | options))
+
+
+def frames_for(model, batch=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(batch, *model.in_shape, generator=generator) < 0.01).float()
+
+
+def scramble(model, seed=0):
+    """Weights far from initialisation: a branch scaled by 0.01 or a variance of 1 would hide errors."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in model.state_dict().items():
+        noise = torch.rand(value.shape, generator=generator)
+        if name.endswith("running_var"):
+            value.copy_(0.5 + noise)
+        elif value.is_floating_point():
+            value.add_((noise - 0.5) * (2.0 if "layer_scale" in name else 0.2))
+    return model.eval()
+
+
+# ---- an independent, plain computation from the state dict ----
+
+
+def plain_spatial(state, prefix, x, down=False, up=False):
+    first = f"{prefix}.conv.conv.0" if up else f"{prefix}.conv.conv"
+    weight = state[f"{first}.weight"]
+    x = F.conv2d(x, weight, state[f"{first}.bias"], stride=2 if down else 1, padding=weight.shape[-1] // 2)
+    if up:
+        n, c, h, w = x.shape
+        x = x.reshape(n, c // 4, 2, 2, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c // 4, 2 * h, 2 * w)
+    x = F.group_norm(x, 2, state[f"{prefix}.conv.norm.weight"], state[f"{prefix}.conv.norm.bias"])
+    return x * torch.sigmoid(x)
+
+
+def plain_block(state, prefix, x):
+    def conv(name, value, **options):
+        weight = state[f"{prefix}.{name}.weight"]
+        groups = value.shape[1] if weight.shape[1] == 1 else 1
+        return F.conv2d(value, weight, state[f"{prefix}.{name}.bias"], groups=groups, **options)
+
+    def norm(name, value):
+        mean, var, weight, bias = (
+            state[f"{prefix}.{name}.{part}"].view(-1, 1, 1)
+            for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (value - mean) / torch.sqrt(var + 1e-5) * weight + bias
+
+    def gelu(value):
+        return value * 0.5 * (1 + torch.erf(value / math.sqrt(2)))
+
+    normed = norm("norm1", x)
+    gate = conv("attn.spatial_gating_unit.conv0", gelu(conv("attn.proj_1", normed)), padding=2)
+    gate = conv("attn.spatial_gating_unit.conv_spatial", gate, padding=9, dilation=3)
+    gate = conv("attn.spatial_gating_unit.conv1", gate)
+    half = gate.shape[1] // 2
+    gated = gate[:, :half] * torch.sigmoid(gate[:, half:])
+    x = x + state[f"{prefix}.layer_scale_1"].view(-1, 1, 1) * (conv("attn.proj_2", gated) + normed)
+    wide = conv("mlp.dwconv.dwconv", conv("mlp.fc1", norm("norm2", x)), padding=1)
+    return x + state[f"{prefix}.layer_scale_2"].view(-1, 1, 1) * conv("mlp.fc2", gelu(wide))
+
+
+def plain_translate(state, latent):
+    """(B, T, C, h, w) -> the same."""
+    x = latent.reshape(latent.shape[0], -1, *latent.shape[-2:])
+    index = 0
+    while f"hid.enc.{index}.block.layer_scale_1" in state:
+        x = plain_block(state, f"hid.enc.{index}.block", x)
+        if f"hid.enc.{index}.reduction.weight" in state:
+            name = f"hid.enc.{index}.reduction"
+            x = F.conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"])
+        index += 1
+    return x.reshape(latent.shape)
+
+
+def plain_encode(state, frames, N_S):
+    """One frame at a time: latents and skips (B, T, ...)."""
+    latents, skips = [], []
+    for t in range(frames.shape[1]):
+        x = plain_spatial(state, "enc.enc.0", frames[:, t])
+        skips.append(x)
+        for i in range(1, N_S):
+            x = plain_spatial(state, f"enc.enc.{i}", x, down=i in (1, 3, 5))
+        latents.append(x)
+    return torch.stack(latents, 1), torch.stack(skips, 1)
+
+
+def plain_simvp(state, frames, N_S):
+    latent, skip = plain_encode(state, frames, N_S)
+    translated = plain_translate(state, latent)
+    decoded = []
+    for t in range(frames.shape[1]):
+        x = translated[:, t]
+        for i in range(N_S):
+            x = x + skip[:, t] if i == N_S - 1 else x
+            x = plain_spatial(state, f"dec.dec.{i}", x, up=i in (0, 2, 4))
+        decoded.append(F.conv2d(x, state["dec.readout.weight"], state["dec.readout.bias"]))
+    return torch.stack(decoded, 1)
+
+
+# ---- layout ----
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_keys_order_and_shapes_are_the_published_ones(name):
+    published = PUBLISHED[name]
+    model = on_meta(lambda: SimVP(published["in_shape"], **published["options"]))
+    layout = {key: list(value.shape) for key, value in model.state_dict().items()}
+    assert list(layout.items()) == list(published["state_dict"].items())
+    assert count_parameters(model) == published["parameters"]
+
+
+@pytest.mark.parametrize(
+    "frames, hid_T, translator, total",
+    [
+        (10, 256, 18_121_216, 18_603_009),
+        (10, 512, 46_287_872, 46_769_665),
+        (4, 256, 10_844_160, 11_325_953),
+        (4, 512, 38_945_792, 39_427_585),
+    ],
+)
+def test_parameter_counts(frames, hid_T, translator, total):
+    model = on_meta(lambda: create_model(in_shape=(frames, 1, 32, 32), hid_T=hid_T))
+    counts = [count_parameters(part) for part in (model.enc, model.hid, model.dec, model)]
+    assert counts == [111_936, translator, 369_857, total]
+
+
+def test_create_model_defaults_are_the_missions():
+    model = on_meta(create_model)
+    assert model.in_shape == (10, 1, 32, 32)
+    assert count_parameters(model) == 18_603_009
+
+
+def test_create_model_refuses_an_unknown_option_and_names_the_known_ones():
+    with pytest.raises(TypeError, match=r"no option hidT; options are .*hid_T"):
+        create_model(hidT=64)
+
+
+def test_hybrid_counts():
+    hybrid = on_meta(SimVP_RegressionHead)
+    decoder = on_meta(lambda: Decoder(64, 1, 4, 3))
+    assert count_parameters(hybrid.head) == 2_229_506
+    assert count_parameters(hybrid) + count_parameters(decoder) == 41_657_091
+
+
+def test_count_parameters_leaves_out_the_frozen_ones():
+    layer = torch.nn.Linear(3, 2)
+    layer.bias.requires_grad_(False)
+    assert count_parameters(layer) == 6
+
+
+# ---- outputs ----
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SMALL,
+        dict(in_shape=(4, 1, 32, 32), hid_S=8, hid_T=32, N_S=4, N_T=3),  # no reduction
+        dict(in_shape=(3, 2, 24, 16), hid_S=4, hid_T=8, N_S=6, N_T=2, mlp_ratio=2.0,
+             spatio_kernel_enc=5, spatio_kernel_dec=7),
+    ],
+)  # fmt: skip
+def test_agrees_with_a_plain_computation(options):
+    torch.manual_seed(0)
+    model = scramble(SimVP(**options))
+    frames = torch.rand(2, *model.in_shape)
+    with torch.no_grad():
+        expected = plain_simvp(model.state_dict(), frames, options["N_S"])
+        assert expected.std() > 0.05
+        torch.testing.assert_close(model(frames), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_hybrid_agrees_with_a_plain_computation():
+    torch.manual_seed(0)
+    model = scramble(SimVP_RegressionHead((4, 1, 16, 32), hid_S=4, hid_T=8, N_S=4, N_T=2))
+    frames = torch.rand(3, *model.in_shape)
+    state = model.state_dict()
+    with torch.no_grad():
+        x = plain_translate(state, plain_encode(state, frames, 4)[0])[:, -1].reshape(3, -1)
+        for layer in (0, 2, 4):
+            x = x @ state[f"head.{layer}.weight"].T + state[f"head.{layer}.bias"]
+            x = x.clamp_min(0) if layer < 4 else x
+        expected = torch.stack([32 * (0.5 + x[:, 0] / 2), 16 * (0.5 + x[:, 1] / 2)], dim=1)
+        torch.testing.assert_close(model(frames), expected, atol=1e-4, rtol=1e-5)
+
+
+def test_hybrid_takes_the_weights_of_a_simvp():
+    options = dict(in_shape=(4, 1, 16, 16), hid_S=4, hid_T=8, N_S=2, N_T=2)
+    simvp, hybrid = SimVP(**options), SimVP_RegressionHead(**options)
+    missing, unexpected = hybrid.load_state_dict(simvp.state_dict(), strict=False)
+    assert all(key.startswith("head.") for key in missing)
+    assert all(key.startswith("dec.") for key in unexpected)
+    assert torch.equal(hybrid.enc.state_dict()["enc.0.conv.conv.weight"], simvp.enc.enc[0].conv.conv.weight)
+
+
+def test_hybrid_starts_near_the_centre():
+    torch.manual_seed(0)
+    model = SimVP_RegressionHead(hid_S=8, hid_T=16, N_T=2).eval()
+    points = model(frames_for(model, batch=8))
+    assert points.shape == (8, 2)
+    assert (points - 16).abs().max() < 4
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shapes(channels):
+    model = tiny(in_shape=(3, channels, 16, 24))
+    assert model(frames_for(model)).shape == (2, 3, channels, 16, 24)
+
+
+def test_other_number_of_output_channels():
+    model = tiny(out_channels=5, out_frames=2)
+    assert model(frames_for(model)).shape == (2, 2, 5, 16, 16)
+
+
+def test_fewer_output_frames_are_the_first_of_all():
+    every, first = scramble(tiny()), scramble(tiny(out_frames=2))
+    frames = frames_for(every)
+    assert first(frames).shape == (2, 2, 1, 16, 16)
+    torch.testing.assert_close(first(frames), every(frames)[:, :2])
+
+
+def test_as_many_output_frames_as_input_frames_is_the_default():
+    frames = frames_for(tiny())
+    torch.testing.assert_close(scramble(tiny(out_frames=3))(frames), scramble(tiny())(frames))
+
+
+@pytest.mark.parametrize("out_frames", [4, 6, 8])
+def test_more_output_frames_feed_the_probabilities_back(out_frames):
+    once, longer = scramble(tiny()), scramble(tiny(out_frames=out_frames))
+    frames = frames_for(once)
+    expected = [once(frames)]
+    while 3 * len(expected) < out_frames:
+        expected.append(once(torch.sigmoid(expected[-1])))
+    torch.testing.assert_close(longer(frames), torch.cat(expected, dim=1)[:, :out_frames])
+
+
+def test_evaluation_is_deterministic_and_sample_by_sample():
+    model = scramble(tiny(drop=0.3, drop_path=0.5))
+    frames = frames_for(model, batch=4)
+    first = model(frames)
+    assert torch.equal(first, model(frames))
+    torch.testing.assert_close(first[1:2], model(frames[1:2]))
+
+
+def test_training_repeats_from_its_seed():
+    model = tiny(drop=0.3, drop_path=0.5).train()
+    frames = frames_for(model, batch=4)
+    outputs = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        outputs.append(model(frames))
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.equal(outputs[0], outputs[2])
+
+
+@pytest.mark.parametrize("out_frames", [2, 3, 5])
+def test_gradients_reach_every_parameter(out_frames):
+    model = tiny(out_frames=out_frames).train()
+    model(frames_for(model)).square().mean().backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+def test_gradients_reach_every_parameter_of_the_hybrid():
+    torch.manual_seed(0)
+    model = SimVP_RegressionHead((4, 1, 16, 16), hid_S=4, hid_T=8, N_S=2, N_T=2).train()
+    model(frames_for(model, batch=8)).sub(3).abs().mean().backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+# ---- initialisation ----
+
+
+def test_initialisation():
+    torch.manual_seed(0)
+    model = SimVP(**SMALL)
+    for name, module in model.named_modules():
+        if not isinstance(module, torch.nn.Conv2d) or "reduction" in name or "readout" in name:
+            continue
+        fan_out = math.prod(module.kernel_size) * module.out_channels / module.groups
+        expected = math.sqrt(2 / fan_out) if name.startswith("hid") else 0.02
+        error = 4 / math.sqrt(2 * module.weight.numel())  # 4 standard errors of a standard deviation
+        assert module.weight.std().item() == pytest.approx(expected, rel=error), name
+        assert not module.bias.any(), name
+    assert all((p == 0.01).all() for name, p in model.named_parameters() if "layer_scale" in name)
+
+
+@pytest.mark.parametrize("drop_path, expected", [(0.0, [0.01, 0.005, 0.0]), (0.3, [0.01, 0.155, 0.3])])
+def test_stochastic_depth_goes_from_one_percent_to_drop_path(drop_path, expected):
+    model = tiny(N_T=3, drop_path=drop_path)
+    drops = [m.probability for m in model.modules() if isinstance(m, StochasticDepth)]
+    assert drops == pytest.approx(expected)
+
+
+def test_stochastic_depth_drops_whole_samples_and_keeps_the_mean():
+    torch.manual_seed(0)
+    layer = StochasticDepth(0.25).train()
+    out = layer(torch.ones(4000, 2, 3, 3))
+    assert torch.equal(out, out[:, :1, :1, :1].expand_as(out))
+    assert out.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert out.mean().item() == pytest.approx(1, abs=0.04)
+    assert torch.equal(layer.eval()(out), out)
+
+
+@pytest.mark.parametrize("prior", [1 / 1024, 0.3])
+def test_prior_probability_is_the_readouts_bias(prior):
+    model = tiny(prior_probability=prior)
+    assert torch.sigmoid(model.dec.readout.bias).item() == pytest.approx(prior, rel=1e-5)
+    plain = tiny()
+    difference = model.dec.readout.bias - plain.dec.readout.bias
+    frames = frames_for(plain)
+    torch.testing.assert_close(model.eval()(frames), plain.eval()(frames) + difference)
+
+
+# ---- errors ----
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(model_type="tau"), "model_type 'tau' is not available, only 'gSTA'"),
+        (dict(N_S=3), "N_S must be even"),
+        (dict(N_S=0), "N_S must be even and at least 2"),
+        (dict(N_T=1), "N_T must be at least 2"),
+        (dict(in_shape=(3, 1, 30, 32), N_S=4), "30 x 32 cannot be halved 2 times.*multiples of 4"),
+        (dict(in_shape=(3, 1, 32)), "in_shape must be"),
+        (dict(in_shape=(0, 1, 32, 32)), "in_shape must be"),
+        (dict(hid_S=5), "hid_S must be even"),
+        (dict(hid_T=0), "hid_T must be at least 1"),
+        (dict(spatio_kernel_enc=4), "kernels must be odd"),
+        (dict(drop_path=1.0), "drop_path must lie in"),
+        (dict(out_frames=0), "out_frames and out_channels must be at least 1"),
+        (dict(out_frames=4, out_channels=2), "out_frames=4 exceeds the 3 input frames"),
+        (dict(prior_probability=1.0), "prior_probability must lie between 0 and 1"),
+    ],
+)
+def test_options_that_do_not_fit(options, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(**options)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 1, 16, 16), (2, 3, 1, 16, 32), (2, 3, 2, 16, 16), (2, 3, 16, 16)])
+def test_frames_that_do_not_fit(shape):
+    with pytest.raises(ValueError, match=r"expected frames of shape \(batch, 3, 1, 16, 16\)"):
+        tiny()(torch.zeros(shape))
+
+
+def test_hybrid_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match="N_S must be even"):
+        SimVP_RegressionHead(N_S=3)
+    model = SimVP_RegressionHead((4, 1, 16, 16), hid_S=4, hid_T=8, N_S=2, N_T=2)
+    with pytest.raises(ValueError, match="expected frames of shape"):
+        model(torch.zeros(2, 10, 1, 16, 16))

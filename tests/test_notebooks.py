@@ -1,0 +1,65 @@
+"""The committed chapters: executed in order, one parameters cell, nothing of a machine in them.
+
+`pytest --nbval notebooks` compares what they show; these tests make sure that there is something to compare.
+"""
+
+import json
+import re
+
+import nbformat
+import pytest
+
+from fixlib.book import chapter_parameters, chapter_paths
+
+CHAPTERS = chapter_paths()
+
+
+def code_cells(notebook):
+    return [cell for cell in nbformat.read(notebook, as_version=4).cells
+            if cell.cell_type == "code" and cell.source.strip()]
+
+
+def test_there_are_chapters():
+    assert {"00", "01", "03", "04"} <= {path.stem[:2] for path in CHAPTERS}
+
+
+@pytest.mark.parametrize("notebook", CHAPTERS, ids=lambda path: path.stem)
+class TestChapter:
+    def test_is_executed_from_top_to_bottom(self, notebook):
+        cells = code_cells(notebook)
+        assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+        assert any(cell.outputs for cell in cells)
+
+    def test_has_one_parameters_cell_of_literals(self, notebook):
+        assert chapter_parameters(notebook)
+
+    def test_runs_on_any_python3_kernel(self, notebook):
+        assert nbformat.read(notebook, as_version=4).metadata.kernelspec.name == "python3"
+
+    def test_has_no_error_and_no_stderr(self, notebook):
+        outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+        assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+
+    def test_names_no_machine_and_no_time(self, notebook):
+        text = json.dumps([{**cell, "outputs": [{k: v for k, v in o.items() if k != "data"} | {"data": [
+            v for k, v in o.get("data", {}).items() if not k.startswith("image")]} for o in cell.get("outputs", [])]}
+            for cell in nbformat.read(notebook, as_version=4).cells])
+        assert not re.search(r"/(root|home|work|tmp|Users)/", text)
+        assert not re.search(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d", text)
+        assert "papermill" not in nbformat.read(notebook, as_version=4).metadata
+
+    def test_is_short_enough_to_read(self, notebook):
+        cells = nbformat.read(notebook, as_version=4).cells
+        code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+        words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+        lines = [line for line in code.splitlines() if line.strip() and not line.strip().startswith("#")]
+        assert len(lines) <= 200 and len(re.findall(r"^\s*def ", code, re.MULTILINE)) <= 3
+        assert words <= 2500
+
+    def test_every_figure_is_described_in_words(self, notebook):
+        """A cell that shows a picture is followed by prose with its caption and alt text."""
+        cells = nbformat.read(notebook, as_version=4).cells
+        for cell, after in zip(cells, [*cells[1:], None]):
+            if cell.cell_type == "code" and any("image/png" in o.get("data", {}) for o in cell.outputs):
+                assert after is not None and after.cell_type == "markdown"
+                assert re.search(r"\*\*Figure", after.source) and "Alt text:" in after.source

@@ -1,0 +1,56 @@
+"""pyproject.toml, constraints.txt and environment.yml say the same; the README's commands exist."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def requirements() -> list[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    texts = [*project["dependencies"], *(t for extra in project["optional-dependencies"].values() for t in extra)]
+    return [Requirement(text) for text in texts]
+
+
+def constraints() -> dict[str, str]:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+
+
+def environment() -> dict[str, str]:
+    """name -> version of the lines under `dependencies` in environment.yml."""
+    lines = (ROOT / "environment.yml").read_text().split("dependencies:")[1].splitlines()
+    found = (re.match(r"\s*- ([\w.-]+?)=+(\S+)", line) for line in lines)
+    return {canonicalize_name(match[1]): match[2] for match in found if match}
+
+
+def test_every_requirement_is_pinned_within_its_bounds():
+    pins = constraints()
+    for requirement in requirements():
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+
+
+def test_the_pinned_versions_are_the_only_place_with_pins():
+    assert all("==" not in str(requirement) for requirement in requirements())
+
+
+def test_environment_yml_has_the_same_packages_and_versions():
+    names = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+    conda = {names.get(name, name): version for name, version in environment().items() if name not in ("python", "pip")}
+    pins = constraints()
+    assert conda == {canonicalize_name(r.name): pins[canonicalize_name(r.name)] for r in requirements()}
+
+
+def test_every_line_of_environment_yml_says_what_needs_it():
+    lines = (ROOT / "environment.yml").read_text().split("dependencies:")[1].splitlines()
+    assert all("#" in line for line in lines if line.strip().startswith("-"))
+
+
+def test_nothing_names_a_machine_or_a_package_host():
+    wheel_paths = re.compile(r"file://|https?://[\w.-]*(pypi|pythonhosted|conda)")
+    for name in ("constraints.txt", "environment.yml", "pyproject.toml", "Makefile"):
+        assert not wheel_paths.search((ROOT / name).read_text()), name

@@ -1,0 +1,230 @@
+"""Recorded runs: written once and whole, read only where they fit."""
+
+import json
+import math
+import os
+import platform
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fixlib.metrics import evaluate_frames
+from fixlib.results import ResultError, Results, RunSpec, environment, pack, payload_of, unpack
+
+
+@pytest.fixture
+def spec():
+    config = dict(hid_S=64, hid_T=256, N_S=4, N_T=8, epochs=25, batch_size=8, lr=1e-3, frames=(10, 10), loss={"gamma": 2})
+    return RunSpec("loss_comparison", "osie", "focal", "paper", 0, config, "0123456789abcdef")
+
+
+@pytest.fixture
+def results(tmp_path):
+    return Results(tmp_path / "results")
+
+
+def payload(**more):
+    return dict(metrics=dict(f1_score=dict(value=0.25, low=0.0, high=math.nan)), data_label="OSIE", simulated=False,
+                seconds=1.5, peak_memory_mb=100.0, **more)
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_the_key_follows_every_field(spec):
+    assert len(spec.key) == 10 and spec.filename == f"focal-paper-0-{spec.key}.json"
+    changed = [replace(spec, **change) for change in (
+        dict(experiment="other"), dict(dataset="simulated"), dict(variant="mse"), dict(profile="quick"), dict(seed=1),
+        dict(config=spec.config | dict(lr=1e-2)), dict(fingerprint="f" * 16))]
+    assert len({spec.key, *(other.key for other in changed)}) == 8
+    shuffled = replace(spec, config=dict(reversed(spec.config.items())))
+    assert shuffled.key == spec.key
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", "/data/mine", ".hidden", "two words"])
+def test_names_that_cannot_be_file_names_are_refused(spec, name):
+    with pytest.raises(ValueError, match="dataset"):
+        replace(spec, dataset=name)
+
+
+def test_a_config_that_is_not_json_is_refused(spec):
+    for bad in (torch.zeros(2), math.nan, object()):
+        with pytest.raises(TypeError, match="config of loss_comparison/focal"):
+            replace(spec, config=dict(bad=bad))
+    with pytest.raises(TypeError, match="seed"):
+        replace(spec, seed=0.5)
+
+
+def test_write_then_read(results, spec):
+    assert not results.has(spec)
+    arrays = dict(error=np.array([1.5, np.nan]), subject=torch.tensor([3, 700]))
+    path = results.write(spec, payload(per_window=arrays, history=[dict(epoch=1, loss=math.nan)], note=None))
+    assert path == results.folder / "loss_comparison" / "osie" / spec.filename and results.has(spec)
+    run = results.read(spec)
+    assert run.spec == spec and run.path == path
+    assert run.metrics["f1_score"]["value"] == 0.25 and math.isnan(run.metrics["f1_score"]["high"])
+    assert math.isnan(run.history[0]["loss"]) and run.payload["note"] is None
+    np.testing.assert_array_equal(run.per_window["error"], [1.5, np.nan])
+    assert run.per_window["subject"].tolist() == [3, 700]
+    assert "NaN" not in path.read_text()
+
+
+def test_a_run_is_written_once(results, spec):
+    path = results.write(spec, payload())
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="written once"):
+        results.write(spec, payload(note="again"))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("fails", ["fsync", "replace"])
+def test_an_interruption_leaves_nothing_half_written(results, spec, monkeypatch, fails):
+    other = results.write(replace(spec, seed=1), payload())
+    before = other.read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, fails, fail)
+        with pytest.raises(OSError, match="disk full"):
+            results.write(spec, payload())
+    assert not results.has(spec) and [p.name for p in other.parent.iterdir()] == [other.name]
+    assert other.read_bytes() == before
+    results.write(spec, payload())
+
+
+def test_a_killed_writer_leaves_a_file_that_nobody_reads(results, spec):
+    path = results.path(spec)
+    path.parent.mkdir(parents=True)
+    path.with_name(f".{path.name}.123.tmp").write_text('{"half":')
+    assert not results.has(spec) and results.runs() == []
+
+
+def test_a_missing_run_says_how_to_record_it(results, spec):
+    with pytest.raises(FileNotFoundError, match="fixlib run loss_comparison --profile paper"):
+        results.read(spec)
+
+
+@pytest.mark.parametrize("text", ["", '{"half": ', "[]", "{}", "\x00\xff"])
+def test_a_corrupt_file_is_named(results, spec, text):
+    path = results.write(spec, payload())
+    path.write_text(text)
+    for read in (lambda: results.read(spec), results.table):
+        with pytest.raises(ResultError, match=spec.filename):
+            read()
+    assert path.read_text() == text  # reported, not removed
+
+
+def test_a_truncated_file_is_named(results, spec):
+    path = results.write(spec, payload())
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ResultError, match=spec.filename):
+        results.read(spec)
+
+
+def test_an_edited_number_is_noticed(results, spec):
+    path = results.write(spec, payload())
+    edit(path, lambda content: content["metrics"]["f1_score"].update(value=0.99))
+    with pytest.raises(ResultError, match="changed after it was recorded"):
+        results.read(spec)
+
+
+def test_another_configurations_run_is_not_read(results, spec):
+    other = results.write(replace(spec, config=spec.config | dict(lr=0.1)), payload())
+    os.rename(other, results.path(spec))
+    with pytest.raises(ResultError, match="should be named"):
+        results.read(spec)
+
+
+def test_a_run_in_another_datasets_folder_is_not_read(results, spec):
+    path = results.write(spec, payload())
+    wanted = replace(spec, dataset="simulated")
+    results.path(wanted).parent.mkdir(parents=True)
+    os.rename(path, results.path(wanted))
+    with pytest.raises(ResultError, match="should be named"):
+        results.read(wanted)
+
+
+def test_another_format_version_is_refused(results, spec):
+    path = results.write(spec, payload())
+    edit(path, lambda content: content.update(format_version=99))
+    with pytest.raises(ResultError, match="format version 99"):
+        results.read(spec)
+
+
+def test_a_payload_must_say_what_data_it_saw(results, spec):
+    with pytest.raises(ValueError, match="lacks.*simulated"):
+        results.write(spec, dict(metrics={}, data_label="x"))
+    with pytest.raises(ValueError, match="reserved.*key"):
+        results.write(spec, payload(key="mine"))
+
+
+def test_the_table_has_a_row_a_run(results, spec):
+    assert results.table().empty
+    for seed in (1, 0):
+        results.write(replace(spec, seed=seed), payload())
+    results.write(replace(spec, experiment="hybrid", profile="quick"), payload())
+    table = results.table()
+    assert len(table) == 3 and {"f1_score", "f1_score_low", "data_label", "seconds", "key"} <= set(table.columns)
+    assert results.table("loss_comparison")["seed"].tolist() == [0, 1]
+    assert results.table(profile="quick")["experiment"].tolist() == ["hybrid"]
+
+
+@pytest.mark.parametrize("array, dtype, tolerance", [
+    (np.random.default_rng(0).random((7, 5)) * 30, "float16", 0.01),
+    (np.random.default_rng(0).random((7, 5)), "float32", 1e-7),
+    (np.array([np.nan, np.inf, 0.0]), "float16", 0),
+    (np.arange(-3, 700), "int16", 0),
+    (np.arange(12, dtype=np.uint8).reshape(3, 4), "uint8", 0),
+    (np.array([True, False]), "bool", 0),
+    (np.zeros((0, 2)), "float16", 0),
+    (np.array(3.5), "float64", 0),
+])
+def test_pack_and_unpack(array, dtype, tolerance):
+    packed = json.loads(json.dumps(pack(array, dtype)))
+    back = unpack(packed)
+    assert back.shape == array.shape and back.dtype == np.dtype(dtype)
+    np.testing.assert_allclose(back.astype(float), array.astype(float), atol=tolerance)
+
+
+def test_pack_refuses_what_does_not_fit():
+    for array, dtype in ((np.array([1e6]), "float16"), (np.array([40000]), "int16"), (np.array([0.5]), "uint8")):
+        with pytest.raises(ValueError, match="wider dtype"):
+            pack(array, dtype)
+
+
+def test_the_environment_names_no_machine():
+    known = environment()
+    assert known["torch"] == torch.__version__ and known["device"] == "cpu" and known["threads"] >= 1
+    assert platform.node() not in known.values() and os.getcwd() not in json.dumps(known)
+
+
+def test_a_realistic_run_is_below_20_kb(results, spec):
+    g = torch.Generator().manual_seed(0)
+    last = torch.rand(400, 2, generator=g) * 32
+    jumps = torch.randn(400, 10, 2, generator=g) * torch.rand(400, 1, 1, generator=g) * 6
+    y, x = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    distance = (x - last[:, 0, None, None]) ** 2 + (y - last[:, 1, None, None]) ** 2
+    logits = torch.randn(400, 10, 32, 32, generator=g) * 0.5 - 3 - distance[:, None] / 30
+    evaluation = evaluate_frames(
+        logits, (last[:, None] + jumps).clamp(0, 31.99), torch.ones(400, 10, dtype=torch.bool), last,
+        torch.randint(0, 4, (400,), generator=g), torch.randint(500, 700, (400,), generator=g), n_boot=100)
+    p = torch.sigmoid(logits[:2, :4])
+    maps = (p / p.amax((-2, -1), keepdim=True) * 255).round().to(torch.uint8)
+    history = [dict(epoch=i, train_loss=math.exp(-i), val_loss=math.exp(-i / 3), lr=1e-3, seconds=i / 7)
+               for i in range(25)]
+    kept = payload(history=history, examples=dict(maps=maps, windows=[3, 7]), environment=environment(),
+                   content_sha256="a" * 64) | payload_of(evaluation)
+    path = results.write(spec, kept)
+    assert path.stat().st_size < 20_000
+    run = results.read(spec)
+    assert (run.payload["examples"]["maps"] == maps.numpy()).all()
+    np.testing.assert_allclose(run.per_window["error_median"], evaluation.per_window["error_median"], rtol=1e-3)
+    np.testing.assert_array_equal(run.per_window["stimulus"], evaluation.per_window["stimulus"])
+    assert run.by_horizon["error_mean"] == pytest.approx(evaluation.by_horizon["error_mean"], rel=1e-5)
