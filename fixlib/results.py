@@ -1,8 +1,8 @@
 """Recorded runs: one small JSON file each, written once, read only where the key fits.
 
-A run is what was asked for (`RunSpec`: experiment, dataset, variant, profile, seed, configuration, and the data's
-fingerprint) and what came out (a payload). The key is a hash of the first, so that a change of configuration or data
-can never be answered with an old result:
+A run is what was asked for (`RunSpec`: experiment, dataset, variant, profile, seed, configuration, and the
+data's fingerprint) and what came out (a payload). The key is a hash of the first, so that a change of
+configuration or data can never be answered with an old result:
 
     results = Results()
     if not results.has(spec):
@@ -40,8 +40,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 # Columns of Evaluation.per_window that a run keeps: what paired comparisons, error histograms and errors by
 # amplitude need. The others have their value and interval in the summary, and would double the file.
 PER_WINDOW = ("subject", "stimulus", "frames", "changed_frames", "amplitude", "white_pixel_recall", "hit_1px",
-              "hit_3px", "hit_5px", "error", "error_argmax", "error_median", "changed_error", "changed_error_median",
-              "undershoot", "information_gain_reference")
+              "hit_3px", "hit_5px", "error", "error_argmax", "error_median", "changed_error",
+              "changed_error_median", "undershoot", "information_gain_reference")
 
 
 class ResultError(RuntimeError):
@@ -66,8 +66,8 @@ class RunSpec:
     def __post_init__(self):
         for name in ("experiment", "dataset", "variant", "profile"):
             if not _NAME.fullmatch(str(getattr(self, name))):
-                raise ValueError(f"{name} {getattr(self, name)!r} must be letters, digits and _ . + - only: it "
-                                 "becomes part of a file name")
+                raise ValueError(f"{name} {getattr(self, name)!r} must be letters, digits and _ . + - only: "
+                                 "it becomes part of a file name")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
             raise TypeError(f"seed must be an int, got {self.seed!r}")
         try:
@@ -144,8 +144,8 @@ class Results:
         """Record a run: the whole file or none of it, and never over another.
 
         Args:
-            payload: JSON values, numpy arrays and tensors at any depth (packed, floats as float16; `pack` them
-                yourself for more), NaN where undefined. Must hold metrics, data_label and simulated.
+            payload: JSON values, numpy arrays and tensors at any depth (packed, floats as float16; `pack`
+                them yourself for more), NaN where undefined. Must hold metrics, data_label and simulated.
 
         Raises:
             FileExistsError: the run is recorded already.
@@ -153,7 +153,8 @@ class Results:
         """
         path = self.path(spec)
         if path.exists():
-            raise FileExistsError(f"{path} is recorded already: runs are written once. Delete it to run it again")
+            raise FileExistsError(f"{path} is recorded already: runs are written once. Delete it to "
+                                  "run it again")
         if missing := [name for name in _REQUIRED if name not in payload]:
             raise ValueError(f"payload of {spec.filename} lacks {missing}")
         if taken := [name for name in _OURS if name in payload]:
@@ -176,16 +177,16 @@ class Results:
               profile: str | None = None) -> pd.DataFrame:
         """One row a run: spec, label, seconds, peak memory, and each metric's value, `…_low` and `…_high`.
 
-        Runs of every configuration and fingerprint found are listed: compare `key`, or ask for a spec by `read`,
-        where only the present configuration will do.
+        Runs of every configuration and fingerprint found are listed: compare `key`, or ask for a spec by
+        `read`, where only the present configuration will do.
         """
         return pd.DataFrame([_row(run) for run in self.runs(experiment, dataset, profile)])
 
 
 def payload_of(evaluation, columns: Iterable[str] = PER_WINDOW) -> dict[str, Any]:
-    """What a run keeps of a `fixlib.metrics.Evaluation`: metrics, by_horizon, per_window (of `columns`), pr_curve."""
-    kept = dict(metrics=evaluation.summary, by_horizon=evaluation.by_horizon,
-                per_window={name: evaluation.per_window[name] for name in columns if name in evaluation.per_window})
+    """What a run keeps of an `Evaluation`: metrics, by_horizon, per_window (of `columns`), pr_curve."""
+    per_window = {name: evaluation.per_window[name] for name in columns if name in evaluation.per_window}
+    kept = dict(metrics=evaluation.summary, by_horizon=evaluation.by_horizon, per_window=per_window)
     if evaluation.pr_curve is not None:
         kept["pr_curve"] = {name: np.asarray(values) for name, values in evaluation.pr_curve.items()}
     return kept
@@ -213,7 +214,7 @@ def pack(array: Any, dtype: str = "float16") -> dict[str, Any]:
     Bytes of equal significance are put side by side before zlib: the high bytes of similar numbers repeat.
     Raises ValueError where a finite number does not survive the dtype (overflow; for integers, any change).
     """
-    array = torch.as_tensor(array).detach().cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
+    array = array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
     with np.errstate(over="ignore", invalid="ignore"):
         stored = np.ascontiguousarray(array.astype(np.dtype(dtype).newbyteorder("<")))
     kept = np.isfinite(stored) == np.isfinite(array) if stored.dtype.kind == "f" else stored == array
@@ -234,7 +235,7 @@ def unpack(packed: dict[str, Any]) -> np.ndarray:
 
 
 def _narrow(array: np.ndarray) -> dict[str, Any]:
-    """Pack in the smallest dtype: float16 (three digits) for floats, the smallest fitting one for integers."""
+    """Packed as float16 (three digits), or as the smallest integer dtype that fits."""
     if array.dtype.kind == "f":
         return pack(array, "float16")
     if array.dtype.kind == "b" or array.size == 0:
@@ -275,20 +276,20 @@ def _read(path: Path) -> Run:
         checksum = content.pop("checksum")
         format_version, key, spec = (content.pop(name) for name in _OURS[:3])
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ResultError(f"{path} is not a recorded run ({type(error).__name__}: {error}). Delete the file and run "
-                          "it again") from error
+        raise ResultError(f"{path} is not a recorded run ({type(error).__name__}: {error}). Delete the file "
+                          "and run it again") from error
     if format_version != FORMAT_VERSION:
-        raise ResultError(f"{path} has format version {format_version}, this fixlib reads {FORMAT_VERSION}. Delete "
-                          "the file and run it again")
+        raise ResultError(f"{path} has format version {format_version}, this fixlib reads {FORMAT_VERSION}. "
+                          "Delete the file and run it again")
     if checksum != _sha256(dict(format_version=format_version, key=key, spec=spec, **content)):
-        raise ResultError(f"{path} was changed after it was recorded (its checksum does not fit). Restore it, or "
-                          "delete it and run it again")
+        raise ResultError(f"{path} was changed after it was recorded (its checksum does not fit). Restore "
+                          "it, or delete it and run it again")
     if set(spec) != {field.name for field in fields(RunSpec)}:
         raise ResultError(f"{path} holds no valid run specification: {sorted(spec)}")
     spec = RunSpec(**spec)
     if key != spec.key or path.name != spec.filename:
-        raise ResultError(f"{path} should be named {spec.filename}, by the configuration and data it holds. Rename "
-                          "it back, or delete it and run it again")
+        raise ResultError(f"{path} should be named {spec.filename}, by the configuration and data it holds. "
+                          "Rename it back, or delete it and run it again")
     payload = {name: _from_json(value, numbers=name in ("metrics", "by_horizon", "history"))
                for name, value in content.items()}
     return Run(spec, path, payload)

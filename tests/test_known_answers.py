@@ -157,8 +157,7 @@ def test_alpha_weighs_the_positive_class():
 
 @pytest.mark.parametrize("loss", [DiceLoss, TverskyLoss, FocalTverskyLoss])
 def test_overlap_is_measured_per_frame(loss):
-    """One frame found, one missed: pooled over the batch the found one would cover for the other's false
-    alarms."""
+    """One found, one missed: pooled over the batch the found one would cover for the false alarms."""
     target = torch.zeros(2, 1, 8, 8)
     target[:, 0, 2, 3] = 1
     p = torch.zeros(2, 1, 8, 8)
@@ -174,13 +173,13 @@ def test_tversky_beta_weighs_what_is_missed():
     target = torch.zeros(4, 4)
     target[1, 2] = 1
     nothing = torch.zeros(4, 4)
-    cheap, dear = (TverskyLoss(beta=beta, smooth=1.0, from_logits=False)(nothing, target) for beta in (0.1, 0.9))
-    assert (cheap.item(), dear.item()) == pytest.approx((0.1 / 1.1, 0.9 / 1.9))
+    for beta in (0.1, 0.9):
+        value = TverskyLoss(beta=beta, smooth=1.0, from_logits=False)(nothing, target)
+        assert value.item() == pytest.approx(beta / (beta + 1))
 
 
 def test_concentration_knows_x_from_y():
-    """Target at frame[5, 20], on a frame that is not square: 15 rows and 15 columns off is not 0, nor out of
-    it."""
+    """Target at frame[5, 20], on a frame that is not square: (5, 20) is no (20, 5)."""
     target = torch.zeros(1, 1, 24, 32)
     target[0, 0, 5, 20] = 1
 
@@ -281,8 +280,7 @@ def test_dice_wants_whole_pixels_the_most_probable_first(smooth):
 
 @pytest.mark.parametrize("smooth", [1e-9, 1e-5])
 def test_dice_without_smoothing_always_paints_a_pixel(smooth):
-    """s -> 0: the top-k pixels, at least one, however little is known; k while eta_k exceeds the score so
-    far."""
+    """s -> 0: the top-k pixels, at least one, however little is known; k maximises 2 sum(eta) / (k + 1)."""
     for top in (1 / 16 + 1e-6, 0.1, 0.3, 0.6, 0.9):
         eta = peaked(top)
         outputs = top_k_outputs(eta, np.linspace(0, 1, 21))
@@ -305,6 +303,18 @@ def test_dice_with_smoothing_paints_only_above_a_threshold(smooth, threshold):
         best = outputs[expected_dice(outputs, eta, smooth).argmin()]
         low, high = (low, top) if best.max() > 0.5 else (top, high)
     assert high == pytest.approx(threshold, rel=5e-4)
+
+
+def test_dice_without_smoothing_where_frames_may_be_empty():
+    """The row above supposes a white pixel in every frame. An empty frame predicted empty scores 1, so one
+    pixel pays only where eta exceeds the probability that the frame is empty."""
+    frames = torch.zeros(3, 2, 2)  # white at the pixel painted, white elsewhere, empty
+    frames[0, 0, 0] = frames[1, 1, 1] = 1
+    dice = DiceLoss(1e-9, from_logits=False, reduction="none")
+    nothing, one = dice(torch.zeros_like(frames), frames), dice(frames[:1].expand_as(frames), frames)
+    for eta, empty in [(0.2, 0.1), (0.2, 0.19), (0.2, 0.21), (0.05, 0.4)]:
+        chances = torch.tensor([eta, 1 - eta - empty, empty])
+        assert ((one @ chances) < (nothing @ chances)) == (eta > empty)
 
 
 def test_softmax_cross_entropy_wants_the_distribution_itself():

@@ -94,8 +94,8 @@ def test_average_precision_and_best_f1_against_brute_force(case):
         expected = brute_force_average_precision(scores, white)
         assert value(result, "average_precision") == pytest.approx(expected)
         assert average_precision(torch.tensor(scores), torch.tensor(white)) == pytest.approx(expected)
-        f1 = {t: 2 * sum(w for s, w in zip(scores, white) if s >= t) / (sum(s >= t for s in scores) + sum(white))
-              for t in set(scores)}
+        f1 = {t: 2 * sum(w for s, w in zip(scores, white) if s >= t)
+              / (sum(s >= t for s in scores) + sum(white)) for t in set(scores)}
         assert value(result, "best_f1") == pytest.approx(max(f1.values()))
         assert value(result, "best_f1_threshold") == pytest.approx(1 / (1 + math.exp(-max(f1, key=f1.get))))
 
@@ -153,8 +153,8 @@ def test_a_perfect_prediction(case):
     _, truth = case
     truth["coordinates"] = truth["coordinates"].floor() + 0.5
     result = evaluate_frames(perfect_logits(truth["coordinates"], truth["mask"]), **truth)
-    for name in ("white_pixel_recall", "white_pixel_precision", "f1_score", "accuracy", "average_precision", "best_f1",
-                 "hit_1px", "undershoot"):
+    for name in ("white_pixel_recall", "white_pixel_precision", "f1_score", "accuracy", "average_precision",
+                 "best_f1", "hit_1px", "undershoot"):
         assert value(result, name) == pytest.approx(1), name
         assert result.summary[name]["low"] == pytest.approx(1), name
     for name in ("error_argmax", "error_mean", "error_median"):
@@ -195,7 +195,7 @@ def test_an_all_equal_map(case):
 
 def test_very_dark_maps_keep_their_shape(case):
     logits, truth = case
-    faint = torch.full_like(logits, -300.0) + 10 * perfect_logits(truth["coordinates"], truth["mask"]).clamp(-1, 1)
+    faint = -300 + 10 * perfect_logits(truth["coordinates"], truth["mask"]).clamp(-1, 1)
     assert value(evaluate_frames(faint, **truth), "error_mean") < 1  # p itself underflows to 0
 
 
@@ -228,7 +228,8 @@ def test_information_gain_by_hand(case):
         gains.append(math.log2(float((log_p[n, t, y, x] - reference[0, 0, y, x]).exp())))
     assert value(result, "information_gain_uniform") == pytest.approx(np.mean(bits), rel=1e-5)
     assert value(result, "information_gain_reference") == pytest.approx(np.mean(gains), rel=1e-5)
-    assert value(result, "error_argmax") == pytest.approx(value(evaluate_frames(logits, **truth), "error_argmax"))
+    frames = evaluate_frames(logits, **truth)
+    assert value(result, "error_argmax") == pytest.approx(value(frames, "error_argmax"))
     uniform = evaluate_density(torch.full_like(log_p, -math.log(SIZE**2)), **truth)
     assert value(uniform, "information_gain_uniform") == pytest.approx(0, abs=1e-6)
 
@@ -281,7 +282,7 @@ def test_weights_are_products_of_counts():
 
 def test_nested_or_single_clusters_are_resampled_once():
     alone = cluster_weights(np.arange(30), np.arange(30), 400, seed=0)
-    assert alone.var() == pytest.approx(1, abs=0.1)  # one factor: counts of variance 1, not products of variance 3
+    assert alone.var() == pytest.approx(1, abs=0.1)  # counts of variance 1, not products of variance 3
     nested = cluster_weights(np.arange(30) // 10, np.arange(30), 20, seed=0)
     assert all(len(set(row[k:k + 10])) == 1 for row in nested for k in (0, 10, 20))
     one_viewer = cluster_weights(np.zeros(30), np.arange(30), 20, seed=0)
@@ -294,7 +295,8 @@ def test_bootstrap_against_a_plain_loop():
     top, bottom = rng.random(60), rng.integers(1, 9, 60)
     subject, stimulus = rng.integers(0, 6, 60), rng.integers(0, 9, 60)
     weights = cluster_weights(subject, stimulus, 300, seed=5)
-    samples = [sum(w * t for w, t in zip(row, top)) / sum(w * b for w, b in zip(row, bottom)) for row in weights]
+    samples = [sum(w * t for w, t in zip(row, top)) / sum(w * b for w, b in zip(row, bottom))
+               for row in weights]
     low, high = clustered_bootstrap(top, bottom, subject=subject, stimulus=stimulus, n_boot=2000, seed=7)
     assert (low, high) == pytest.approx(tuple(np.percentile(samples, [2.5, 97.5])), rel=0.1)
 
@@ -320,10 +322,11 @@ def test_summary_intervals_are_those_of_clustered_bootstrap(case):
     result = evaluate_frames(logits, **truth, n_boot=200, seed=4)
     n = result.per_window["frames"]
     total = np.nan_to_num(result.per_window["error_median"]) * n
-    bounds = clustered_bootstrap(total, n, subject=truth["subject"], stimulus=truth["stimulus"], n_boot=200, seed=4)
+    clusters = dict(subject=truth["subject"], stimulus=truth["stimulus"])
+    bounds = clustered_bootstrap(total, n, **clusters, n_boot=200, seed=4)
     got = result.summary["error_median"]
     assert got["low"] <= got["value"] <= got["high"]
-    # The windows lie one a cell and in another order there, so the resamples are the same.
+    # The same seed and labels: the same resamples.
     assert (got["low"], got["high"]) == pytest.approx(bounds)
     for name, number in result.summary.items():
         assert number["low"] <= number["high"], name
@@ -333,8 +336,8 @@ def test_average_precision_interval_with_more_thresholds_than_are_kept():
     g = torch.Generator().manual_seed(0)
     coordinates = torch.rand(300, 4, 2, generator=g) * SIZE
     logits = torch.randn(300, 4, 1, SIZE, SIZE, generator=g)
-    truth = dict(coordinates=coordinates, mask=torch.ones(300, 4, dtype=torch.bool), last_point=coordinates[:, 0],
-                 subject=torch.arange(300) % 7, stimulus=torch.arange(300) // 7)
+    truth = dict(coordinates=coordinates, mask=torch.ones(300, 4, dtype=torch.bool),
+                 last_point=coordinates[:, 0], subject=torch.arange(300) % 7, stimulus=torch.arange(300) // 7)
     result = evaluate_frames(logits, **truth, n_boot=200).summary["average_precision"]
     assert result["low"] < result["value"] < result["high"]
 

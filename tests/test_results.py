@@ -16,7 +16,8 @@ from fixlib.results import ResultError, Results, RunSpec, environment, pack, pay
 
 @pytest.fixture
 def spec():
-    config = dict(hid_S=64, hid_T=256, N_S=4, N_T=8, epochs=25, batch_size=8, lr=1e-3, frames=(10, 10), loss={"gamma": 2})
+    config = dict(hid_S=64, hid_T=256, N_S=4, N_T=8, epochs=25, batch_size=8, lr=1e-3, frames=(10, 10),
+                  loss=dict(gamma=2))
     return RunSpec("loss_comparison", "osie", "focal", "paper", 0, config, "0123456789abcdef")
 
 
@@ -26,8 +27,8 @@ def results(tmp_path):
 
 
 def payload(**more):
-    return dict(metrics=dict(f1_score=dict(value=0.25, low=0.0, high=math.nan)), data_label="OSIE", simulated=False,
-                seconds=1.5, peak_memory_mb=100.0, **more)
+    return dict(metrics=dict(f1_score=dict(value=0.25, low=0.0, high=math.nan)), data_label="OSIE",
+                simulated=False, seconds=1.5, peak_memory_mb=100.0, **more)
 
 
 def edit(path, change):
@@ -39,8 +40,8 @@ def edit(path, change):
 def test_the_key_follows_every_field(spec):
     assert len(spec.key) == 10 and spec.filename == f"focal-paper-0-{spec.key}.json"
     changed = [replace(spec, **change) for change in (
-        dict(experiment="other"), dict(dataset="simulated"), dict(variant="mse"), dict(profile="quick"), dict(seed=1),
-        dict(config=spec.config | dict(lr=1e-2)), dict(fingerprint="f" * 16))]
+        dict(experiment="other"), dict(dataset="simulated"), dict(variant="mse"), dict(profile="quick"),
+        dict(seed=1), dict(config=spec.config | dict(lr=1e-2)), dict(fingerprint="f" * 16))]
     assert len({spec.key, *(other.key for other in changed)}) == 8
     shuffled = replace(spec, config=dict(reversed(spec.config.items())))
     assert shuffled.key == spec.key
@@ -171,7 +172,8 @@ def test_the_table_has_a_row_a_run(results, spec):
         results.write(replace(spec, seed=seed), payload())
     results.write(replace(spec, experiment="hybrid", profile="quick"), payload())
     table = results.table()
-    assert len(table) == 3 and {"f1_score", "f1_score_low", "data_label", "seconds", "key"} <= set(table.columns)
+    assert len(table) == 3
+    assert {"f1_score", "f1_score_low", "data_label", "seconds", "key"} <= set(table.columns)
     assert results.table("loss_comparison")["seed"].tolist() == [0, 1]
     assert results.table(profile="quick")["experiment"].tolist() == ["hybrid"]
 
@@ -194,9 +196,9 @@ def test_pack_and_unpack(array, dtype, tolerance):
 
 
 def test_pack_refuses_what_does_not_fit():
-    for array, dtype in ((np.array([1e6]), "float16"), (np.array([40000]), "int16"), (np.array([0.5]), "uint8")):
+    for number, dtype in ((1e6, "float16"), (40000, "int16"), (0.5, "uint8")):
         with pytest.raises(ValueError, match="wider dtype"):
-            pack(array, dtype)
+            pack(np.array([number]), dtype)
 
 
 def test_the_environment_names_no_machine():
@@ -225,6 +227,7 @@ def test_a_realistic_run_is_below_20_kb(results, spec):
     assert path.stat().st_size < 20_000
     run = results.read(spec)
     assert (run.payload["examples"]["maps"] == maps.numpy()).all()
-    np.testing.assert_allclose(run.per_window["error_median"], evaluation.per_window["error_median"], rtol=1e-3)
-    np.testing.assert_array_equal(run.per_window["stimulus"], evaluation.per_window["stimulus"])
+    kept, given = run.per_window, evaluation.per_window
+    np.testing.assert_allclose(kept["error_median"], given["error_median"], rtol=1e-3)
+    np.testing.assert_array_equal(kept["stimulus"], given["stimulus"])
     assert run.by_horizon["error_mean"] == pytest.approx(evaluation.by_horizon["error_mean"], rel=1e-5)

@@ -43,15 +43,15 @@ class SimulatorParameters:
     Lengths are px of a 32 x 32 grid (scaled for other sizes); weights of the three components add up to 1.
     """
 
-    weight_stay: float = 0.1
-    weight_local: float = 0.5
-    sd_stay: float = 0.6
-    sd_local: float = 3.0
-    pull: float = 0.1
-    centre_x: float = 16.0
-    centre_y: float = 15.0
-    sd_x: float = 9.0
-    sd_y: float = 8.0
+    weight_stay: float = 0.22
+    weight_local: float = 0.36
+    sd_stay: float = 0.77
+    sd_local: float = 3.2
+    pull: float = 0.05
+    centre_x: float = 16.07
+    centre_y: float = 15.02
+    sd_x: float = 7.34
+    sd_y: float = 6.3
     duration_mean_ms: float = 214.0
     duration_shape: int = 3
     trial_ms: float = 2500.0

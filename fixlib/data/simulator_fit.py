@@ -45,9 +45,15 @@ def expected_statistics(
     Positions are propagated exactly, pixel by pixel, over ``n_fixations``. Within its pixel the saccade's start is
     taken as uniform, the one approximation (it moves the amplitudes by less than 2%).
     """
+    starts, everything, stay = _propagate(parameters, size, n_fixations)
+    return {**_amplitudes(starts, parameters, size), "stay": stay, **_moments(everything)}
+
+
+def _propagate(parameters: SimulatorParameters, size: int, n_fixations: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Where saccades start, where fixations lie (both (y, x) probabilities), and the share that stays."""
     along_x, along_y = (cell_masses(axis, parameters, size) for axis in (0, 1))
     weights = parameters.weights
-    now = np.outer(along_y[2, 0], along_x[2, 0])  # (y, x) probabilities of the first fixation
+    now = np.outer(along_y[2, 0], along_x[2, 0])  # the first fixation
     starts, everything = np.zeros_like(now), now.copy()
     for _ in range(n_fixations - 1):
         starts += now
@@ -55,7 +61,7 @@ def expected_statistics(
         everything += now
     starts, everything = starts / starts.sum(), everything / everything.sum()
     stay = sum(w * np.diag(y) @ starts @ np.diag(x) for w, x, y in zip(weights, along_x, along_y))
-    return {**_amplitudes(starts, parameters, size), "stay": float(stay), **_moments(everything)}
+    return starts, everything, float(stay)
 
 
 def _moments(pixels: np.ndarray) -> dict[str, float]:
@@ -69,16 +75,20 @@ def _moments(pixels: np.ndarray) -> dict[str, float]:
 
 
 def _amplitudes(starts: np.ndarray, parameters: SimulatorParameters, size: int) -> dict[str, float]:
-    """Mean and quartiles of |x' - x| from the joint distribution of the two components of the displacement."""
+    amplitude, mass = _amplitude_distribution(starts, parameters, size)
+    order = np.argsort(amplitude)
+    cumulated = np.cumsum(mass[order])
+    quartiles = np.interp([0.25, 0.5, 0.75], cumulated / cumulated[-1], amplitude[order])
+    return dict(zip(("amplitude_mean", "amplitude_q25", "amplitude_median", "amplitude_q75"),
+                    (float(amplitude @ mass), *quartiles.tolist())))
+
+
+def _amplitude_distribution(starts: np.ndarray, parameters: SimulatorParameters, size: int) -> tuple:
+    """|x' - x| (px) and probability of every displacement between cells, (D,) each."""
     shifted_x, shifted_y = (_by_displacement(cell_masses(axis, parameters, size, CELLS)) for axis in (0, 1))
     joint = sum(w * y.T @ starts @ x for w, x, y in zip(parameters.weights, shifted_x, shifted_y))
     centres = (np.arange(joint.shape[0]) - (joint.shape[0] - 1) / 2) / CELLS
-    amplitude = np.hypot(*np.meshgrid(centres, centres)).ravel()
-    order = np.argsort(amplitude)
-    cumulated = np.cumsum(joint.ravel()[order])
-    quartiles = np.interp([0.25, 0.5, 0.75], cumulated / cumulated[-1], amplitude[order])
-    return dict(zip(("amplitude_mean", "amplitude_q25", "amplitude_median", "amplitude_q75"),
-                    (float(amplitude @ joint.ravel()), *quartiles.tolist())))
+    return np.hypot(*np.meshgrid(centres, centres)).ravel(), joint.ravel()
 
 
 def _by_displacement(masses: np.ndarray) -> np.ndarray:
@@ -105,11 +115,17 @@ def fit_parameters(
     """
     if set(statistics) != set(OSIE_STATISTICS):
         raise ValueError(f"statistics must be exactly {', '.join(OSIE_STATISTICS)}; got {', '.join(statistics)}")
-    target = np.array([statistics[name] for name in OSIE_STATISTICS])
+    quartiles = [statistics[f"amplitude_{name}"] for name in ("q25", "median", "q75")]
 
     def residuals(z: np.ndarray) -> np.ndarray:
-        expected = expected_statistics(_unpack(z, start))
-        return np.array([expected[name] for name in OSIE_STATISTICS]) / target - 1
+        parameters = _unpack(z, start)
+        starts, everything, stay = _propagate(parameters, 32, FIXATIONS_PER_TRIAL)
+        amplitude, mass = _amplitude_distribution(starts, parameters, 32)
+        # The share below each quartile, not the quartile itself: smooth in the parameters although cells are discrete.
+        below = np.array([mass[amplitude < quartile].sum() for quartile in quartiles])
+        expected = {"amplitude_mean": amplitude @ mass, "stay": stay, **_moments(everything)}
+        relative = [value / statistics[name] - 1 for name, value in expected.items()]
+        return np.array([*relative, *(below / (0.25, 0.5, 0.75) - 1)])
 
     return _unpack(least_squares(residuals, _pack(start), x_scale=0.1).x, start)
 

@@ -93,6 +93,7 @@ def describe(scanpaths: Scanpaths) -> dict:
     return dict(
         metrics={}, statistics=statistics, intervals={name: list(interval) for name, interval in intervals.items()},
         counts={name: pack(values, "int32") for name, values in counts.items()},
+        edges=dict(amplitudes=AMPLITUDE_EDGES, directions=DIRECTION_EDGES, durations=DURATION_EDGES),
         rates=rates, pixels=scanpaths.size**2,
         visited={str(length): dict(fixations=_visited(fixations, length), frames_10hz=_visited(at_10hz, length))
                  for length in (WINDOW, 2 * WINDOW)},

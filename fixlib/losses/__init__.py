@@ -59,7 +59,7 @@ MISSION_LOSSES = tuple(LOSSES)[:7]  # the seven that chapter 3 compares
 
 
 def check_loss_name(name: str) -> None:
-    """ValueError, naming the known losses, unless `name` is one. Experiments ask before they train anything."""
+    """ValueError, naming the known losses, unless `name` is one. Experiments ask before they train."""
     if name not in LOSSES:
         raise ValueError(f"unknown loss {name!r}; known: {', '.join(LOSSES)}")
 

@@ -21,11 +21,11 @@ def prepare(input: Tensor, target: Tensor, from_logits: bool) -> tuple[Tensor, T
         raise TypeError(f"loss input must be floating point (logits of the network), got {input.dtype}")
     if input.shape != target.shape:
         raise ValueError(
-            f"loss input has shape {tuple(input.shape)} but target {tuple(target.shape)}: they must be equal, "
-            "(..., H, W); nothing is broadcast"
+            f"loss input has shape {tuple(input.shape)} but target {tuple(target.shape)}: they must be "
+            "equal, (..., H, W); nothing is broadcast"
         )
     if input.dim() < 2 or input.numel() == 0:
-        raise ValueError(f"loss needs at least one frame (..., H, W) of pixels, got shape {tuple(input.shape)}")
+        raise ValueError(f"loss needs at least one frame (..., H, W), got shape {tuple(input.shape)}")
     dtype = torch.promote_types(input.dtype, torch.float32)
     x, y = input.to(dtype), target.to(dtype)
     _check_unit_interval(y, "target", "frames hold 0 or 1 (soft targets lie in between)")
@@ -46,7 +46,7 @@ def probability(x: Tensor, from_logits: bool) -> Tensor:
 
 
 def log_probabilities(x: Tensor, from_logits: bool) -> tuple[Tensor, Tensor]:
-    """log p and log(1 - p). From logits both are exact however large the logit, and so are their gradients."""
+    """log p and log(1 - p). From logits both are exact at any size, and so are their gradients."""
     if from_logits:
         return F.logsigmoid(x), F.logsigmoid(-x)
     p = bounded(x)
@@ -77,8 +77,7 @@ def check_at_least_zero(**values: float) -> None:
 
 
 class Loss(nn.Module):
-    """A loss function with its options kept: ``loss(input, target)`` calls ``function(input, target,
-    **options)``.
+    """A loss function and its options: ``loss(input, target)`` is ``function(input, target, **options)``.
 
     Options stay ordinary attributes (``loss.reduction = "none"`` works).
     """

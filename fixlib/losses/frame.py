@@ -1,9 +1,9 @@
-"""Losses that look at a frame as a whole: Dice, Tversky, focal Tversky, softmax cross-entropy, and
-concentration (with the composite that contains it).
+"""Losses that look at a frame as a whole: Dice, Tversky, focal Tversky, softmax cross-entropy, concentration
+(and the composite that contains it).
 
-Shapes, options and errors are those of :mod:`fixlib.losses.pixel`. A frame is the last two dimensions, (H,
-W), by itself: nothing is pooled over time or batch. ``reduction='none'`` gives one value a frame, shape
-(...), except for concentration and composite, which are sums over pixels and give (..., H, W).
+Shapes, options and errors are those of :mod:`fixlib.losses.pixel`. A frame is the last two
+dimensions, (H, W), by itself: nothing is pooled over time or batch. ``reduction='none'`` gives one value a
+frame, shape (...), except for concentration and composite, which have one a pixel and give (..., H, W).
 """
 
 import torch
@@ -43,8 +43,8 @@ def tversky_loss(
 ) -> Tensor:
     """1 - (TP + s) / (TP + alpha FP + beta FN + s) for each frame, Salehi et al. (2017), equation 2.
 
-    TP = sum(p y), FP = sum(p (1 - y)), FN = sum((1 - p) y), s = `smooth` > 0. alpha = beta = 1/2 with s/2 is
-    Dice.
+    TP = sum(p y), FP = sum(p (1 - y)), FN = sum((1 - p) y), s = `smooth` > 0. alpha = beta = 1/2 with s/2
+    is Dice.
     """
     return reduce(_tversky_distance(input, target, alpha, beta, smooth, from_logits), reduction)
 
@@ -63,7 +63,7 @@ def focal_tversky_loss(
     """(Tversky loss)^(1 / gamma) for each frame, Abraham & Khan (2019), equation 4; gamma > 0.
 
     `alpha` weighs false positives and `beta` false negatives as in :func:`tversky_loss` (that paper swaps the
-    letters). Below a Tversky loss of one rounding step the gradient is 0: the root has an infinite slope
+    letters). Below a Tversky loss of one rounding step the gradient is 0: the root is infinitely steep
     there.
     """
     if not gamma > 0:
@@ -104,9 +104,9 @@ def concentration_loss(
 ) -> Tensor:
     """p d^2, where d is the distance (px) of the pixel to the centre of mass of its frame's target.
 
-    Pixels of empty frames count 0 and stay in the mean. `normalise` divides d^2 by the squared diagonal H^2 +
-    W^2, which brings the term from hundreds of px^2 to the scale of the other losses, below 1. Nothing in it
-    rewards a white pixel: its best output is 0 everywhere but at the target.
+    Pixels of empty frames count 0 and stay in the mean. `normalise` divides d^2 by the squared diagonal,
+    H^2 + W^2, which brings the term from hundreds of px^2 to the scale of the other losses, below 1. Nothing
+    in it rewards a white pixel: its best output is 0 everywhere but at the target, where anything goes.
     """
     x, y = prepare(input, target, from_logits)
     squared_distance = _squared_distance_to_centre(y)
@@ -171,7 +171,7 @@ def composite_loss(
 
 def _check_smooth(smooth: float) -> None:
     if not smooth > 0:
-        raise ValueError(f"smooth must be above 0 (an empty frame predicted empty would be 0/0), got {smooth}")
+        raise ValueError(f"smooth must be above 0 (or an empty frame could be 0/0), got {smooth}")
 
 
 def _tversky_distance(

@@ -14,10 +14,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from fixlib.losses._common import Loss
+
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 LARGEST_LOGIT = 30.0
-POINTS = 97  # a round of the search; the first has a step of 0.6 in logits, each following one 1/48 of the last
+POINTS = 97  # in a round of the search: a step of 0.6 in logits at first, then 1/48 of the step before
 ROUNDS = 5
 
 
@@ -25,10 +27,9 @@ def best_output(loss: LossFunction, eta: ArrayLike) -> float | np.ndarray:
     """The p that minimises eta * l(p, 1) + (1 - eta) * l(p, 0): the best output for one pixel.
 
     `eta` is the true probability that the pixel is white: a number, or an array (the result then has its
-    shape). Defined for losses that treat every pixel by itself. For others (Dice, Tversky, softmax,
-    concentration, composite with a concentration weight) the best output of a pixel depends on all the
-    others: ValueError, also for eta outside [0, 1]. Whether a loss is of the first kind is measured, not
-    declared.
+    shape). Defined for losses that treat every pixel by itself, which is measured, not declared. For others
+    (Dice, Tversky, softmax, concentration, composite with a concentration weight) the best output of a pixel
+    depends on all the others: ValueError. ValueError also for eta outside [0, 1].
     """
     etas = np.asarray(eta, dtype=np.float64)
     if not np.all((etas >= 0) & (etas <= 1)):  # NaN is refused too
@@ -61,7 +62,8 @@ def best_constant(loss: LossFunction, q: float, size: int = 32) -> float:
         parts.append((share, _frames(int(count) + 1, size)))
 
     def mean_loss(logits: np.ndarray) -> np.ndarray:
-        return np.array([[sum(w * _constant_loss(loss, z, frames) for w, frames in parts) for z in logits[0]]])
+        costs = [sum(w * _constant_loss(loss, z, frames) for w, frames in parts) for z in logits[0]]
+        return np.array([costs])
 
     coarse = mean_loss(np.linspace(-5, 5, 3)[None])
     if np.ptp(coarse) <= 1e-9 * np.abs(coarse).max():
@@ -70,8 +72,7 @@ def best_constant(loss: LossFunction, q: float, size: int = 32) -> float:
 
 
 def _minimise(cost: Callable[[np.ndarray], np.ndarray], rows: int) -> np.ndarray:
-    """The p at the minimum of each row of ``cost(logits (rows, POINTS))``, by zooming in on the best grid
-    point.
+    """The p at the minimum of each row of ``cost(logits (rows, POINTS))``: zoom in on the best grid point.
 
     The first grid covers everything, so that a second, higher minimum does no harm.
     """
@@ -98,16 +99,15 @@ def _check_pixelwise(loss: LossFunction) -> None:
     alone = [_value(loss, z.reshape(1, 1), y.reshape(1, 1)) for z, y in zip(logits.ravel(), target.ravel())]
     if not any(np.isclose(whole, expected, rtol=1e-6) for expected in (np.mean(alone), np.sum(alone))):
         raise ValueError(
-            f"{type(loss).__name__} does not treat every pixel by itself: the best output of one pixel depends on the "
-            "whole frame, so best_output is not defined; see best_constant"
+            f"{type(loss).__name__} does not treat every pixel by itself: the best output of one pixel "
+            "depends on the whole frame, so best_output is not defined; see best_constant"
         )
 
 
 def _pixel_losses(loss: LossFunction, logits: np.ndarray, target: float) -> np.ndarray:
-    """The loss of frames of one pixel, for an array of logits; one call, where there is a reduction to turn
-    off."""
+    """The loss of frames of one pixel, for an array of logits. Our own losses do it in one call."""
     pixels = torch.from_numpy(logits).reshape(-1, 1, 1)
-    if hasattr(loss, "reduction"):
+    if isinstance(loss, Loss):
         loss = copy.copy(loss)
         loss.reduction = "none"
         return _call(loss, pixels, torch.full_like(pixels, target)).reshape(logits.shape).numpy()
@@ -131,8 +131,7 @@ def _call(loss: LossFunction, logits: Tensor, target: Tensor) -> Tensor:
 
 
 def _frames(white: int, size: int) -> Tensor:
-    """`size` frames with `white` white pixels each: a fixed random pattern, moved down the diagonal one px a
-    frame."""
+    """`size` frames of `white` white pixels: a fixed random pattern that moves (1, 1) px a frame."""
     order = np.random.default_rng(0).permutation(size**2)
     pattern = torch.zeros(size**2, dtype=torch.float64)
     pattern[torch.from_numpy(order[:white])] = 1

@@ -1,15 +1,13 @@
 """Losses that treat every pixel by itself: MSE, BCE, weighted MSE, sparsity (MSE + L1), focal.
 
 For all: `input` and `target` are (..., H, W) of equal shape, for example (B, T, 1, H, W). `input` holds
-logits and
-p = sigmoid(input), unless ``from_logits=False``, when it holds p itself. `target` y lies in [0, 1]; the
-frames of
-this project hold 0 and 1. Values in between are soft targets (each formula below is taken as written).
-``reduction`` is 'mean' or 'sum' over all pixels, or 'none': one value a pixel, shape (..., H, W).
-The result is float32 (float64 for float64 input), finite, as is its gradient, for any finite logit.
+logits and p = sigmoid(input), unless ``from_logits=False``, when it holds p itself. `target` y is in [0, 1];
+the frames of this project hold 0 and 1, values in between are soft targets (each formula taken as written).
+``reduction`` is 'mean' or 'sum' over all pixels, or 'none': one value a pixel, shape (..., H, W). The result
+is float32 (float64 for float64 input), finite, as is its gradient, for any finite logit.
+
 ValueError: unequal shapes, no pixel, a target outside [0, 1] or NaN, an unknown reduction, an option out of
-range.
-TypeError: not tensors, or an input that is not floating point.
+range. TypeError: not tensors, or an input that is not floating point.
 """
 
 import torch
@@ -39,8 +37,7 @@ def weighted_mse_loss(
     from_logits: bool = True,
     reduction: str = "mean",
 ) -> Tensor:
-    """w (p - y)^2 with w = `pos_weight` where y > 0 and 1 elsewhere. The mean divides by pixels, not by
-    weights."""
+    """w (p - y)^2 with w = `pos_weight` where y > 0, else 1. The mean divides by pixels, not by weights."""
     check_at_least_zero(pos_weight=pos_weight)
     x, y = prepare(input, target, from_logits)
     error = (probability(x, from_logits) - y).square()
@@ -107,7 +104,9 @@ class WeightedMSE(Loss):
 
     function = staticmethod(weighted_mse_loss)
 
-    def __init__(self, pos_weight: float = 100.0, *, from_logits: bool = True, reduction: str = "mean") -> None:
+    def __init__(
+        self, pos_weight: float = 100.0, *, from_logits: bool = True, reduction: str = "mean"
+    ) -> None:
         super().__init__(pos_weight=pos_weight, from_logits=from_logits, reduction=reduction)
 
 

@@ -1,4 +1,4 @@
-"""What a prediction of gaze is worth: the white-pixel scores, pixel errors, information gain, and their intervals."""
+"""What a prediction of gaze is worth: white-pixel scores, pixel errors, information gain, their intervals."""
 
 from fixlib.metrics.evaluation import Evaluation, evaluate_density, evaluate_frames, evaluate_points
 from fixlib.metrics.intervals import clustered_bootstrap, cluster_weights, paired_difference

@@ -1,8 +1,9 @@
 """Score predictions of gaze against recorded fixations.
 
-Almost every metric is a ratio of two sums over frames (an error is a sum of errors over a number of frames), so that
-one table of numerators and denominators gives its value, its course over the horizon, its value in each window and,
-by one matrix product, its interval. Frames whose mask is False are left out of everything: the truth is unknown.
+Almost every metric is a ratio of two sums over frames (an error is a sum of errors over a number of frames),
+so that one table of numerators and denominators gives its value, its course over the horizon, its value in
+each window and, by one matrix product, its interval. Frames whose mask is False are left out of everything:
+the truth is unknown.
 """
 
 from dataclasses import dataclass, field
@@ -28,25 +29,27 @@ class Evaluation:
     Attributes:
         summary: metric -> dict(value, low, high), with the 95% interval of `clustered_bootstrap`.
         by_horizon: metric -> T values, one a predicted frame.
-        per_window: metric -> (N,) array; and subject, stimulus, frames (valid ones), changed_frames, amplitude
-            (mean distance in px from the last observed point to the fixation, over valid frames).
+        per_window: metric -> (N,) array; and subject, stimulus, frames (valid ones), changed_frames,
+            amplitude (mean distance in px from the last observed point to the fixation, over valid frames).
         pr_curve: dict(recall, precision), <= 100 points from the highest threshold down; None for points.
 
     Metrics (px; NaN where undefined, except the first three, which are 0 there):
         white_pixel_recall, white_pixel_precision, f1_score: at p > 0.5, pixels pooled over frames.
         accuracy: share of pixels called rightly at p > 0.5.
-        average_precision, best_f1, best_f1_threshold: over all thresholds, pixels pooled over frames; white is
-            called where p >= best_f1_threshold.
+        average_precision, best_f1, best_f1_threshold: over all thresholds, pixels pooled over frames; white
+            is called where p >= best_f1_threshold.
         max_probability: mean over frames of the largest p.
         error_argmax, error_mean, error_median (`error` for points): mean L2 distance to the fixation.
-        changed_error_*: the same over the frames whose fixation lies in another pixel than the last observed point.
+        changed_error_*: the same over the frames whose fixation lies in another pixel than the last observed
+            point.
         hit_1px … hit_5px: share of frames within that distance (argmax decoding, or the point).
-        undershoot (argmax decoding, or the point), undershoot_mean, undershoot_median: over the changed frames, sum
-            of the predicted distance from the last observed point / sum of the true distance from it. Below 1 the
-            prediction stays too near. A ratio of sums, since the mean of ratios is ruled by the smallest movements.
+        undershoot (argmax decoding, or the point), undershoot_mean, undershoot_median: over the changed
+            frames, sum of the predicted distance from the last observed point / sum of the true distance from
+            it. Below 1 the prediction stays too near. A ratio of sums, since the mean of ratios is ruled by
+            the smallest movements.
         information_gain_uniform, information_gain_reference (densities): bits per fixation, mean of
-            log2 p(fixated pixel) minus that of the uniform map, or of the reference (Kuemmerer, Wallis & Bethge
-            2015, PNAS 112(52):16054).
+            log2 p(fixated pixel) minus that of the uniform map, or of the reference (Kuemmerer, Wallis &
+            Bethge 2015, PNAS 112(52):16054).
     """
 
     summary: dict[str, dict[str, float]]
@@ -83,8 +86,8 @@ def evaluate_density(log_density: Tensor, coordinates: ArrayLike, mask: ArrayLik
 
     Args:
         log_density: (N, T, H, W) natural log of pixel probabilities, which sum to 1 in each frame.
-        reference_log_density: the same of the density to compare with (centre bias), shape broadcastable to it;
-            gives information_gain_reference.
+        reference_log_density: the same of the density to compare with (centre bias), shape broadcastable to
+            it; gives information_gain_reference.
         others: see `evaluate_frames`.
 
     Raises:
@@ -110,8 +113,8 @@ def evaluate_points(points: Tensor, coordinates: ArrayLike, mask: ArrayLike, las
     truth = _Truth.read(coordinates, mask, last_point, subject, stimulus)
     points = _numbers(points)
     if points.shape != truth.points.shape:
-        raise ValueError(f"points {points.shape} and coordinates {truth.points.shape} must have the same shape "
-                         "(N, T, 2)")
+        raise ValueError(f"points {points.shape} and coordinates {truth.points.shape} must have the same "
+                         "shape (N, T, 2)")
     _refuse(~np.isfinite(points).all(axis=-1) & truth.valid, "points are not finite")
     return _evaluate(_score_points(points, truth), truth, n_boot, seed)
 
@@ -139,7 +142,8 @@ class _Truth:
         for name, value, shape in (("mask", valid, points.shape[:2]), ("last_point", last_point, (n, 2)),
                                    ("subject", subject, (n,)), ("stimulus", stimulus, (n,))):
             if value.shape != shape:
-                raise ValueError(f"{name} must be {shape} to fit coordinates {points.shape}, got {value.shape}")
+                raise ValueError(f"{name} must be {shape} to fit coordinates {points.shape}, "
+                                 f"got {value.shape}")
         if not valid.any():
             raise ValueError("mask is False everywhere: there is no frame to score")
         _refuse(~np.isfinite(points).all(axis=-1) & valid, "coordinates are not finite under a True mask")
@@ -173,7 +177,8 @@ def _read_maps(maps: Tensor, name: str, truth: _Truth) -> Tensor:
     maps = maps.detach()
     maps = maps.squeeze(2) if maps.dim() == 5 and maps.shape[2] == 1 else maps
     if maps.dim() != 4 or maps.shape[:2] != truth.valid.shape:
-        raise ValueError(f"{name} must be (N, T, H, W) with N, T = {truth.valid.shape}, got {tuple(maps.shape)}")
+        raise ValueError(f"{name} must be (N, T, H, W) with N, T = {truth.valid.shape}, "
+                         f"got {tuple(maps.shape)}")
     height, width = maps.shape[-2:]
     outside = (truth.points < 0).any(-1) | (truth.points >= (width, height)).any(-1)
     _refuse(outside & truth.valid, f"coordinates are outside the {width}x{height} grid under a True mask")
@@ -188,7 +193,7 @@ def _at_white(log_density: Tensor, white: Tensor, truth: _Truth, name: str) -> n
     """Log density at the recorded fixation, (N, T); 0 where the mask is False."""
     nats = log_density.flatten(-2).gather(-1, white.to(log_density.device)[..., None])[..., 0]
     nats = np.where(truth.valid, nats.cpu().double().numpy(), 0.0)
-    _refuse(np.isneginf(nats), f"{name} gives probability 0 to a recorded fixation: leave every pixel possible;")
+    _refuse(np.isneginf(nats), f"{name} gives probability 0 to a recorded fixation")
     return nats
 
 
@@ -224,8 +229,8 @@ def _score_maps(maps: Tensor, truth: _Truth, probability_of, weights_of) -> tupl
         max_probability=(seen["largest"], 1.0))
     for name in ("argmax", "mean", "median"):
         point = _score_points(seen[name], truth)
-        hits = {key: value for key, value in point.items() if key.startswith("hit")} if name == "argmax" else {}
-        frames |= hits
+        if name == "argmax":
+            frames |= {key: value for key, value in point.items() if key.startswith("hit")}
         frames[f"error_{name}"], frames[f"changed_error_{name}"] = point["error"], point["changed_error"]
         frames["undershoot" if name == "argmax" else f"undershoot_{name}"] = point["undershoot"]
     return frames, rank(maps.flatten(-2), white, torch.as_tensor(truth.valid))
@@ -235,8 +240,8 @@ def _look_at(maps: Tensor, white: Tensor, probability_of, weights_of) -> dict[st
     probability, weights = probability_of(maps), weights_of(maps)
     called = (probability > 0.5).flatten(-2)
     seen = dict(found=called.gather(-1, white[..., None])[..., 0], predicted=called.sum(-1),
-                largest=probability.flatten(-2).amax(-1), argmax=decode_argmax(maps), mean=decode_mean(weights),
-                median=decode_median(weights))
+                largest=probability.flatten(-2).amax(-1), argmax=decode_argmax(maps),
+                mean=decode_mean(weights), median=decode_median(weights))
     return {name: value.cpu().double().numpy() for name, value in seen.items()}
 
 
@@ -250,14 +255,15 @@ def _score_points(points: np.ndarray, truth: _Truth) -> _Frames:
 
 def _evaluate(frames: _Frames, truth: _Truth, n_boot: int, seed: int, ranking: Ranking | None = None,
               to_probability=None) -> Evaluation:
-    frames = {name: tuple(np.where(truth.valid, part, 0.0) for part in parts) for name, parts in frames.items()}
+    frames = {name: [np.where(truth.valid, part, 0.0) for part in parts] for name, parts in frames.items()}
     weights = cluster_weights(truth.subject, truth.stimulus, n_boot, seed)
     summary, by_horizon, per_window = {}, {}, {}
     for name, (numerator, denominator) in frames.items():
         undefined = 0.0 if name in _ZERO_WHERE_UNDEFINED else np.nan
         tops, bottoms = numerator.sum(axis=1), denominator.sum(axis=1)
         samples = ratio(weights @ tops, weights @ bottoms, undefined)
-        summary[name] = _with_interval(ratio(tops.sum(), bottoms.sum(), undefined), percentile_interval(samples))
+        summary[name] = _with_interval(ratio(tops.sum(), bottoms.sum(), undefined),
+                                       percentile_interval(samples))
         by_horizon[name] = ratio(numerator.sum(axis=0), denominator.sum(axis=0), undefined).tolist()
         per_window[name] = ratio(tops, bottoms, undefined)
     n_frames = truth.valid.sum(axis=1)
@@ -271,7 +277,8 @@ def _evaluate(frames: _Frames, truth: _Truth, n_boot: int, seed: int, ranking: R
     summary |= dict(
         average_precision=_with_interval(ranking.average_precision(), bounds["average_precision"]),
         best_f1=_with_interval(best_f1, bounds["best_f1"]),
-        best_f1_threshold=_with_interval(to_probability(threshold), to_probability(bounds["best_f1_threshold"])))
+        best_f1_threshold=_with_interval(to_probability(threshold),
+                                         to_probability(bounds["best_f1_threshold"])))
     return Evaluation(summary, by_horizon, per_window, ranking.curve())
 
 

@@ -1,16 +1,17 @@
 """95% intervals that respect who looked at what.
 
-Windows of one viewer, or on one image, resemble each other: N windows hold less information than N independent
-numbers. The bootstrap here resamples viewers and images, not windows: the two-way ("pigeonhole") bootstrap of Owen
-(2007, The pigeonhole bootstrap, Annals of Applied Statistics 1(2):386-411, section 4). A resample draws the
-subjects with replacement and, independently, the stimuli; a window counts (times its subject was drawn) x (times its
-stimulus was drawn). It is written as one matrix of weights (n_boot, N), so that every metric that is a ratio of sums
-is one matrix product.
+Windows of one viewer, or on one image, resemble each other: N windows hold less information than N
+independent numbers. The bootstrap here resamples viewers and images, not windows: the two-way ("pigeonhole")
+bootstrap of Owen (2007, The pigeonhole bootstrap, Annals of Applied Statistics 1(2):386-411). A resample
+draws the subjects with replacement and, independently, the stimuli; a window counts (times its subject was
+drawn) x (times its stimulus was drawn). It is written as one matrix of weights (n_boot, N), so that every
+metric that is a ratio of sums is one matrix product.
 
-Its limit: with few subjects it cannot know how much viewers differ. Simulated with equal variance between viewers
-and between images (500 windows, true mean known), the nominal 95% interval held the truth in 94-95% of cases with 15
-viewers but in 82% with 4, as many as OSIE's test part has; resampling windows alone, in 28-52%. Differences between
-two methods on the same windows (`paired_difference`) suffer less, since most of what viewers differ in cancels.
+Its limit: with few subjects it cannot know how much viewers differ. Simulated with equal variance between
+viewers and between images (500 windows, true mean known), the nominal 95% interval held the truth in 94-95%
+of cases with 15 viewers but in 82% with 4, as many as OSIE's test part has; resampling windows alone, in
+28-52%. Differences between two methods on the same windows (`paired_difference`) suffer less, since most of
+what viewers differ in cancels.
 """
 
 import numpy as np
@@ -22,15 +23,15 @@ LEVEL = 0.95
 def cluster_weights(subject: ArrayLike, stimulus: ArrayLike, n_boot: int = 1000, seed: int = 0) -> np.ndarray:
     """How often each window counts in each resample: float64 (n_boot, N).
 
-    A factor that holds the other's clusters inside its own (every viewer saw images nobody else saw) is resampled
-    alone: the outer one. A factor with a single value cannot be resampled, and the interval then says nothing about
-    other viewers (or images). With one subject *and* one stimulus nothing can be resampled: the weights are NaN,
-    and so is every interval.
+    A factor that holds the other's clusters inside its own (every viewer saw images nobody else saw) is
+    resampled alone: the outer one. A factor with a single value cannot be resampled, and the interval then
+    says nothing about other viewers (or images). With one subject *and* one stimulus nothing can be
+    resampled: the weights are NaN, and so is every interval.
     """
     subject, stimulus = np.asarray(subject), np.asarray(stimulus)
     if subject.ndim != 1 or subject.shape != stimulus.shape or len(subject) == 0:
-        raise ValueError(f"subject and stimulus must be one label a window each, (N,): got shapes {subject.shape} "
-                         f"and {stimulus.shape}")
+        raise ValueError(f"subject and stimulus must be one label a window each, (N,): got shapes "
+                         f"{subject.shape} and {stimulus.shape}")
     subject, n_subjects = _labels(subject)
     stimulus, n_stimuli = _labels(stimulus)
     if n_subjects == n_stimuli == 1:
@@ -78,8 +79,8 @@ def clustered_bootstrap(numerator: ArrayLike, denominator: ArrayLike | None = No
 
     Args:
         numerator: (N,), one number a window (for instance its summed error).
-        denominator: (N,), non-negative (for instance its number of frames); None counts every window once, which
-            gives the interval of the mean.
+        denominator: (N,), non-negative (for instance its number of frames); None counts every window once,
+            which gives the interval of the mean.
         subject, stimulus: (N,) labels.
         n_boot: resamples.
         seed: of the resampling; the same seed and labels give the same resamples.
@@ -91,10 +92,10 @@ def clustered_bootstrap(numerator: ArrayLike, denominator: ArrayLike | None = No
     denominator = np.ones_like(numerator) if denominator is None else _column(denominator, "denominator")
     labels = np.stack([_labels(np.asarray(subject))[0], _labels(np.asarray(stimulus))[0]])
     if not numerator.shape == denominator.shape == labels.shape[1:]:
-        raise ValueError(f"numerator {numerator.shape}, denominator {denominator.shape} and subject and stimulus "
-                         f"{labels.shape[1:]} must have the same length")
-    # Windows of one subject on one stimulus always count together: summed first, 100,000 saccades need no more
-    # memory than their scanpaths.
+        raise ValueError(f"numerator {numerator.shape}, denominator {denominator.shape} and subject and "
+                         f"stimulus {labels.shape[1:]} must have the same length")
+    # Windows of one subject on one stimulus always count together: summed first, 100,000 saccades need no
+    # more memory than their scanpaths.
     (subject, stimulus), cell = np.unique(labels, axis=1, return_inverse=True)
     numerator, denominator = np.bincount(cell, numerator), np.bincount(cell, denominator)
     weights = cluster_weights(subject, stimulus, n_boot, seed)
@@ -114,11 +115,12 @@ def paired_difference(a: ArrayLike, b: ArrayLike, subject: ArrayLike, stimulus: 
                       weight: ArrayLike | None = None, n_boot: int = 1000, seed: int = 0) -> dict[str, float]:
     """Mean of a - b over windows that both have, with its 95% interval: dict(value, low, high).
 
-    What two methods share (hard viewers, hard images) cancels, so that the interval is narrower than those of a and b.
+    What two methods share (hard viewers, hard images) cancels, so that the interval is narrower than those of
+    a and b.
 
     Args:
-        a, b: (N,) the same metric of two methods on the same windows, in the same order. A window where either is
-            NaN (no such frame in it) is left out.
+        a, b: (N,) the same metric of two methods on the same windows, in the same order. A window where
+            either is NaN (no such frame in it) is left out.
         subject, stimulus: (N,) labels.
         weight: (N,) for instance the number of frames behind each number; None weighs windows alike.
     """

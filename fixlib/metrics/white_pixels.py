@@ -27,13 +27,14 @@ def white_pixel_counts(probabilities: Tensor, target: Tensor, threshold: float =
     """White pixels found, raised in vain, and missed, over all frames.
 
     Args:
-        probabilities: any shape, in [0, 1] (sigmoid of the logits). White is predicted where p > threshold, strictly.
+        probabilities: any shape, in [0, 1] (sigmoid of the logits). White is predicted where p > threshold,
+            strictly.
         target: the same shape; white where > 0.5.
         threshold: a probability.
     """
     if probabilities.shape != target.shape:
-        raise ValueError(f"probabilities {tuple(probabilities.shape)} and target {tuple(target.shape)} must have "
-                         "the same shape")
+        raise ValueError(f"probabilities {tuple(probabilities.shape)} and target {tuple(target.shape)} must "
+                         "have the same shape")
     predicted, white = probabilities > threshold, target > 0.5
     found = int((predicted & white).sum())
     return WhitePixelCounts(found, int(predicted.sum()) - found, int(white.sum()) - found)
@@ -42,14 +43,16 @@ def white_pixel_counts(probabilities: Tensor, target: Tensor, threshold: float =
 def average_precision(scores: Tensor, target: Tensor) -> float:
     """Area under the precision-recall curve: sum over thresholds of (rise in recall) x (precision).
 
-    No interpolation; equal scores are one threshold, so that an all-equal map scores the share of white pixels.
+    No interpolation; equal scores are one threshold, so that an all-equal map scores the share of white
+    pixels.
 
     Args:
         scores: any shape; only their order counts, so logits and probabilities give the same.
         target: the same shape; white where > 0.5. NaN is returned where nothing is white.
     """
     if scores.shape != target.shape:
-        raise ValueError(f"scores {tuple(scores.shape)} and target {tuple(target.shape)} must have the same shape")
+        raise ValueError(f"scores {tuple(scores.shape)} and target {tuple(target.shape)} must have the same "
+                         "shape")
     scores, white = scores.flatten().float(), target.flatten() > 0.5
     if not white.any():
         return float("nan")
@@ -89,7 +92,8 @@ class Ranking:
     Attributes:
         thresholds: (U,) distinct scores of the white pixels, ascending.
         found, predicted: (U,) white pixels, and all pixels, from each threshold to the next.
-        window_found, window_predicted: (N, K) the same for each window, over every (U / K)-th threshold, K <= 512.
+        window_found, window_predicted: (N, K) the same for each window, over every (U / K)-th threshold,
+            K <= 512.
     """
 
     thresholds: np.ndarray
@@ -113,7 +117,7 @@ class Ranking:
         return dict(recall=(found / found[0])[shown].tolist(), precision=(found / predicted)[shown].tolist())
 
     def intervals(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """(low, high) of average_precision, best_f1 and its threshold (a score), from resampling weights (B, N).
+        """(low, high) of average_precision, best_f1 and its threshold (a score), from weights (B, N).
 
         The best threshold is chosen anew in each resample. The coarse thresholds' small offset from the exact
         value is taken off.
@@ -137,7 +141,7 @@ class Ranking:
 
 
 def _coarse_bins(n_thresholds: int) -> np.ndarray:
-    """The coarse bin of every threshold: equal numbers of thresholds each, each its own where there are few."""
+    """The coarse bin of every threshold: equal numbers in each bin, one in each where there are few."""
     return np.arange(n_thresholds) * min(n_thresholds, _COARSE) // n_thresholds
 
 

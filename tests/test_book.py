@@ -1,0 +1,82 @@
+"""fixlib book: parameters are checked before anything runs, failures are kept and reported."""
+
+import nbformat
+import pytest
+
+from fixlib import book, paths
+
+
+def notebook(path, *code, tags=("parameters",)):
+    cells = [nbformat.v4.new_code_cell(source) for source in code]
+    cells[0].metadata["tags"] = list(tags)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=dict(
+        kernelspec=dict(name="python3", display_name="Python 3", language="python"))), path)
+    return path
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setattr(paths, "root", lambda: tmp_path)
+    notebook(tmp_path / "notebooks" / "00_first.ipynb", "dataset = 'osie'\nseeds = [0]\nprofile = 'quick'\nquick = True",
+             "print(dataset, seeds)\nimport os\nprint(os.path.basename(os.getcwd()))")
+    return tmp_path
+
+
+@pytest.mark.parametrize("given, complaint", [
+    ("datset=osie", "no chapter has a parameter 'datset'; there are: dataset, seeds, profile, quick"),
+    ("dataset", "is not NAME=VALUE"),
+    ("seeds=3", "expected list"),
+    ("quick=true", "expected bool"),
+    ("profile=papr", "unknown profile 'papr'; choose one of smoke, quick, paper"),
+    ("dataset=osi", "osi"),
+])
+def test_wrong_parameters_are_refused_before_anything_runs(project, given, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        book.make_book(parameters=[given])
+    assert not (project / "build").exists()
+
+
+def test_an_unknown_chapter_is_refused(project):
+    with pytest.raises(ValueError, match="no chapter '09'; there are: 00_first"):
+        book.make_book(["09"])
+
+
+def test_a_parameters_cell_that_computes_is_refused(project):
+    path = notebook(project / "notebooks" / "01_second.ipynb", "a = 1\nb = a + 1")
+    with pytest.raises(ValueError):
+        book.chapter_parameters(path)
+
+
+def test_two_parameters_cells_are_refused(project):
+    path = notebook(project / "notebooks" / "01_second.ipynb", "a = 1", tags=())
+    with pytest.raises(ValueError, match="0 cells tagged 'parameters'"):
+        book.chapter_parameters(path)
+
+
+def test_chapters_run_in_their_folder_with_the_parameters_and_a_failure_is_kept(project, capsys):
+    notebook(project / "notebooks" / "01_second.ipynb", "dataset = 'osie'", "raise RuntimeError('no such luck')", "1")
+    with pytest.raises(book.BookError, match=r"1 of 2 chapters failed \(01_second\)"):
+        book.make_book(parameters=["dataset=simulated", "seeds=[1, 2]"])
+    printed = capsys.readouterr().out
+    assert "00_first: done" in printed and "FAILED in cell 2: RuntimeError: no such luck" in printed
+    first = nbformat.read(project / "build" / "book" / "00_first.ipynb", as_version=4)
+    assert first.cells[-1].outputs[0].text.split() == ["simulated", "[1,", "2]", "notebooks"]
+    assert (project / "build" / "book" / "01_second.ipynb").exists()
+    assert "simulated" in (project / "build" / "book" / "00_first.html").read_text()
+    committed = nbformat.read(project / "notebooks" / "00_first.ipynb", as_version=4)
+    assert not committed.cells[-1].outputs
+
+
+def test_update_stores_the_executed_chapter_without_times_and_paths(project):
+    book.make_book(update=True)
+    stored = nbformat.read(project / "notebooks" / "00_first.ipynb", as_version=4)
+    assert stored.cells[-1].outputs[0].text.split()[0] == "osie"
+    assert [cell.execution_count for cell in stored.cells] == [1, 2]
+    text = (project / "notebooks" / "00_first.ipynb").read_text()
+    assert "papermill" not in text and str(project) not in text and "iopub" not in text
+
+
+def test_update_refuses_parameters(project):
+    with pytest.raises(ValueError, match="--update"):
+        book.make_book(parameters=["dataset=simulated"], update=True)

@@ -1,0 +1,187 @@
+"""Experiments at smoke size, for real: runs are trained, recorded, read again, and fall back loudly."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from fixlib import data, paths
+from fixlib.cli import main
+from fixlib.experiments import ExperimentError, obtain, predictors
+from fixlib.experiments.loss_comparison import LOSSES, run_real_loss_function_analysis
+from fixlib.results import ResultError
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project of its own, in which the recordings cannot be had; its simulated data are prepared once."""
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIXLIB_ROOT", str(folder))
+        patch.setenv("FIXLIB_DATA_MIRROR", str(folder / "no_mirror"))
+        patch.delenv("FIXLIB_DATA", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def losses_study(project):
+    return obtain("loss_comparison", "simulated", "smoke", losses=["mse", "dice"], workers=1)
+
+
+class TestRuns:
+    def test_every_variant_is_trained_and_recorded_with_what_repeats_it(self, project, losses_study):
+        assert losses_study.variants()[:2] == ["mse", "dice"] and losses_study.trained == len(losses_study.runs)
+        content = json.loads(losses_study.run("dice").path.read_text())
+        assert content["spec"]["config"]["loss"] == {"name": "dice", "smooth": 1e-5}
+        assert content["spec"]["config"]["training"]["weight_decay"] == 1e-5
+        assert content["simulated"] is True and "SIMULATED" in content["data_label"]
+        assert content["seconds"] > 0 and content["peak_memory_mb"] > 50
+        assert {"torch", "python", "processors", "device"} <= set(content["environment"])
+        assert len(content["history"]) == 2 and len(content["content_sha256"]["test"]) == 64
+
+    def test_recorded_runs_are_read_not_trained_again(self, losses_study):
+        again = obtain("loss_comparison", "simulated", "smoke", losses=["mse", "dice"], workers=1)
+        assert again.trained == 0 and again.table().equals(losses_study.table())
+
+    def test_all_losses_of_a_seed_start_from_the_same_weights(self, losses_study):
+        def initial(name):
+            torch.manual_seed(0)
+            return predictors.build(losses_study.run(name).spec.config)[0].state_dict()
+        assert all(torch.equal(a, b) for a, b in zip(initial("mse").values(), initial("dice").values()))
+
+    def test_a_repeated_run_gives_the_same_numbers_bit_for_bit(self, losses_study, tmp_path, project):
+        again = obtain("loss_comparison", "simulated", "smoke", losses=["mse"], workers=1,
+                       results_dir=os.path.relpath(tmp_path, project))
+        mine, theirs = again.run("mse"), losses_study.run("mse")
+        assert again.trained > 0
+        assert [h["train_loss"] for h in mine.history] == [h["train_loss"] for h in theirs.history]
+        assert {k: v["value"] for k, v in mine.metrics.items() if v["value"] == v["value"]} == {
+            k: v["value"] for k, v in theirs.metrics.items() if v["value"] == v["value"]}
+
+    def test_an_edited_result_is_refused(self, project, losses_study, tmp_path):
+        path = losses_study.run("mse").path
+        good = path.read_text()
+        try:
+            path.write_text(good.replace('"value":0', '"value":1', 1))
+            with pytest.raises(ResultError, match="changed after it was recorded"):
+                obtain("loss_comparison", "simulated", "smoke", losses=["mse"])
+        finally:
+            path.write_text(good)
+
+    def test_training_writes_a_line_an_epoch(self, project, losses_study):
+        lines = (project / "logs" / "training_log_loss_comparison.txt").read_text().splitlines()
+        dice = [line for line in lines if line.startswith("dice-smoke-0-")]
+        assert " epoch 1/2 " in dice[0] and " epoch 2/2 " in dice[1]
+
+    def test_the_examples_show_the_test_windows(self, losses_study):
+        examples = losses_study.run("mse").payload["examples"]
+        assert examples["maps"].shape == (2, 3, 32, 32) and examples["pixels"].shape == (2, 20)
+
+    def test_two_processes_give_what_one_gives(self, project, losses_study, tmp_path):
+        both = obtain("loss_comparison", "simulated", "smoke", losses=["mse", "dice"], workers=2,
+                      results_dir=os.path.relpath(tmp_path, project))
+        for name in ("mse", "dice"):
+            assert both.run(name).history[0]["train_loss"] == pytest.approx(
+                losses_study.run(name).history[0]["train_loss"], rel=1e-4)
+
+
+class TestFailures:
+    def test_one_failing_run_does_not_end_the_others(self, project, monkeypatch, tmp_path):
+        from fixlib.experiments import loss_comparison
+        run = loss_comparison.run
+
+        def fail_on_mse(spec, checkpoint, on_epoch):
+            if spec.variant == "mse":
+                raise RuntimeError("no luck")
+            return run(spec, checkpoint, on_epoch)
+
+        monkeypatch.setattr(loss_comparison, "run", fail_on_mse)
+        with pytest.raises(ExperimentError, match="1 of 6 runs failed(.|\n)*mse-smoke-0.*RuntimeError: no luck"):
+            obtain("loss_comparison", "simulated", "smoke", losses=["mse", "focal"], workers=1,
+                   results_dir=os.path.relpath(tmp_path, project))
+        recorded = sorted(path.name.split("-")[0] for path in tmp_path.rglob("*.json"))
+        assert recorded == ["centre", "centre_bias", "focal", "repeat_last", "transition_table"]
+
+    @pytest.mark.parametrize("arguments, complaint", [
+        (["run", "loss_comparisons"], "unknown experiment 'loss_comparisons'; choose one of sparsity, loss_comparison"),
+        (["run", "loss_comparison", "--losses", "mse,focl"], "focl"),
+        (["run", "loss_comparison", "--profile", "papr"], "unknown profile 'papr'"),
+        (["run", "loss_comparison", "--dataset", "osi"], "osi"),
+        (["run", "sparsity", "--losses", "mse"], "sparsity has no choice 'losses'"),
+        (["data", "prepare", "osi"], "osi"),
+    ])
+    def test_bad_input_is_one_clear_line(self, project, capsys, arguments, complaint):
+        assert main(arguments) == 1
+        error = capsys.readouterr().err
+        assert complaint in error and "Traceback" not in error
+
+
+class TestFallback:
+    def test_without_recordings_it_says_so_loudly_and_runs_on_simulated_gaze(self, project, capsys):
+        assert main(["run", "loss_comparison", "--dataset", "osie", "--profile", "smoke", "--losses", "mse", "--workers", "1"]) == 0
+        printed = capsys.readouterr().out
+        assert printed.count("SIMULATED GAZE, NOT RECORDINGS") >= 1 and "fixlib data prepare osie" in printed
+        study = obtain("loss_comparison", "osie", "smoke", losses=["mse"])
+        assert study.dataset == "simulated" and "SIMULATED" in study.label and "SIMULATED" in study.notice
+
+    def test_the_analysis_function_gives_a_table(self, project, losses_study, capsys):
+        table = run_real_loss_function_analysis("simulated", "smoke", losses=["mse", "dice"])
+        assert {"white_pixel_recall", "white_pixel_precision", "f1_score", "test_loss"} <= set(table.columns)
+        assert list(table["variant"][:2]) == ["mse", "dice"]
+
+
+class TestOwnData:
+    def test_a_folder_of_prepared_files_is_a_dataset(self, project, tmp_path):
+        for part, (subjects, seed) in dict(train=(3, 1), val=(2, 2), test=(2, 3)).items():
+            sequences = data.fixed_rate_frames(data.simulate_scanpaths(subjects, 6, seed=seed), 10.0)
+            torch.save({key: sequences[key] for key in ("coordinates", "fixation_mask")}, tmp_path / f"{part}_data.pt")
+        study = obtain("loss_comparison", str(tmp_path), "smoke", losses=["mse"], workers=1)
+        assert study.run("mse").spec.dataset == tmp_path.name and study.dataset == str(tmp_path)
+
+
+class TestSparsity:
+    def test_describes_what_a_plain_loop_finds(self, project):
+        payload = obtain("sparsity", "simulated", "smoke", workers=1).run("description").payload
+        scanpaths = data.read_scanpaths("simulated").fixations
+        steps, stays = [], 0
+        for _, rows in list(scanpaths.groupby("scanpath"))[:]:
+            x, y = rows["x"].to_numpy(), rows["y"].to_numpy()
+            steps += list(np.hypot(np.diff(x), np.diff(y)))
+            stays += int(((x[1:] // 1 == x[:-1] // 1) & (y[1:] // 1 == y[:-1] // 1)).sum())
+        statistics = payload["statistics"]
+        assert statistics["fixations"] == len(scanpaths)
+        assert statistics["amplitude_mean"] == pytest.approx(np.mean(steps), rel=1e-4)
+        assert statistics["same_pixel"] == pytest.approx(stays / len(steps), rel=1e-3)
+        assert payload["counts"]["positions"].sum() == len(scanpaths)
+        x, y = scanpaths["x"].iloc[0], scanpaths["y"].iloc[0]
+        assert payload["counts"]["positions"][int(y), int(x)] >= 1
+
+    def test_black_is_accurate_and_finds_nothing(self, project):
+        metrics = obtain("sparsity", "simulated", "smoke", workers=1).run("black").metrics
+        assert metrics["accuracy"]["value"] == pytest.approx(1 - 1 / 1024)
+        assert metrics["white_pixel_recall"]["value"] == metrics["f1_score"]["value"] == 0
+
+
+class TestHybrid:
+    def test_writes_its_log_and_final_results(self, project):
+        study = obtain("hybrid_regression", "simulated", "smoke", framings=["fixations"], workers=1)
+        log = (project / "logs" / "training_log_hybrid_regression.txt").read_text()
+        assert "hybrid_l1.fixations-smoke-0-" in log and "epoch 2/2" in log
+        final = (project / "logs" / "final_results.txt").read_text()
+        error = study.run("hybrid_l1.fixations").metrics["error"]["value"]
+        assert f"{error:6.2f}" in final and "repeat_last.fixations" in final
+        assert study.run("hybrid_l1.fixations").payload["parameters"] > 0
+
+
+def test_the_public_names_are_there():
+    import fixlib
+    for name in ("FocalLoss SparsityLoss ConcentrationLoss CompositeLoss DiceLoss WeightedMSE get_loss_function SimVP "
+                 "SimVP_RegressionHead create_model create_sparse_frames load_real_training_data train_model_with_loss "
+                 "evaluate_model run_real_loss_function_analysis").split():
+        assert callable(getattr(fixlib, name)), name
+    with pytest.raises(AttributeError, match="no attribute 'FocalLos'"):
+        fixlib.FocalLos
+    assert set(LOSSES) == {"mse", "focal", "sparsity", "concentration", "composite", "dice", "weighted_mse"}
+    assert paths.root()
