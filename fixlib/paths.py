@@ -11,7 +11,8 @@ from pathlib import Path
 
 
 def root() -> Path:
-    """The project's folder: ``FIXLIB_ROOT``, else the checkout that holds the package, else the current folder.
+    """The project's folder: ``FIXLIB_ROOT``, else the checkout that holds the package, else the current
+    folder.
 
     Raises:
         FileNotFoundError: ``FIXLIB_ROOT`` names a folder that does not exist.

@@ -59,7 +59,7 @@ def test_chapters_run_in_their_folder_with_the_parameters_and_a_failure_is_kept(
     with pytest.raises(book.BookError, match=r"1 of 2 chapters failed \(01_second\)"):
         book.make_book(parameters=["dataset=simulated", "seeds=[1, 2]"])
     printed = capsys.readouterr().out
-    assert "00_first: done" in printed and "FAILED in cell 2: RuntimeError: no such luck" in printed
+    assert "00_first: done" in printed and "FAILED in cell 3: RuntimeError: no such luck" in printed
     first = nbformat.read(project / "build" / "book" / "00_first.ipynb", as_version=4)
     assert first.cells[-1].outputs[0].text.split() == ["simulated", "[1,", "2]", "notebooks"]
     assert (project / "build" / "book" / "01_second.ipynb").exists()

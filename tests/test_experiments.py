@@ -144,7 +144,7 @@ class TestOwnData:
 class TestSparsity:
     def test_describes_what_a_plain_loop_finds(self, project):
         payload = obtain("sparsity", "simulated", "smoke", workers=1).run("description").payload
-        scanpaths = data.read_scanpaths("simulated").fixations
+        scanpaths = data.open_scanpaths("simulated").fixations
         steps, stays = [], 0
         for _, rows in list(scanpaths.groupby("scanpath"))[:]:
             x, y = rows["x"].to_numpy(), rows["y"].to_numpy()

@@ -37,13 +37,14 @@ class Scanpaths:
 
     Attributes:
         fixations: one row a fixation, sorted by scanpath and order, with the columns ``scanpath`` (id),
-            ``subject``, ``stimulus`` (ids, constant within a scanpath), ``order`` (0, 1, 2, ... in each scanpath),
-            ``x``, ``y`` (px of the grid, x right, y down) and ``duration_ms``.
+            ``subject``, ``stimulus`` (ids, constant within a scanpath), ``order`` (0, 1, 2, ... in each
+            scanpath), ``x``, ``y`` (px of the grid, x right, y down) and ``duration_ms``.
         size: side of the square grid in px; the stimulus fills [0, size) x [0, size).
         source: where the fixations come from.
 
-    Fixations outside the stimulus are kept, because dropping them would join their neighbours in time; frames show
-    them as "no valid gaze". A position that is not finite, or a duration that is not positive, is refused.
+    Fixations outside the stimulus are kept, because dropping them would join their neighbours in time; frames
+    show them as "no valid gaze". A position that is not finite, or a duration that is not positive, is
+    refused.
 
     Raises:
         ValueError: the table is not as described; the message names column and row.
@@ -105,14 +106,14 @@ def split_by_stimulus_and_subject(
 ) -> dict[str, Scanpaths]:
     """Train, validation and test scanpaths that share neither a viewer nor a stimulus.
 
-    Viewers and stimuli are dealt to the parts independently; a scanpath is kept where both fall in the same part and
-    dropped elsewhere. So a score on the test part says what happens with new people on new stimuli.
+    Viewers and stimuli are dealt to the parts independently; a scanpath is kept where both fall in the same
+    part and dropped elsewhere. So a score on the test part says what happens with new people on new stimuli.
 
     Args:
         scanpaths: what to split.
         seed: of the random deal.
-        subjects, stimuli: for train, val and test, either counts (integers) that add up to the number there is, or
-            fractions that add up to 1.
+        subjects, stimuli: for train, val and test, either counts (integers) that add up to the number there
+            is, or fractions that add up to 1.
 
     Raises:
         ValueError: the three do not add up, or a part would stay empty.

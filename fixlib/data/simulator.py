@@ -3,18 +3,21 @@
 Given a current fixation in the pixel with centre c, the next fixation x' has the density
 
     p(x' | c) = w_stay   N(x'; c, s_stay)                    looking again at nearly the same place
-              + w_local  N(x'; c + a (m - c), s_local)       a step nearby, drawn a little towards the centre
+              + w_local  N(x'; c, s_local)                   a step nearby
               + w_centre N(x'; m, (s_x, s_y))                a jump to anywhere, centre-biased
 
-where N is a product of two normals truncated to the grid [0, size)^2 and normalised exactly there. The first fixation
-comes from the last component. The density depends on the current fixation through its *pixel* only, so the pixel of
-the next fixation is a Markov chain whose 1024 x 1024 transition matrix is a difference of error functions: the best
-that any predictor can do is known. Mixtures of a local, a return and a centre-bias process are the usual first-order
+where N is a product of two normals truncated to the grid [0, size)^2 and normalised exactly there. The first
+fixation comes from the last component. (A pull of the local step towards the centre was tried: fitted to OSIE
+it comes out as 0, so there is none.) The density depends on the current fixation through its *pixel* only, so
+the pixel of the next fixation is a Markov chain whose 1024 x 1024 transition matrix is a difference of error
+functions: the best that any predictor can do is known. Mixtures of a local, a return and a centre-bias
+    process are the usual first-order
 description of gaze (Clarke et al. 2017, J. Vision 17(11):12, "saccadic flow").
 
-Durations are Gamma(shape 3), independent of everything, i.e. three exponential phases: frames at a fixed rate are
-therefore an exact hidden Markov process (pixel x phase). A trial lasts ``trial_ms`` and the fixation going on at its
-end is cut there, as when a display is switched off; nothing about a frame depends on how long the trial was.
+Durations are Gamma(shape 3), independent of everything, i.e. three exponential phases: frames at a fixed rate
+are therefore an exact hidden Markov process (pixel x phase). A trial lasts ``trial_ms`` and the fixation
+going on at its end is cut there, as when a display is switched off; nothing about a frame depends on how long
+the trial was.
 
 Nobody's eye was recorded. Every label says so.
 """
@@ -43,15 +46,14 @@ class SimulatorParameters:
     Lengths are px of a 32 x 32 grid (scaled for other sizes); weights of the three components add up to 1.
     """
 
-    weight_stay: float = 0.22
-    weight_local: float = 0.36
-    sd_stay: float = 0.77
-    sd_local: float = 3.2
-    pull: float = 0.05
+    weight_stay: float = 0.2177
+    weight_local: float = 0.3630
+    sd_stay: float = 0.7642
+    sd_local: float = 3.266
     centre_x: float = 16.07
-    centre_y: float = 15.02
-    sd_x: float = 7.34
-    sd_y: float = 6.3
+    centre_y: float = 15.03
+    sd_x: float = 7.001
+    sd_y: float = 6.027
     duration_mean_ms: float = 214.0
     duration_shape: int = 3
     trial_ms: float = 2500.0
@@ -61,8 +63,6 @@ class SimulatorParameters:
             raise ValueError("the weights of the three components must be 0 or more and add up to 1")
         if min(self.sd_stay, self.sd_local, self.sd_x, self.sd_y) <= 0:
             raise ValueError("standard deviations must be positive (px)")
-        if not 0 <= self.pull <= 1:
-            raise ValueError(f"pull must lie in [0, 1] (0: none, 1: to the centre), not {self.pull}")
         if not (0 <= self.centre_x < REFERENCE_SIZE and 0 <= self.centre_y < REFERENCE_SIZE):
             raise ValueError(f"the centre must lie in the {REFERENCE_SIZE} x {REFERENCE_SIZE} grid")
         if min(self.duration_mean_ms, self.duration_shape, self.trial_ms) <= 0:
@@ -87,7 +87,7 @@ def axis_components(centres: np.ndarray, axis: int, parameters: SimulatorParamet
     scale = size / REFERENCE_SIZE
     middle = scale * (parameters.centre_x, parameters.centre_y)[axis]
     wide = (parameters.sd_x, parameters.sd_y)[axis]
-    means = np.stack([centres, centres + parameters.pull * (middle - centres), np.full_like(centres, middle)])
+    means = np.stack([centres, centres, np.full_like(centres, middle)])
     return means, scale * np.array([parameters.sd_stay, parameters.sd_local, wide])
 
 
@@ -100,7 +100,8 @@ def cell_masses(axis: int, parameters: SimulatorParameters, size: int, cells_per
 
 
 def transition_matrix(parameters: SimulatorParameters = DEFAULT, size: int = 32) -> np.ndarray:
-    """Probability (size^2, size^2) float64 of the next fixation's pixel given the current one's; rows sum to 1.
+    """Probability (size^2, size^2) float64 of the next fixation's pixel given the current one's; rows sum to
+    1.
 
     Pixels are numbered floor(y) * size + floor(x), as by ``pixel_index``.
     """
@@ -120,8 +121,8 @@ def next_fixation_density(
     """Exact density (per px^2) of the next fixation at ``following`` given the current one.
 
     Args:
-        current, following: points (..., 2) in px, broadcast against each other; ``following`` outside the grid has
-            density 0.
+        current, following: points (..., 2) in px, broadcast against each other; ``following`` outside the
+            grid has density 0.
 
     Returns:
         Array of the broadcast leading shape, float64; it integrates to 1 over the grid.
@@ -132,10 +133,12 @@ def next_fixation_density(
     current, following = np.asarray(current, float), np.asarray(following, float)
     if not ((current >= 0) & (current < size)).all():
         raise ValueError(f"current fixations must lie in the grid, [0, {size}) px on both axes")
-    density = parameters.weights.reshape(3, *(1,) * (max(current.ndim, following.ndim) - 1))
+    current, following = np.broadcast_arrays(current, following)
+    by_component = (3, *(1,) * (current.ndim - 1))
+    density = parameters.weights.reshape(by_component)
     for axis in (0, 1):
         means, sds = axis_components(np.floor(current[..., axis]) + 0.5, axis, parameters, size)
-        sds = sds.reshape(3, *(1,) * (means.ndim - 1))
+        sds = sds.reshape(by_component)
         mass = ndtr((size - means) / sds) - ndtr((0 - means) / sds)
         z = (following[..., axis] - means) / sds
         density = density * np.exp(-0.5 * z**2) / (np.sqrt(2 * np.pi) * sds * mass)
@@ -150,7 +153,8 @@ def simulate_scanpaths(
     size: int = 32,
     parameters: SimulatorParameters = DEFAULT,
 ) -> Scanpaths:
-    """Every one of ``n_subjects`` simulated viewers on every one of ``n_stimuli``; all follow the same process.
+    """Every one of ``n_subjects`` simulated viewers on every one of ``n_stimuli``; all follow the same
+    process.
 
     Args:
         n_subjects, n_stimuli: at least 1 each; their product is the number of scanpaths.
@@ -200,7 +204,11 @@ def _draw_durations(n: int, parameters: SimulatorParameters, generator: np.rando
 
 
 def _draw_points(
-    current: np.ndarray, component: np.ndarray, parameters: SimulatorParameters, size: int, generator: np.random.Generator
+    current: np.ndarray,
+    component: np.ndarray,
+    parameters: SimulatorParameters,
+    size: int,
+    generator: np.random.Generator,
 ) -> np.ndarray:
     """Next points (n, 2), each from its component's truncated normal, by inverting the distribution function."""
     points = np.empty_like(current)

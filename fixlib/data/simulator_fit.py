@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import least_squares
-from scipy.special import expit, logit
 
 from fixlib.data.scanpaths import Scanpaths
 from fixlib.data.simulator import DEFAULT, SimulatorParameters, cell_masses
@@ -42,8 +41,8 @@ def expected_statistics(
 ) -> dict[str, float]:
     """The same statistics expected of the simulator, computed without drawing anything.
 
-    Positions are propagated exactly, pixel by pixel, over ``n_fixations``. Within its pixel the saccade's start is
-    taken as uniform, the one approximation (it moves the amplitudes by less than 2%).
+    Positions are propagated exactly, pixel by pixel, over ``n_fixations``. Within its pixel the saccade's
+    start is taken as uniform, the one approximation (it moves the amplitudes by less than 2%).
     """
     starts, everything, stay = _propagate(parameters, size, n_fixations)
     return {**_amplitudes(starts, parameters, size), "stay": stay, **_moments(everything)}
@@ -108,7 +107,7 @@ def fit_parameters(
 ) -> SimulatorParameters:
     """The parameters whose expected statistics are closest to the given ones (relative least squares).
 
-    Nine spatial parameters for nine statistics; durations and the length of the trial are not fitted.
+    Eight spatial parameters for nine statistics; durations and the length of the trial are not fitted.
 
     Raises:
         ValueError: a statistic is missing or unknown.
@@ -131,9 +130,9 @@ def fit_parameters(
 
 
 def _pack(p: SimulatorParameters) -> np.ndarray:
-    """Parameters as nine unbounded numbers."""
+    """Parameters as eight unbounded numbers."""
     return np.array([
-        np.log(p.weight_stay / p.weight_centre), np.log(p.weight_local / p.weight_centre), logit(p.pull),
+        np.log(p.weight_stay / p.weight_centre), np.log(p.weight_local / p.weight_centre),
         *np.log([p.sd_stay, p.sd_local, p.sd_x, p.sd_y]), p.centre_x / 16 - 1, p.centre_y / 16 - 1,
     ])
 
@@ -141,7 +140,7 @@ def _pack(p: SimulatorParameters) -> np.ndarray:
 def _unpack(z: np.ndarray, start: SimulatorParameters) -> SimulatorParameters:
     odds = np.exp([z[0], z[1], 0.0])
     stay, local, _ = odds / odds.sum()
-    sd_stay, sd_local, sd_x, sd_y = np.exp(z[3:7])
-    values = dict(weight_stay=stay, weight_local=local, pull=expit(z[2]), sd_stay=sd_stay, sd_local=sd_local,
-                  sd_x=sd_x, sd_y=sd_y, centre_x=16 * (1 + z[7]), centre_y=16 * (1 + z[8]))
+    sd_stay, sd_local, sd_x, sd_y = np.exp(z[2:6])
+    values = dict(weight_stay=stay, weight_local=local, sd_stay=sd_stay, sd_local=sd_local,
+                  sd_x=sd_x, sd_y=sd_y, centre_x=16 * (1 + z[6]), centre_y=16 * (1 + z[7]))
     return replace(start, **{name: float(value) for name, value in values.items()})

@@ -48,18 +48,12 @@ def load_windows(config: dict) -> dict[str, dict]:
     """
     splits = data.open_dataset(config["dataset"], config["rate_hz"], config["size"])
     windows = {}
-    for part in ("train", "val", "test"):
-        every = cut_windows(splits[part], config["n_in"] + config["n_out"], stride=config["stride"])
-        limit = config[part]
-        few = limit is not None and limit < len(every["coordinates"])
-        windows[part] = _draw(every, limit) if few else every
+    for part, sequences in splits.items():
+        length = config["n_in"] + config["n_out"]
+        every = cut_windows(sequences, length, config["stride"])
+        limit = min(config[part] or len(every["coordinates"]), len(every["coordinates"]))
+        windows[part] = cut_windows(sequences, length, config["stride"], limit=limit)
     return windows
-
-
-def _draw(windows: dict, count: int) -> dict:
-    """`count` windows without replacement, the same for every run."""
-    chosen = torch.randperm(len(windows["coordinates"]), generator=torch.Generator().manual_seed(0))[:count]
-    return {key: value if key == "meta" else value[chosen.sort().values] for key, value in windows.items()}
 
 
 def run_predictor(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> dict:

@@ -31,11 +31,11 @@ PROFILES = {profile.name: profile for profile in (
     # For CI: everything runs, nothing is learnt.
     Profile("smoke", dict(hid_S=4, hid_T=16, N_S=2, N_T=2), 16, epochs=2, batch_size=8, train=16, val=8, test=16),
     # For a laptop: narrow, but enough to see which losses find the pixel.
-    Profile("quick", dict(hid_S=16, hid_T=64, N_S=4, N_T=2), 64, epochs=10, batch_size=16,
-            train=1000, val=200, test=None),
+    Profile("quick", dict(hid_S=8, hid_T=32, N_S=4, N_T=2), 32, epochs=10, batch_size=8,
+            train=1000, val=200, test=600),
     # The original experiment exactly.
     Profile("paper", dict(hid_S=64, hid_T=256, N_S=4, N_T=8), 512, epochs=25, batch_size=8,
-            train=500, val=100, test=None),
+            train=500, val=100, test=600),
 )}
 
 

@@ -46,7 +46,7 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
 def run(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> dict:
     """Describe the recordings, or score a predictor that learns nothing."""
     if spec.variant == "description":
-        return describe(data.read_scanpaths(spec.config["data"]["dataset"]))
+        return describe(data.open_scanpaths(spec.config["data"]["dataset"]))
     return _score_trivial(spec.config)
 
 

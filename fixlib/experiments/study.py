@@ -125,6 +125,7 @@ def obtain(experiment: str, dataset: str = "osie", profile: str = "quick", seeds
     used = dataset
     if missing and not _at_hand(dataset):
         used = FALLBACK
+        _at_hand(used)
         specs = module.specs(used, profile, seeds, **choices)
         missing = [spec for spec in specs if not results.has(spec)]
     if missing:

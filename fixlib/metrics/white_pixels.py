@@ -166,7 +166,7 @@ def rank(scores: Tensor, white: Tensor, valid: Tensor) -> Ranking:
 
     def by_window(values: Tensor, counts: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Histograms over all thresholds, and over the coarse ones window by window."""
-        bucket = torch.bucketize(values, thresholds, right=True) - 1
+        bucket = torch.bucketize(values.contiguous(), thresholds, right=True) - 1
         above = (bucket >= 0) & counts
         window = torch.arange(len(values), device=values.device).view(-1, *[1] * (values.dim() - 1))
         fine = torch.bincount(bucket[above], minlength=n_thresholds)

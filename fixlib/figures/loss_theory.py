@@ -1,0 +1,200 @@
+"""Figures of chapter 2: what each loss asks for. No recordings: everything is computed from the losses themselves.
+
+Where gaze is needed (a belief about the next pixel, how sure anyone can be), it is the simulator's, whose
+probabilities are exact; those figures say so.
+"""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from scipy.stats import poisson
+
+from fixlib.data.simulator import DEFAULT, LABEL, SimulatorParameters, transition_matrix
+from fixlib.figures.style import BASELINE_COLOUR, book_style, colour_of, image_axes, name_of, stamp
+from fixlib.losses import LOSSES, MSE, DiceLoss, FocalLoss, SparsityLoss, WeightedMSE, best_constant, best_output
+from fixlib.losses.analysis import (
+    CompositeAtPixel,
+    balance,
+    best_lone_pixel,
+    best_painting,
+    crossing_threshold,
+    painting_threshold,
+)
+
+OTHER_NAMES = {"bce": "BCE", "tversky": "Tversky", "focal_tversky": "Focal Tversky",
+               "softmax_cross_entropy": "Softmax cross-entropy"}
+OTHER_COLOURS = {"bce": "#444444", "tversky": "#009E73", "focal_tversky": "#009E73",
+                 "softmax_cross_entropy": "#000000"}
+WHERE = 6.4  # px: mean saccade amplitude on OSIE (chapter 1); how far the white pixel is when it is not here
+DARKEST = 1e-6
+
+
+def label(loss: str) -> str:
+    """A loss's name for readers."""
+    return OTHER_NAMES.get(loss) or name_of(loss)
+
+
+def colour(loss: str) -> str:
+    """A loss's colour, as in the other chapters."""
+    return OTHER_COLOURS.get(loss) or colour_of(loss)
+
+
+def uniform_squared_distance(size: int) -> float:
+    """Mean squared distance (px^2) between two pixels of a size x size grid drawn at random."""
+    return (size**2 - 1) / 3
+
+
+def best_output_curves(etas: np.ndarray, size: int = 32) -> dict[str, np.ndarray]:
+    """The best p of a pixel for each true probability eta, by loss.
+
+    Dice: of one pixel in an otherwise black frame. Composite: where the white pixel is WHERE px away if not here.
+    """
+    return {
+        "mse": best_output(MSE(), etas),
+        "weighted_mse": best_output(WeightedMSE(), etas),
+        "focal": best_output(FocalLoss(), etas),
+        "sparsity": best_output(SparsityLoss(), etas),
+        "composite": best_output(CompositeAtPixel(WHERE**2), etas),
+        "concentration": best_output(CompositeAtPixel(WHERE**2, focal_weight=0, sparsity_weight=0), etas),
+        "dice": best_lone_pixel(DiceLoss(), etas, size),
+        "dice, s = 1": best_lone_pixel(DiceLoss(smooth=1.0), etas, size),
+    }
+
+
+def best_outputs(size: int = 32) -> Figure:
+    """Best output against true probability, whole range and the part in which fixations live."""
+    with book_style():
+        figure, panels = plt.subplots(1, 2, figsize=(10, 4.6), sharey=True)
+        for axes, largest in zip(panels, (1.0, 0.1)):
+            # A hair below 1: at certainty itself concentration does not care what p is.
+            etas = np.linspace(largest / 1000, largest - 1e-6, 400)
+            for name, best in best_output_curves(etas, size).items():
+                axes.plot(etas, best, color=colour(name.partition(",")[0]), ls="--" if "," in name else "-")
+            axes.axhline(0.5, color=BASELINE_COLOUR, lw=1, ls=":")
+            axes.set(xlabel="true probability eta that the pixel is white", xlim=(0, largest), ylim=(-0.02, 1.04))
+        left, right = panels
+        left.set(ylabel="best output p of the pixel", title="Every probability")
+        right.set(title="Small probabilities (ten times closer)")
+        left.text(0.01, 0.51, "p = 0.5", color=BASELINE_COLOUR, fontsize=8)
+        for axes, x, y, text, name in (
+            (left, 0.40, 1.015, "Dice, Tversky, s → 0", "dice"), (left, 0.262, 0.03, "Dice, s = 1 (dashed)", "dice"),
+            (left, 0.03, 0.86, "Weighted MSE", "weighted_mse"), (left, 0.365, 0.455, "Focal", "focal"),
+            (left, 0.66, 0.60, "MSE, BCE,\nsoftmax: p = eta", "mse"), (left, 0.70, 0.13, "MSE + L1", "sparsity"),
+            (left, 0.955, 0.20, "Composite", "composite"), (left, 0.30, -0.015, "", "concentration"),
+            (right, 0.035, 1.015, "Dice, Tversky, s → 0", "dice"), (right, 0.034, 0.70, "Weighted MSE", "weighted_mse"),
+            (right, 0.06, 0.26, "Focal", "focal"), (right, 0.062, 0.085, "MSE, BCE, softmax: p = eta", "mse"),
+            (right, 0.001, -0.015, "", "dice"),
+        ):
+            axes.text(x, y, text, color=colour(name), fontsize=9, ha="right" if text == "Composite" else "left",
+                      va="bottom" if "s → 0" in text else "center")
+        right.text(0.1, 0.025, "MSE + L1, concentration, composite, Dice s = 1: black", fontsize=9, ha="right",
+                   color="#777777")
+        return figure
+
+
+def belief_after(x: int, y: int, size: int = 32) -> np.ndarray:
+    """The simulator's exact probability (size, size) of each pixel being next, after a fixation at (x, y) px."""
+    return transition_matrix(size=size)[y * size + x].reshape(size, size)
+
+
+def mean_squared_distances(belief: np.ndarray) -> np.ndarray:
+    """For each pixel, the mean squared distance (px^2) to the white pixel when that is elsewhere."""
+    rows, columns = np.indices(belief.shape)
+    total = sum((belief * axis**2).sum() - 2 * axis * (belief * axis).sum() + axis**2 for axis in (rows, columns))
+    return total / (1 - belief)
+
+
+def wanted_frames(belief: np.ndarray) -> dict[str, np.ndarray]:
+    """The frame of least expected loss under a belief (H, W) that sums to 1, by loss."""
+    distances = mean_squared_distances(belief)
+    composite = [best_output(CompositeAtPixel(d), eta) for d, eta in zip(distances.ravel(), belief.ravel())]
+    return {
+        "mse": best_output(MSE(), belief),
+        "weighted_mse": best_output(WeightedMSE(), belief),
+        "focal": best_output(FocalLoss(), belief),
+        "sparsity": best_output(SparsityLoss(), belief),
+        "concentration": np.zeros_like(belief),
+        "composite": np.reshape(composite, belief.shape),
+        "dice": best_painting(DiceLoss(), belief),
+        "dice, s = 1": best_painting(DiceLoss(smooth=1.0), belief),
+    }
+
+
+def frames_wanted(size: int = 32, x: int = 20, y: int = 12) -> Figure:
+    """The same knowledge, and the frame that each loss would like best."""
+    x, y = x * size // 32, y * size // 32
+    belief = belief_after(x, y, size)
+    titles = {"mse": "MSE, BCE, softmax", "dice": "Dice, s → 0", "dice, s = 1": "Dice, s = 1", "sparsity": "MSE + L1"}
+    with book_style():
+        figure, panels = plt.subplots(2, 4, figsize=(10, 5.7))
+        for axes, (name, frame) in zip(panels.flat, wanted_frames(belief).items()):
+            image = axes.imshow(np.maximum(frame, DARKEST), norm=LogNorm(DARKEST, 1))
+            image_axes(axes, titles.get(name) or label(name))
+            axes.plot(x, y, "+", color="#56B4E9", ms=9, mew=1.5)
+            crossed, peak = int((frame > 0.5).sum()), frame.max()
+            peak = f"{peak:.2g}" if peak > DARKEST else "0"
+            axes.set_xlabel(f"largest p {peak}; {crossed} px above 0.5", fontsize=9)
+        figure.colorbar(image, ax=panels, label="best output p (log scale)", shrink=0.8)
+        return stamp(figure, LABEL, simulated=True)
+
+
+def pulls(size: int = 32, prior: float = 0.01) -> Figure:
+    """Who pulls on a fresh network: the white pixel upwards, the black pixels together downwards."""
+    names = list(LOSSES)
+    rows = np.arange(len(names))[::-1]
+    with book_style():
+        figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, sharex=True)
+        for axes, p, title in zip(panels, (0.5, prior), ("No prior bias: p = 0.5 everywhere",
+                                                         f"Prior bias: p = {prior:g} everywhere")):
+            for row, name in zip(rows, names):
+                found = balance(LOSSES[name](), p, size)
+                white = max(found.white_gradient, 3e-6)
+                axes.plot([white, found.black_gradient], [row, row], color="#cccccc", lw=1, zorder=1)
+                axes.plot(found.black_gradient, row, "v", color="black", ms=6)
+                if found.white_gradient > 3e-6:
+                    axes.plot(white, row, "^", color="#D55E00", ms=7)
+                else:
+                    axes.text(white, row, "0", color="#D55E00", va="center", ha="center", fontsize=9)
+                axes.text(1.5e3, row, f"{100 * found.gradient_share:.2g}%", va="center", ha="right", fontsize=8,
+                          color="#D55E00")
+            axes.text(1.5e3, len(names) - 0.35, "white's\npart", va="bottom", ha="right", fontsize=8, color="#D55E00")
+            axes.set(xscale="log", xlim=(2e-6, 2e3), xlabel="size of the gradient by the logits, a frame", title=title,
+                     yticks=rows, yticklabels=[label(name) for name in names])
+        top = balance(LOSSES["mse"](), 0.5, size)
+        panels[0].text(top.white_gradient, rows[0] + 0.32, "white pixel", ha="center", va="bottom", fontsize=8,
+                       color="#D55E00")
+        panels[0].text(top.black_gradient, rows[0] + 0.32, "all black pixels", ha="center", va="bottom", fontsize=8)
+        panels[0].set_ylim(-0.6, len(names) + 0.1)
+        return figure
+
+
+def pull_on_the_white_pixel(size: int = 32) -> Figure:
+    """How hard each loss pulls a missed white pixel up, against how dark the frame has become."""
+    outputs = np.geomspace(1e-6, 0.5, 60)
+    ends = {"softmax_cross_entropy": "Softmax cross-entropy", "dice": "Dice, s → 0", "bce": "BCE", "focal": "Focal",
+            "weighted_mse": "Weighted MSE", "mse": "MSE"}
+    with book_style():
+        figure, axes = plt.subplots(figsize=(7.5, 3.9))
+        for name, text in ends.items():
+            pull = [balance(LOSSES[name](), p, size).white_gradient for p in outputs]
+            axes.plot(outputs, pull, color=colour(name), ls="--" if name == "softmax_cross_entropy" else "-")
+            axes.text(outputs[0] / 1.25, pull[0], text, color=colour(name), fontsize=9, ha="right", va="center")
+        axes.set(xscale="log", yscale="log", xlim=(1e-8, 0.6), xlabel="p of every pixel, the white one included",
+                 ylabel="gradient on the white pixel")
+        axes.set_xticks([1e-6, 1e-4, 1e-2, 0.5], ["$10^{-6}$", "$10^{-4}$", "0.01", "0.5"])
+        axes.minorticks_off()
+        return figure
+
+
+def composite_terms(p: float, size: int = 32) -> dict[str, float]:
+    """The composite's weighted terms where every pixel has the output p, mean over a frame."""
+    whole = dict(focal_weight=0, sparsity_weight=0, concentration_weight=0)
+    weights = {"focal": 1.0, "sparsity": 0.8, "concentration": 1.5}
+    terms = {name: weight * _constant_loss(name, p, size) for name, weight in weights.items()}
+    assert set(terms) <= {key.removesuffix("_weight") for key in whole}
+    terms["concentration, normalised"] = terms["concentration"] / (2 * size**2)
+    return terms

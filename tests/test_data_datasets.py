@@ -1,0 +1,148 @@
+"""Datasets by name and by folder, preparation that never destroys, fingerprints."""
+
+import os
+
+import pytest
+import torch
+
+import fixlib.data.datasets as datasets
+from fixlib import paths
+from fixlib.data import (
+    DATASETS,
+    DataFileError,
+    content_sha256,
+    describe,
+    fingerprint,
+    load_real_training_data,
+    load_sequences,
+    make_patterns,
+    open_dataset,
+    prepare,
+    save_sequences,
+)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("FIXLIB_DATA", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_prepare_writes_both_kinds_of_frames_and_then_nothing(store, monkeypatch):
+    folder = prepare("simulated")
+    assert folder == store / "simulated"
+    written = files(folder)
+    assert sorted(written) == sorted(f"{sub}{part}_data.pt" for sub in ("", "fixations/")
+                                     for part in ("train", "val", "test"))
+    monkeypatch.setattr(datasets, "save_sequences", None)  # would fail if called
+    prepare("simulated")
+    assert files(folder) == written
+    data = load_real_training_data("data/simulated")
+    assert data["train"]["meta"]["rate_hz"] == 10.0 and data["train"]["meta"]["simulated"]
+    for key in ("subject", "stimulus"):
+        members = [set(part[key].tolist()) for part in data.values()]
+        assert sum(map(len, members)) == len(set.union(*members))
+
+
+def test_prepare_completes_what_an_interruption_left(store):
+    before = files(prepare("simulated"))
+    (store / "simulated" / "val_data.pt").unlink()
+    prepare("simulated")
+    assert files(store / "simulated").keys() == before.keys()
+
+
+@pytest.mark.parametrize("content", ["somebody's", "garbage"])
+def test_prepare_never_replaces_other_files(store, content):
+    path = store / "simulated" / "val_data.pt"
+    save_sequences(make_patterns("arc", 3, 5), path)
+    if content == "garbage":
+        path.write_bytes(b"garbage")
+    before = files(store)
+    with pytest.raises(FileExistsError, match=r"val_data\.pt is not the prepared simulated data"):
+        prepare("simulated")
+    assert files(store) == before
+    prepare("simulated", overwrite=True)
+    assert load_sequences(path)["meta"]["name"] == "simulated"
+
+
+def test_open_registered_dataset(store):
+    at_10, per_fixation, at_5 = (open_dataset("simulated", rate) for rate in (10, None, 5.0))
+    assert at_10["test"]["coordinates"].shape == (700, 25, 2)
+    assert at_5["test"]["coordinates"].shape == (700, 13, 2)
+    assert torch.equal(at_5["test"]["coordinates"], at_10["test"]["coordinates"][:, ::2])
+    assert per_fixation["test"]["meta"]["frames"] == "fixations"
+    small = open_dataset("simulated", 10.0, size=16)
+    assert small["val"]["meta"]["size"] == 16 and small["val"]["coordinates"].max() < 16
+
+
+def test_open_folder(tmp_path):
+    for part in ("train", "val", "test"):
+        save_sequences(make_patterns("arc", 3, 5), tmp_path / f"{part}_data.pt")
+    assert open_dataset(str(tmp_path), None)["val"]["coordinates"].shape == (3, 5, 2)
+    with pytest.raises(ValueError, match="holds frames of steps, 10 Hz was asked for"):
+        open_dataset(str(tmp_path))
+    with pytest.raises(ValueError, match="32 px grid, 16 px was asked for"):
+        open_dataset(str(tmp_path), None, size=16)
+    assert describe(str(tmp_path)).name == "patterns-arc"
+    first = fingerprint(str(tmp_path))
+    save_sequences(make_patterns("arc", 3, 5, seed=1), tmp_path / "val_data.pt")
+    assert fingerprint(str(tmp_path)) != first
+    (tmp_path / "val_data.pt").write_bytes(b"garbage")
+    with pytest.raises(DataFileError, match=r"val_data\.pt cannot be read"):
+        open_dataset(str(tmp_path), None)
+    (tmp_path / "val_data.pt").unlink()
+    for call in (open_dataset, fingerprint):
+        with pytest.raises(FileNotFoundError, match=r"val_data\.pt"):
+            call(str(tmp_path), None)
+
+
+def test_bare_pairs_of_a_user_open_at_any_rate(tmp_path):
+    pair = {"coordinates": torch.ones(2, 20, 2), "fixation_mask": torch.ones(2, 20, dtype=torch.bool)}
+    for part in ("train", "val", "test"):
+        torch.save(pair, tmp_path / f"{part}_data.pt")
+    assert open_dataset(str(tmp_path))["train"]["fixation_mask"].all()
+
+
+@pytest.mark.parametrize("call", [open_dataset, fingerprint, describe, prepare])
+def test_unknown_dataset(call, store):
+    with pytest.raises(ValueError, match="unknown dataset 'osei'; known: osie, simulated"):
+        call("osei")
+
+
+def test_fingerprints_need_no_data_and_tell_preparations_apart(store, monkeypatch):
+    made = {fingerprint(name, rate, size) for name in DATASETS for rate in (10.0, None, 60) for size in (32, 64)}
+    assert len(made) == 12 and all(len(mark) == 16 for mark in made)
+    assert fingerprint("osie", 10) == fingerprint("osie", 10.0)
+    before = fingerprint("osie")
+    monkeypatch.setitem(datasets.SPLIT, "seed", 1)
+    assert fingerprint("osie") != before
+    assert not store.exists()
+
+
+def test_content_hash_sees_coordinates_mask_and_shape():
+    data = make_patterns("arc", 4, 6)
+    masked = {**data, "fixation_mask": ~data["fixation_mask"]}
+    reshaped = {**data, "coordinates": data["coordinates"].view(6, 4, 2)}
+    assert len({content_sha256(d) for d in (data, masked, reshaped, make_patterns("arc", 4, 6, seed=1))}) == 4
+    assert content_sha256(data) == content_sha256(make_patterns("arc", 4, 6))
+
+
+def test_describe():
+    assert not describe("osie").simulated and "Xu" in describe("osie").citation
+    assert describe("simulated").simulated and "SIMULATED" in describe("simulated").label
+
+
+def test_paths(tmp_path, monkeypatch):
+    monkeypatch.delenv("FIXLIB_DATA", raising=False)
+    monkeypatch.setenv("FIXLIB_ROOT", str(tmp_path))
+    assert paths.root() == tmp_path.resolve() and paths.data_dir() == tmp_path.resolve() / "data"
+    monkeypatch.setenv("FIXLIB_ROOT", str(tmp_path / "none"))
+    with pytest.raises(FileNotFoundError, match="FIXLIB_ROOT"):
+        paths.root()
+    monkeypatch.delenv("FIXLIB_ROOT")
+    assert (paths.root() / "fixlib").is_dir() or paths.root() == paths.Path.cwd()
+    assert os.path.isabs(paths.root())

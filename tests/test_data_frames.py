@@ -1,0 +1,231 @@
+"""Frames, pixels, resampling and windows against hand-made answers and plain loops."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fixlib.data import (
+    Scanpaths,
+    Source,
+    create_sparse_frames,
+    cut_windows,
+    fixation_frames,
+    fixed_rate_frames,
+    pixel_centre,
+    pixel_index,
+    split_by_stimulus_and_subject,
+)
+
+SOURCE = Source("toy", "toy", "0" * 64, "none", "none", True)
+
+
+def scanpaths(*rows, size=32):
+    """From (scanpath, subject, stimulus, [(x, y, ms), ...])."""
+    table = [
+        (scanpath, subject, stimulus, order, x, y, ms)
+        for scanpath, subject, stimulus, fixations in rows
+        for order, (x, y, ms) in enumerate(fixations)
+    ]
+    columns = ["scanpath", "subject", "stimulus", "order", "x", "y", "duration_ms"]
+    return Scanpaths(pd.DataFrame(table, columns=columns), size, SOURCE)
+
+
+def crossed(n_subjects, n_stimuli, n_fixations=3):
+    rows, number = [], 0
+    for subject in range(n_subjects):
+        for stimulus in range(n_stimuli):
+            rows.append((number, subject, stimulus, [(1.5, 2.5, 100.0)] * n_fixations))
+            number += 1
+    return scanpaths(*rows)
+
+
+def test_point_lights_row_y_column_x():
+    frames = create_sparse_frames(torch.tensor([[[20.0, 5.0]]]), torch.tensor([[True]]))
+    assert frames.shape == (1, 1, 1, 32, 32) and frames.dtype == torch.float32
+    assert frames[0, 0, 0, 5, 20] == 1
+    assert frames.sum() == 1
+
+
+def test_encode_then_decode_pixel_centres_is_exact():
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randint(0, 32, (1000, 7, 2), generator=generator).float() + 0.5
+    frames = create_sparse_frames(centres, torch.ones(1000, 7, dtype=torch.bool))
+    assert torch.equal(pixel_centre(frames.flatten(2).argmax(-1), 32), centres)
+    assert torch.equal(pixel_centre(pixel_index(centres, 32), 32), centres)
+
+
+def test_frames_equal_a_plain_double_loop():
+    generator = torch.Generator().manual_seed(1)
+    coordinates = torch.rand(40, 9, 2, generator=generator) * 40 - 4  # some outside
+    mask = torch.rand(40, 9, generator=generator) < 0.8
+    expected = torch.zeros(40, 9, 1, 32, 32)
+    for b in range(40):
+        for t in range(9):
+            x, y = coordinates[b, t].tolist()
+            if mask[b, t] and 0 <= x < 32 and 0 <= y < 32:
+                expected[b, t, 0, int(y), int(x)] = 1
+    assert torch.equal(create_sparse_frames(coordinates, mask), expected)
+    assert 0 < expected.sum() < mask.sum()  # the outside and the masked were both tried
+
+
+@pytest.mark.parametrize("x, y", [(32.0, 5.0), (5.0, 32.0), (-0.001, 5.0), (5.0, -3.0)])
+def test_outside_leaves_the_frame_empty(x, y):
+    assert create_sparse_frames(torch.tensor([[[x, y]]]), torch.tensor([[True]])).sum() == 0
+
+
+def test_frames_refuse_bad_input():
+    good, mask = torch.zeros(2, 3, 2), torch.ones(2, 3, dtype=torch.bool)
+    nan = good.clone()
+    nan[1, 2, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"coordinates\[1, 2\] is not finite"):
+        create_sparse_frames(nan, mask)
+    assert create_sparse_frames(nan, mask & nan.isfinite().all(-1)).sum() == 5
+    with pytest.raises(TypeError, match="must be a tensor, not ndarray"):
+        create_sparse_frames(good.numpy(), mask)
+    with pytest.raises(TypeError, match="must be bool"):
+        create_sparse_frames(good, mask.float())
+    with pytest.raises(ValueError, match=r"\(B, T, 2\)"):
+        create_sparse_frames(torch.zeros(2, 3), mask)
+    with pytest.raises(ValueError, match="fixation_mask must have shape"):
+        create_sparse_frames(good, mask[:1])
+    with pytest.raises(ValueError, match="must lie in the grid"):
+        pixel_index(torch.tensor([32.0, 1.0]), 32)
+
+
+def test_fixation_frames_pad_at_the_end():
+    data = scanpaths((7, 1, 4, [(1, 2, 100), (3, 4, 100)]), (9, 2, 5, [(5, 6, 100)]))
+    frames = fixation_frames(data)
+    assert frames["coordinates"].tolist() == [[[1, 2], [3, 4]], [[5, 6], [0, 0]]]
+    assert frames["fixation_mask"].tolist() == [[True, True], [True, False]]
+    assert frames["subject"].tolist() == [1, 2] and frames["stimulus"].tolist() == [4, 5]
+    assert frames["meta"]["frames"] == "fixations" and frames["meta"]["rate_hz"] is None
+
+
+def test_fixed_rate_against_an_example_by_hand():
+    # 10 Hz: frames at 0, 100, 200, ... ms. a: 0-250, b: 250-280 (between two frames, unseen), c: 280-400, d: 400-500
+    data = scanpaths((0, 0, 0, [(1, 1, 250), (2, 2, 30), (3, 3, 120), (4, 4, 100)]), (1, 0, 1, [(9, 9, 101)]))
+    frames = fixed_rate_frames(data, 10)
+    assert frames["coordinates"][0, :, 0].tolist() == [1, 1, 1, 3, 4]
+    assert frames["coordinates"][1, :, 0].tolist() == [9, 9, 0, 0, 0]
+    assert frames["fixation_mask"].tolist() == [[True] * 5, [True] * 2 + [False] * 3]
+    assert frames["meta"]["frames"] == "10 Hz" and frames["meta"]["rate_hz"] == 10.0
+
+
+def test_fixed_rate_is_not_upset_by_rounding():
+    data = scanpaths((0, 0, 0, [(1, 1, 100 / 3)] * 9))  # adds up to 300 ms but for rounding
+    assert fixed_rate_frames(data, 10)["fixation_mask"].shape == (1, 3)
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf")])
+def test_fixed_rate_refuses_a_bad_rate(rate):
+    with pytest.raises(ValueError, match="positive number of frames a second"):
+        fixed_rate_frames(crossed(1, 1), rate)
+
+
+def test_points_outside_are_kept_in_time_but_masked():
+    data = scanpaths((0, 0, 0, [(1, 1, 100), (40, 1, 100), (2, 2, 100)]))
+    for frames in (fixation_frames(data), fixed_rate_frames(data, 10)):
+        assert frames["fixation_mask"].tolist() == [[True, False, True]]
+        assert frames["coordinates"][0, 1].tolist() == [0, 0]
+
+
+def test_a_point_just_inside_stays_inside_in_float32():
+    frames = fixation_frames(scanpaths((0, 0, 0, [(np.nextafter(32, 0), 1, 100)])))
+    assert frames["fixation_mask"].all() and (frames["coordinates"] < 32).all()
+
+
+@pytest.mark.parametrize("column, value, message", [
+    ("x", float("nan"), "fixation 1 of scanpath 0 .* position is not finite"),
+    ("duration_ms", 0.0, "duration is not a positive number"),
+    ("order", 5, "order must count"),
+    ("subject", 3, "subject differs"),
+])
+def test_scanpaths_refuse_bad_rows(column, value, message):
+    table = crossed(1, 1).fixations.copy()
+    table.loc[1, column] = value
+    with pytest.raises(ValueError, match=message):
+        Scanpaths(table, 32, SOURCE)
+
+
+def test_scanpaths_refuse_missing_columns_and_no_rows():
+    table = crossed(1, 1).fixations
+    with pytest.raises(ValueError, match="lack the column"):
+        Scanpaths(table.drop(columns="x"), 32, SOURCE)
+    with pytest.raises(ValueError, match="no row"):
+        Scanpaths(table.iloc[:0], 32, SOURCE)
+    with pytest.raises(ValueError, match="sorted by scanpath"):
+        Scanpaths(crossed(2, 1).fixations.iloc[::-1], 32, SOURCE)
+
+
+def test_split_shares_neither_subject_nor_stimulus():
+    parts = split_by_stimulus_and_subject(crossed(15, 40), seed=3)
+    for column, counts in (("subject", [8, 3, 4]), ("stimulus", [24, 6, 10])):
+        members = [set(part.fixations[column]) for part in parts.values()]
+        assert [len(m) for m in members] == counts
+        assert len(set.union(*members)) == sum(counts)  # disjoint, and nobody lost
+    assert [len(part) for part in parts.values()] == [8 * 24, 3 * 6, 4 * 10]
+    again = split_by_stimulus_and_subject(crossed(15, 40), seed=3)
+    other = split_by_stimulus_and_subject(crossed(15, 40), seed=4)
+    assert set(again["test"].fixations["subject"]) == set(parts["test"].fixations["subject"])
+    assert set(other["test"].fixations["stimulus"]) != set(parts["test"].fixations["stimulus"])
+
+
+def test_split_by_fractions_and_its_errors():
+    parts = split_by_stimulus_and_subject(crossed(4, 6), subjects=(0.5, 0.25, 0.25), stimuli=(0.5, 0.25, 0.25))
+    assert [part.fixations["subject"].nunique() for part in parts.values()] == [2, 1, 1]
+    tiny = split_by_stimulus_and_subject(crossed(3, 3), subjects=(0.9, 0.05, 0.05), stimuli=(0.9, 0.05, 0.05))
+    assert all(len(part) == 1 for part in tiny.values())
+    with pytest.raises(ValueError, match="add up to 15 but there are 4"):
+        split_by_stimulus_and_subject(crossed(4, 6))
+    with pytest.raises(ValueError, match="fractions must add up to 1"):
+        split_by_stimulus_and_subject(crossed(4, 6), subjects=(0.5, 0.1, 0.1))
+    with pytest.raises(ValueError, match="at least 3"):
+        split_by_stimulus_and_subject(crossed(2, 6), subjects=(0.6, 0.2, 0.2))
+
+
+def numbered(mask):
+    """Frames whose x is the row and whose y is the frame."""
+    mask = torch.tensor(mask)
+    row, frame = torch.meshgrid(*(torch.arange(n) for n in mask.shape), indexing="ij")
+    return {
+        "coordinates": torch.stack([row, frame], dim=-1).float(), "fixation_mask": mask,
+        "subject": torch.arange(len(mask)) + 10, "stimulus": torch.arange(len(mask)) + 20,
+        "meta": {"name": "toy", "frames": "fixations"},
+    }
+
+
+def test_windows_lie_in_one_scanpath_and_are_never_padded():
+    mask = [[True] * 7 + [False], [True] * 3 + [False] + [True] * 4, [True] * 2 + [False] * 6]
+    windows = cut_windows(numbered(mask), length=3, stride=1)
+    starts = [(int(w[0, 0]), int(w[0, 1])) for w in windows["coordinates"]]
+    assert starts == [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 0), (1, 4), (1, 5)]
+    assert (windows["coordinates"].diff(dim=1) == torch.tensor([0.0, 1.0])).all()  # same row, consecutive frames
+    assert windows["fixation_mask"].all()
+    assert windows["subject"].tolist() == [10] * 5 + [11] * 3
+    assert windows["stimulus"].tolist() == [20] * 5 + [21] * 3
+    assert len(cut_windows(numbered(mask), length=3)["subject"]) == 3  # (0, 0), (0, 3), (1, 0)
+
+
+def test_windows_limit_draws_without_replacement():
+    data = numbered([[True] * 30] * 4)
+    limited = cut_windows(data, 2, limit=20, seed=5)
+    firsts = {tuple(w[0].tolist()) for w in limited["coordinates"]}
+    assert len(firsts) == 20
+    assert torch.equal(limited["coordinates"], cut_windows(data, 2, limit=20, seed=5)["coordinates"])
+    assert not torch.equal(limited["coordinates"], cut_windows(data, 2, limit=20, seed=6)["coordinates"])
+    with pytest.raises(ValueError, match="61 windows were asked for, but there are 60"):
+        cut_windows(data, 2, limit=61)
+
+
+@pytest.mark.parametrize("length", [4, 9])
+def test_no_window_is_an_error(length):
+    with pytest.raises(ValueError, match=f"no window of {length} valid frames"):
+        cut_windows(numbered([[True] * 3 + [False] * 3]), length)
+
+
+def test_windows_refuse_bad_numbers():
+    with pytest.raises(ValueError, match="at least 1 frame"):
+        cut_windows(numbered([[True] * 3]), 0)
+    with pytest.raises(ValueError, match="limit must be at least 1"):
+        cut_windows(numbered([[True] * 3]), 1, limit=0)

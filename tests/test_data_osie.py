@@ -1,0 +1,204 @@
+"""OSIE: the parser on a small file made here, fetching with its checksums, and the real numbers where they can be had."""
+
+import functools
+import hashlib
+import http.server
+import os
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+import fixlib.data.osie as osie
+from fixlib import paths
+from fixlib.data import (
+    OSIE_STATISTICS,
+    ChecksumError,
+    DataFileError,
+    DataUnavailable,
+    cut_windows,
+    fetch_osie,
+    fixation_frames,
+    fixed_rate_frames,
+    open_dataset,
+    read_osie,
+    scanpath_statistics,
+)
+
+NOWHERE = "http://127.0.0.1:9/fixations.mat"  # refuses at once
+
+
+def cell(items):
+    """A MATLAB column cell array."""
+    column = np.empty((len(items), 1), dtype=object)
+    for i, item in enumerate(items):
+        column[i, 0] = item
+    return column
+
+
+def viewer(x, y, ms):
+    return {"fix_x": np.array([x], float), "fix_y": np.array([y], float), "fix_duration": np.array([ms], np.uint16)}
+
+
+def write_mat(path, images):
+    savemat(path, {"fixations": cell([{"img": cell([name]), "subjects": cell(viewers)} for name, viewers in images])})
+    return path
+
+
+@pytest.fixture
+def small(tmp_path):
+    """2 images, 2 viewers; the second viewer of the second image has no fixation."""
+    return write_mat(tmp_path / "fixations.mat", [
+        ("1001.jpg", [viewer([400, 500], [300, 150], [200, 100]), viewer([0], [599.9], [321])]),
+        ("1002.jpg", [viewer([799.9, 800, 25], [0, 300, 75], [1, 2, 3]), viewer([], [], [])]),
+    ])
+
+
+def test_parser_against_values_by_hand(small):
+    scanpaths = read_osie(small)
+    table = scanpaths.fixations
+    assert len(scanpaths) == 3 and scanpaths.size == 32
+    assert table["scanpath"].tolist() == [0, 0, 1, 2, 2, 2]
+    assert table["stimulus"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert table["subject"].tolist() == [0, 0, 1, 0, 0, 0]
+    assert table["order"].tolist() == [0, 1, 0, 0, 1, 2]
+    # 800 x 600 -> 32 x 32: x / 25, y * 32 / 600
+    assert table["x"].tolist() == pytest.approx([16, 20, 0, 31.996, 32, 1])
+    assert table["y"].tolist() == pytest.approx([16, 8, 31.994667, 0, 16, 4], abs=1e-6)
+    assert table["duration_ms"].tolist() == [200, 100, 321, 1, 2, 3]
+    assert scanpaths.source.sha256 == hashlib.sha256(small.read_bytes()).hexdigest()
+    assert not scanpaths.source.simulated and "MIT" in scanpaths.source.licence
+    # x = 800 is outside the image: kept in the table, shown as no valid gaze
+    assert fixation_frames(scanpaths)["fixation_mask"][2].tolist() == [True, False, True]
+    assert read_osie(small, size=64).fixations["x"].tolist() == pytest.approx([32, 40, 0, 63.992, 64, 2])
+
+
+BROKEN = {
+    "lengths": ([("a", [viewer([1, 2], [1], [5])])], "image 0, viewer 0: 2 fix_x, 1 fix_y"),
+    "NaN": ([("a", [viewer([1, np.nan], [1, 2], [5, 5])])], "fixation 1 of scanpath 0 .* not finite"),
+    "duration": ([("a", [viewer([1], [1], [0])])], "duration is not a positive"),
+    "field": ([("a", [{"fix_x": np.array([[1.0]])}])], "viewer 0: a MATLAB struct with the field 'fix_y'"),
+    "text": ([("a", [{**viewer([1], [1], [5]), "fix_x": "one"}])], "fix_x holds"),
+    "nobody": ([("a", [viewer([], [], [])])], "no fixation at all"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_parser_names_what_is_wrong(case, tmp_path):
+    images, message = BROKEN[case]
+    with pytest.raises(DataFileError, match=message):
+        read_osie(write_mat(tmp_path / "fixations.mat", images))
+
+
+def test_parser_refuses_other_files(small, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no OSIE file at"):
+        read_osie(tmp_path / "none.mat")
+    truncated = tmp_path / "truncated.mat"
+    truncated.write_bytes(small.read_bytes()[:300])
+    with pytest.raises(DataFileError, match="truncated.mat cannot be read"):
+        read_osie(truncated)
+    savemat(tmp_path / "other.mat", {"other": 1})
+    with pytest.raises(DataFileError, match="no variable 'fixations'"):
+        read_osie(tmp_path / "other.mat")
+
+
+@pytest.fixture
+def published(small, tmp_path, monkeypatch):
+    """The small file as if it were the published one; the data folder is empty and the internet absent."""
+    digest = hashlib.sha256(small.read_bytes()).hexdigest()
+    monkeypatch.setattr(osie, "OSIE_FILE", replace(osie.OSIE_FILE, url=NOWHERE, sha256=digest))
+    monkeypatch.setenv("FIXLIB_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("FIXLIB_DATA_MIRROR", raising=False)
+    mirror = tmp_path / "mirror" / "osie"
+    mirror.mkdir(parents=True)
+    (mirror / "fixations.mat").write_bytes(small.read_bytes())
+    return mirror / "fixations.mat"
+
+
+def test_fetch_from_a_mirror_folder_and_then_the_local_copy(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("FIXLIB_DATA_MIRROR", str(published.parent.parent))
+    raw = fetch_osie()
+    assert raw == tmp_path / "data" / "osie" / "raw" / "fixations.mat"
+    assert os.listdir(raw.parent) == ["fixations.mat"]
+    monkeypatch.delenv("FIXLIB_DATA_MIRROR")
+    assert fetch_osie() == raw and len(read_osie(raw)) == 3
+
+
+def test_fetch_from_a_mirror_address(published, monkeypatch):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Quiet, directory=published.parent.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("FIXLIB_DATA_MIRROR", f"http://127.0.0.1:{server.server_port}/")
+        assert fetch_osie().read_bytes() == published.read_bytes()
+        server.shutdown()
+
+
+def test_wrong_sha256_in_the_mirror_leaves_nothing_and_touches_nothing(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("FIXLIB_DATA_MIRROR", str(published.parent.parent))
+    published.write_bytes(published.read_bytes() + b"x")
+    saved = tmp_path / "data" / "osie" / "train_data.pt"
+    saved.parent.mkdir(parents=True)
+    saved.write_bytes(b"saved before")
+    with pytest.raises(ChecksumError, match="is not the published file: its sha256"):
+        fetch_osie()
+    assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == [saved]
+    assert saved.read_bytes() == b"saved before"
+
+
+def test_wrong_sha256_of_the_local_copy(published, tmp_path):
+    raw = tmp_path / "data" / "osie" / "raw" / "fixations.mat"
+    raw.parent.mkdir(parents=True)
+    raw.write_bytes(b"damaged")
+    with pytest.raises(ChecksumError, match="Move it away"):
+        fetch_osie()
+    assert raw.read_bytes() == b"damaged"
+
+
+def test_unavailable_says_what_was_tried(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("FIXLIB_DATA_MIRROR", str(tmp_path / "no_such_mirror"))
+    with pytest.raises(DataUnavailable) as error:
+        fetch_osie()
+    for part in ("no_such_mirror", NOWHERE, "FIXLIB_DATA_MIRROR"):
+        assert part in str(error.value)
+    assert not (tmp_path / "data").exists()
+    with pytest.raises(DataUnavailable):
+        open_dataset("osie")
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """The real OSIE, never downloaded by a test."""
+    raw = paths.data_dir() / "osie" / "raw" / "fixations.mat"
+    if not raw.is_file() and not os.environ.get("FIXLIB_DATA_MIRROR"):
+        pytest.skip("no OSIE recordings: neither a local copy nor FIXLIB_DATA_MIRROR")
+    with pytest.MonkeyPatch.context() as patch:
+        if not raw.is_file():
+            patch.setenv("FIXLIB_DATA", str(tmp_path_factory.mktemp("data")))
+        yield read_osie(fetch_osie())
+
+
+def test_osie_counts_and_statistics(recordings):
+    table = recordings.fixations
+    assert len(recordings) == 10_500 and len(table) == 98_321
+    assert table["subject"].nunique() == 15 and table["stimulus"].nunique() == 700
+    assert (table.groupby("scanpath").size() >= 8).sum() == 8_934
+    assert table["duration_ms"].mean() == pytest.approx(214.3, abs=0.1)
+    assert table["duration_ms"].median() == 190
+    assert ((table[["x", "y"]] >= 0) & (table[["x", "y"]] < 32)).all(axis=None)  # no point outside the image
+    measured = scanpath_statistics(recordings)
+    assert measured["stay"] == pytest.approx(0.0586, abs=1e-4)
+    for name, value in OSIE_STATISTICS.items():  # what the simulator is fitted to
+        assert measured[name] == pytest.approx(value, rel=2e-3), name
+
+
+def test_osie_at_a_fixed_rate_stays_where_it_is_most_of_the_time(recordings):
+    windows = cut_windows(fixed_rate_frames(recordings, 10), length=2, stride=1)["coordinates"]
+    repeat_last = (windows[:, 1] - windows[:, 0]).norm(dim=-1).mean()
+    assert repeat_last == pytest.approx(2.7, abs=0.1)
