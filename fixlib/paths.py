@@ -27,7 +27,7 @@ def root() -> Path:
 
 
 def data_dir() -> Path:
-    """The folder of downloads and prepared data: ``FIXLIB_DATA``, else ``root()/data``; made when first written."""
+    """The folder of downloads and prepared data: ``FIXLIB_DATA``, else ``root()/data``; need not exist."""
     if os.environ.get("FIXLIB_DATA"):
         return Path(os.environ["FIXLIB_DATA"]).expanduser().resolve()
     return root() / "data"

@@ -1,5 +1,6 @@
 """Datasets by name and by folder, preparation that never destroys, fingerprints."""
 
+import itertools
 import os
 
 import pytest
@@ -29,7 +30,8 @@ def store(tmp_path, monkeypatch):
 
 
 def files(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 def test_prepare_writes_both_kinds_of_frames_and_then_nothing(store, monkeypatch):
@@ -114,7 +116,8 @@ def test_unknown_dataset(call, store):
 
 
 def test_fingerprints_need_no_data_and_tell_preparations_apart(store, monkeypatch):
-    made = {fingerprint(name, rate, size) for name in DATASETS for rate in (10.0, None, 60) for size in (32, 64)}
+    cases = itertools.product(DATASETS, (10.0, None, 60), (32, 64))
+    made = {fingerprint(*case) for case in cases}
     assert len(made) == 12 and all(len(mark) == 16 for mark in made)
     assert fingerprint("osie", 10) == fingerprint("osie", 10.0)
     before = fingerprint("osie")

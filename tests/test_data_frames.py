@@ -103,7 +103,7 @@ def test_fixation_frames_pad_at_the_end():
 
 
 def test_fixed_rate_against_an_example_by_hand():
-    # 10 Hz: frames at 0, 100, 200, ... ms. a: 0-250, b: 250-280 (between two frames, unseen), c: 280-400, d: 400-500
+    # Frames at 0, 100, 200, ... ms. a: 0-250, b: 250-280 (between two frames, unseen), c: 280-400, d: 400-500
     data = scanpaths((0, 0, 0, [(1, 1, 250), (2, 2, 30), (3, 3, 120), (4, 4, 100)]), (1, 0, 1, [(9, 9, 101)]))
     frames = fixed_rate_frames(data, 10)
     assert frames["coordinates"][0, :, 0].tolist() == [1, 1, 1, 3, 4]
@@ -172,7 +172,8 @@ def test_split_shares_neither_subject_nor_stimulus():
 
 
 def test_split_by_fractions_and_its_errors():
-    parts = split_by_stimulus_and_subject(crossed(4, 6), subjects=(0.5, 0.25, 0.25), stimuli=(0.5, 0.25, 0.25))
+    half = (0.5, 0.25, 0.25)
+    parts = split_by_stimulus_and_subject(crossed(4, 6), subjects=half, stimuli=half)
     assert [part.fixations["subject"].nunique() for part in parts.values()] == [2, 1, 1]
     tiny = split_by_stimulus_and_subject(crossed(3, 3), subjects=(0.9, 0.05, 0.05), stimuli=(0.9, 0.05, 0.05))
     assert all(len(part) == 1 for part in tiny.values())
@@ -200,7 +201,7 @@ def test_windows_lie_in_one_scanpath_and_are_never_padded():
     windows = cut_windows(numbered(mask), length=3, stride=1)
     starts = [(int(w[0, 0]), int(w[0, 1])) for w in windows["coordinates"]]
     assert starts == [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 0), (1, 4), (1, 5)]
-    assert (windows["coordinates"].diff(dim=1) == torch.tensor([0.0, 1.0])).all()  # same row, consecutive frames
+    assert (windows["coordinates"].diff(dim=1) == torch.tensor([0.0, 1.0])).all()  # next frame
     assert windows["fixation_mask"].all()
     assert windows["subject"].tolist() == [10] * 5 + [11] * 3
     assert windows["stimulus"].tolist() == [20] * 5 + [21] * 3

@@ -1,4 +1,4 @@
-"""OSIE: the parser on a small file made here, fetching with its checksums, and the real numbers where they can be had."""
+"""OSIE: the parser on a small file made here, fetching with checksums, the real numbers where to be had."""
 
 import functools
 import hashlib
@@ -39,11 +39,13 @@ def cell(items):
 
 
 def viewer(x, y, ms):
-    return {"fix_x": np.array([x], float), "fix_y": np.array([y], float), "fix_duration": np.array([ms], np.uint16)}
+    ms = np.array([ms], np.uint16)
+    return {"fix_x": np.array([x], float), "fix_y": np.array([y], float), "fix_duration": ms}
 
 
 def write_mat(path, images):
-    savemat(path, {"fixations": cell([{"img": cell([name]), "subjects": cell(viewers)} for name, viewers in images])})
+    structs = [{"img": cell([name]), "subjects": cell(viewers)} for name, viewers in images]
+    savemat(path, {"fixations": cell(structs)})
     return path
 
 

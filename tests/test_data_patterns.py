@@ -62,7 +62,7 @@ def test_full_noise_is_uniform():
 
 
 def test_noise_is_the_probability_of_replacement():
-    noisy, clean = (make_patterns("arc", 3000, 10, noise=noise, seed=4)["coordinates"] for noise in (0.3, 0.0))
+    noisy, clean = (make_patterns("arc", 3000, 10, noise=p, seed=4)["coordinates"] for p in (0.3, 0.0))
     assert (noisy != clean).any(dim=-1).double().mean() == pytest.approx(0.3, abs=0.01)
     same_pixel = (noisy.floor() == clean.floor()).all(dim=-1).double().mean()
     assert same_pixel == pytest.approx(0.7 + 0.3 / 1024, abs=0.01)  # the ceiling of any predictor
@@ -74,7 +74,7 @@ def test_fast_lines_fit_near_the_diagonal():
 
 
 def test_seed_decides():
-    first, again, other = (make_patterns("mixed", 5, 5, noise=0.5, seed=seed)["coordinates"] for seed in (1, 1, 2))
+    first, again, other = (make_patterns("mixed", 5, 5, noise=0.5, seed=s)["coordinates"] for s in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 

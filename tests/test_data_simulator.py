@@ -1,4 +1,4 @@
-"""The simulator: its density, its transition matrix and its samples agree with one another and with OSIE's numbers."""
+"""The simulator: density, transition matrix and samples agree with one another and with OSIE's numbers."""
 
 from dataclasses import astuple, replace
 
@@ -43,7 +43,8 @@ def test_density_depends_on_the_pixel_only_and_ends_at_the_border():
     following = np.array([[3.0, 4.0], [20.0, 30.0]])
     same = [next_fixation_density(np.array(point), following) for point in ((5.0, 6.0), (5.9, 6.99))]
     assert np.array_equal(*same) and (same[0] > 0).all()
-    assert next_fixation_density(np.array([5.0, 6.0]), np.array([[32.0, 5.0], [5.0, -0.1]])).tolist() == [0, 0]
+    outside = np.array([[32.0, 5.0], [5.0, -0.1]])
+    assert next_fixation_density(np.array([5.0, 6.0]), outside).tolist() == [0, 0]
     with pytest.raises(ValueError, match="must lie in the grid"):
         next_fixation_density(np.array([32.0, 5.0]), following)
 
@@ -101,7 +102,8 @@ def test_statistics_are_those_of_osie(simulated):
 
 
 def test_default_parameters_are_the_fit():
-    fitted = fit_parameters(start=SimulatorParameters(weight_stay=0.15, weight_local=0.45, sd_local=2.5, sd_x=9.0))
+    elsewhere = SimulatorParameters(weight_stay=0.15, weight_local=0.45, sd_local=2.5, sd_x=9.0)
+    fitted = fit_parameters(start=elsewhere)
     assert astuple(fitted) == pytest.approx(astuple(SimulatorParameters()), rel=1e-3)
     with pytest.raises(ValueError, match="statistics must be exactly"):
         fit_parameters({"stay": 0.1})

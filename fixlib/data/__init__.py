@@ -38,10 +38,10 @@ from fixlib.data.windows import cut_windows
 
 __all__ = [
     "DATASETS", "OSIE_STATISTICS", "ChecksumError", "DataFileError", "DataUnavailable", "Scanpaths",
-    "SimulatorParameters", "Source", "check_sequences", "content_sha256", "create_sparse_frames", "cut_windows",
-    "describe", "expected_statistics", "fetch_osie", "fingerprint", "first_pixel_probabilities", "fit_parameters",
-    "fixation_frames", "fixed_rate_frames", "load_real_training_data", "load_sequences", "make_patterns",
-    "next_fixation_density", "open_dataset", "open_scanpaths", "pixel_centre", "pixel_index", "prepare", "read_osie",
-    "save_sequences", "scanpath_statistics", "simulate_scanpaths", "split_by_stimulus_and_subject",
-    "transition_matrix",
+    "SimulatorParameters", "Source", "check_sequences", "content_sha256", "create_sparse_frames",
+    "cut_windows", "describe", "expected_statistics", "fetch_osie", "fingerprint",
+    "first_pixel_probabilities", "fit_parameters", "fixation_frames", "fixed_rate_frames",
+    "load_real_training_data", "load_sequences", "make_patterns", "next_fixation_density", "open_dataset",
+    "open_scanpaths", "pixel_centre", "pixel_index", "prepare", "read_osie", "save_sequences",
+    "scanpath_statistics", "simulate_scanpaths", "split_by_stimulus_and_subject", "transition_matrix",
 ]

@@ -33,7 +33,9 @@ class Dataset:
 
 DATASETS = {
     "osie": Dataset(OSIE_SOURCE, lambda size: read_osie(fetch_osie(), size)),
-    "simulated": Dataset(simulator_source(**SIMULATED), lambda size: simulate_scanpaths(**SIMULATED, size=size)),
+    "simulated": Dataset(
+        simulator_source(**SIMULATED), lambda size: simulate_scanpaths(**SIMULATED, size=size)
+    ),
 }
 
 
@@ -71,9 +73,9 @@ def open_dataset(name: str, rate_hz: float | None = 10.0, size: int = 32) -> dic
 
 
 def prepare(name: str, out: Path | str | None = None, overwrite: bool = False) -> Path:
-    """Writes a registered dataset's train, val and test files, at 10 Hz and (in ``fixations/``) one frame a
-    fixation.
+    """Writes a registered dataset's train, val and test files.
 
+    Twice: at 10 Hz, and one frame a fixation in the subfolder ``fixations``.
     Files that are already there and up to date are left alone. Any other file in their place is somebody's
     work and is not replaced unless ``overwrite``.
 
@@ -112,8 +114,8 @@ def _is_current(file: Path, name: str, rate_hz: float | None, part: str, overwri
     current = (meta.get("fingerprint"), meta.get("part")) == (fingerprint(name, rate_hz), part)
     if not current and not overwrite:
         raise FileExistsError(
-            f"{file} is not the prepared {name} data of this version ({why}). Nothing was changed: move it away, "
-            "prepare into another folder (--out), or ask to overwrite it"
+            f"{file} is not the prepared {name} data of this version ({why}). Nothing was changed: move it "
+            "away, prepare into another folder (--out), or ask to overwrite it"
         )
     return current
 
@@ -146,12 +148,12 @@ def _open_folder(name: str, rate_hz: float | None, size: int) -> dict[str, dict]
     folder = _folder(name, rate_hz)
     parts = load_parts(folder, size)
     for part, sequences in parts.items():
-        meta = sequences["meta"]
+        meta, file = sequences["meta"], folder / f"{part}_data.pt"
         if meta["frames"] != "unknown" and meta["rate_hz"] != rate_hz:
             asked = "one frame a fixation" if rate_hz is None else f"{rate_hz:g} Hz"
-            raise ValueError(f"{folder}/{part}_data.pt holds frames of {meta['frames']}, {asked} was asked for")
+            raise ValueError(f"{file} holds frames of {meta['frames']}, {asked} was asked for")
         if meta["size"] != size:
-            raise ValueError(f"{folder}/{part}_data.pt is on a {meta['size']} px grid, {size} px was asked for")
+            raise ValueError(f"{file} is on a {meta['size']} px grid, {size} px was asked for")
     return parts
 
 

@@ -48,7 +48,8 @@ def sequence_set(
 def as_coordinates(points: np.ndarray, size: int) -> np.ndarray:
     """float32; a point that is inside the grid in float64 does not leave it by rounding."""
     rounded = points.astype(np.float32)
-    return np.where((points < size) & (rounded >= size), np.nextafter(np.float32(size), np.float32(0)), rounded)
+    largest = np.nextafter(np.float32(size), np.float32(0))
+    return np.where((points < size) & (rounded >= size), largest, rounded)
 
 
 def check_sequences(content: object, where: str, size: int = 32) -> dict:
@@ -66,7 +67,8 @@ def check_sequences(content: object, where: str, size: int = 32) -> dict:
         DataFileError: anything is not as described; the message says where, which key, and what to do.
     """
     if not isinstance(content, dict):
-        raise DataFileError(f"{where}: a dict with {', '.join(KEYS)} was expected, not {type(content).__name__}")
+        found = type(content).__name__
+        raise DataFileError(f"{where}: a dict with {', '.join(KEYS)} was expected, not {found}")
     unknown = [str(key) for key in content if key not in KEYS]
     if unknown:
         raise DataFileError(f"{where}: unknown key(s) {', '.join(unknown)}; known: {', '.join(KEYS)}")
@@ -96,7 +98,8 @@ def _tensor(content: dict, key: str, dtype: torch.dtype, where: str) -> torch.Te
     if not isinstance(value, torch.Tensor):
         raise DataFileError(f"{where}: {key} must be a tensor, not {type(value).__name__}")
     if value.dtype != dtype:
-        raise DataFileError(f"{where}: {key} must be {dtype}, not {value.dtype}; convert it with .to({dtype})")
+        raise DataFileError(f"{where}: {key} must be {dtype}, not {value.dtype}; "
+                            f"convert it with .to({dtype})")
     return value
 
 
@@ -105,7 +108,7 @@ def _check_values(coordinates: torch.Tensor, mask: torch.Tensor, size: int, wher
     inside = ((coordinates >= 0) & (coordinates < size)).all(dim=-1)
     for wrong, why in (
         (~finite, "is not finite; set points without valid gaze to 0 and their fixation_mask to False"),
-        (mask & ~inside, f"lies outside the grid, [0, {size}) px; scale it, or set its fixation_mask to False"),
+        (mask & ~inside, f"lies outside the grid, [0, {size}) px; scale it or set its mask to False"),
     ):
         if wrong.any():
             row, frame = wrong.nonzero()[0].tolist()
@@ -119,8 +122,8 @@ def _check_meta(meta: object, where: str) -> dict:
         raise DataFileError(f"{where}: meta must be a dict, not {type(meta).__name__}")
     version = meta.get("format_version")
     if version != FORMAT_VERSION:
-        raise DataFileError(f"{where}: meta['format_version'] is {version}, this library reads {FORMAT_VERSION}; "
-                            "prepare the data again with this version")
+        raise DataFileError(f"{where}: meta['format_version'] is {version}, this library reads "
+                            f"{FORMAT_VERSION}; prepare the data again with this version")
     for key, kind in META.items():
         if key not in meta:
             raise DataFileError(f"{where}: meta lacks '{key}'")
@@ -134,7 +137,8 @@ def _check_meta(meta: object, where: str) -> dict:
 def _bare_meta(where: str, size: int) -> dict:
     name = Path(where).stem
     return {
-        "name": name, "label": f"{name} (provenance unknown)", "frames": "unknown", "rate_hz": None, "size": size,
+        "name": name, "label": f"{name} (provenance unknown)", "frames": "unknown", "rate_hz": None,
+        "size": size,
         "source_sha256": "unknown", "licence": "unknown", "citation": "unknown", "simulated": False,
         "format_version": FORMAT_VERSION,
     }
@@ -162,7 +166,7 @@ def save_sequences(sequences: dict, path: Path | str) -> None:
 
 def _compact(sequences: dict) -> dict:
     """Without memory that a view keeps alive: torch.save writes whole storages."""
-    return {key: value.cpu().clone() if isinstance(value, torch.Tensor) else value for key, value in sequences.items()}
+    return {key: value if key == "meta" else value.cpu().clone() for key, value in sequences.items()}
 
 
 def load_sequences(path: Path | str, size: int = 32) -> dict:
@@ -180,15 +184,15 @@ def load_sequences(path: Path | str, size: int = 32) -> dict:
             content = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds on damaged files; all mean the same to the user
             raise DataFileError(
-                f"{path} cannot be read as tensors and plain values: it is truncated, not a .pt file, or holds "
-                "pickled Python objects, which are refused because they could run code. Save a dict of tensors with "
-                f"torch.save, or prepare the data again ({type(error).__name__})"
+                f"{path} cannot be read as tensors and plain values: it is truncated, not a .pt file, or "
+                "holds pickled Python objects, which are refused because they could run code. Save a dict of "
+                f"tensors with torch.save, or prepare the data again ({type(error).__name__})"
             ) from error
     return check_sequences(content, str(path), size)
 
 
 def load_parts(folder: Path | str, size: int = 32) -> dict[str, dict]:
-    """``{train,val,test}_data.pt`` of a folder as a dict of three sequence sets; errors as ``load_sequences``."""
+    """The three sequence sets ``{train,val,test}_data.pt`` of a folder; errors as ``load_sequences``."""
     return {part: load_sequences(Path(folder) / f"{part}_data.pt", size) for part in PARTS}
 
 

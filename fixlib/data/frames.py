@@ -15,7 +15,7 @@ ROUNDING = 1e-9  # frames; durations that add up to a whole number of frames mus
 
 
 def fixation_frames(scanpaths: Scanpaths) -> dict:
-    """One frame a fixation: a sequence set with one row a scanpath, T = the longest, padded with mask False."""
+    """One frame a fixation: a sequence set, a row a scanpath, padded to the longest with mask False."""
     table = scanpaths.fixations
     return _rows(scanpaths, np.arange(len(table)), table["order"].to_numpy(), "fixations", None)
 
@@ -47,7 +47,9 @@ def fixed_rate_frames(scanpaths: Scanpaths, rate_hz: float) -> dict:
     return _rows(scanpaths, shown, first[shown] + within, f"{rate_hz:g} Hz", float(rate_hz))
 
 
-def _rows(scanpaths: Scanpaths, shown: np.ndarray, step: np.ndarray, frames: str, rate_hz: float | None) -> dict:
+def _rows(
+    scanpaths: Scanpaths, shown: np.ndarray, step: np.ndarray, frames: str, rate_hz: float | None
+) -> dict:
     """A sequence set in which fixation ``shown[i]`` (row of the table) is at ``step[i]`` of its scanpath."""
     table = scanpaths.fixations
     row = np.unique(table["scanpath"].to_numpy(), return_inverse=True)[1][shown]
@@ -62,7 +64,9 @@ def _rows(scanpaths: Scanpaths, shown: np.ndarray, step: np.ndarray, frames: str
                         source=scanpaths.source, frames=frames, rate_hz=rate_hz, size=scanpaths.size)
 
 
-def create_sparse_frames(coordinates: torch.Tensor, fixation_mask: torch.Tensor, size: int = 32) -> torch.Tensor:
+def create_sparse_frames(
+    coordinates: torch.Tensor, fixation_mask: torch.Tensor, size: int = 32
+) -> torch.Tensor:
     """Black frames with one white pixel at each valid point.
 
     Args:
@@ -96,7 +100,8 @@ def _check_points(coordinates: torch.Tensor, mask: torch.Tensor, size: int) -> N
     if coordinates.ndim != 3 or coordinates.shape[-1] != 2:
         raise ValueError(f"coordinates must have shape (B, T, 2), not {tuple(coordinates.shape)}")
     if mask.shape != coordinates.shape[:2]:
-        raise ValueError(f"fixation_mask must have shape {tuple(coordinates.shape[:2])}, not {tuple(mask.shape)}")
+        raise ValueError(f"fixation_mask must have shape {tuple(coordinates.shape[:2])} as coordinates, "
+                         f"not {tuple(mask.shape)}")
     if size < 1:
         raise ValueError(f"size must be at least 1 px, not {size}")
     wrong = mask & ~coordinates.isfinite().all(dim=-1)

@@ -1,8 +1,7 @@
 """OSIE: 700 images, 15 viewers, free viewing (Xu et al. 2014, Journal of Vision 14(1):28).
 
 ``fixations.mat`` is a cell array with one struct an image: ``img`` and ``subjects``, a cell array with one
-struct a
-viewer: ``fix_x``, ``fix_y`` (px of the 800 x 600 image) and ``fix_duration`` (ms). There are no onsets.
+struct a viewer: ``fix_x``, ``fix_y`` (px of the 800 x 600 image) and ``fix_duration`` (ms); no onsets.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def read_osie(path: Path | str, size: int = 32) -> Scanpaths:
         try:
             content = loadmat(file, variable_names=["fixations"])
         except Exception as error:  # scipy raises many kinds on damaged files; all mean the same to the user
-            raise DataFileError(f"{path} cannot be read as a MATLAB v5 file ({error}): fetch it again") from error
+            raise DataFileError(f"{path} cannot be read as a MATLAB file ({error}); fetch it anew") from error
     if "fixations" not in content:
         raise DataFileError(f"{path} holds no variable 'fixations': it is not OSIE's fixations.mat")
     table = pd.concat(_scanpath_tables(content["fixations"], path), ignore_index=True)
@@ -67,11 +66,12 @@ def _scanpath_tables(images: np.ndarray, path: Path) -> list[pd.DataFrame]:
             where = f"{path}: image {stimulus}, viewer {subject}"
             x, y, duration = (_numbers(viewer, name, where) for name in ("fix_x", "fix_y", "fix_duration"))
             if not len(x) == len(y) == len(duration):
-                raise DataFileError(f"{where}: {len(x)} fix_x, {len(y)} fix_y and {len(duration)} fix_duration")
+                counts = f"{len(x)} fix_x, {len(y)} fix_y and {len(duration)} fix_duration"
+                raise DataFileError(f"{where}: {counts}, the same number was expected")
             if len(x):
                 tables.append(pd.DataFrame({
-                    "scanpath": len(tables), "subject": subject, "stimulus": stimulus, "order": np.arange(len(x)),
-                    "x": x, "y": y, "duration_ms": duration,
+                    "scanpath": len(tables), "subject": subject, "stimulus": stimulus,
+                    "order": np.arange(len(x)), "x": x, "y": y, "duration_ms": duration,
                 }))
     if not tables:
         raise DataFileError(f"{path} holds no fixation at all")
@@ -99,8 +99,7 @@ def fetch_osie() -> Path:
     place.
 
     Raises:
-        ChecksumError: a file was had, but it is not the published one; nothing is kept of it, nothing
-            replaced.
+        ChecksumError: a file was had, but it is not the published one; nothing is kept or replaced.
         DataUnavailable: it could be had from nowhere; the message lists what was tried.
     """
     target = paths.data_dir() / "osie" / "raw" / "fixations.mat"
@@ -137,7 +136,8 @@ def _retrieve(address: str, file: Download, folder: str) -> Path:
     is_url = address.startswith(("http://", "https://"))
     downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S) if is_url else _copy
     try:
-        return Path(pooch.retrieve(address, f"sha256:{file.sha256}", "fetched", folder, downloader=downloader))
+        known = f"sha256:{file.sha256}"
+        return Path(pooch.retrieve(address, known, "fetched", folder, downloader=downloader))
     except OSError:
         raise
     except ValueError as error:  # pooch: the hash differs

@@ -1,4 +1,4 @@
-"""PATTERNS: one moving point whose future is determined by its past, to tell "cannot know" from "cannot learn"."""
+"""PATTERNS: one moving point whose past determines its future, to tell "cannot know" from "cannot learn"."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def make_patterns(
     points = np.stack([paths[name][:, i] for i, name in enumerate(chosen)])
     replaced = generator.random((n, length, 1)) < noise
     points = np.where(replaced, generator.uniform(0, size, (n, length, 2)), points)
-    given = {"kind": kind, "n": n, "length": length, "speed": speed, "noise": noise, "seed": seed, "size": size}
+    given = dict(kind=kind, n=n, length=length, speed=speed, noise=noise, seed=seed, size=size)
     number = np.arange(n)
     return sequence_set(
         as_coordinates(points, size), np.ones((n, length), bool), number, number,
@@ -95,8 +95,8 @@ def _check(kind: str, n: int, length: int, speed: float, noise: float, size: int
     longest = np.sqrt(2) * (size - 2 * MARGIN)
     if kind in ("line", "mixed") and speed * (length - 1) > longest:
         raise ValueError(
-            f"a line of {length} frames at {speed} px a frame does not fit: at most {longest:.1f} px of way in a "
-            f"{size} px grid; lower speed or length, or use 'bounce'"
+            f"a line of {length} frames at {speed} px a frame does not fit: at most {longest:.1f} px of way "
+            f"in a {size} px grid; lower speed or length, or use 'bounce'"
         )
 
 

@@ -33,7 +33,7 @@ OSIE_SOURCE = Source(
     label="OSIE (recorded gaze)",
     sha256=OSIE_FILE.sha256,
     licence="MIT, Copyright (c) 2014 NUS VIP - Visual Information Processing Lab",
-    citation="Xu J., Jiang M., Wang S., Kankanhalli M. S., Zhao Q. (2014). Predicting human gaze beyond pixels. "
-             "Journal of Vision 14(1):28. https://doi.org/10.1167/14.1.28",
+    citation="Xu J., Jiang M., Wang S., Kankanhalli M. S., Zhao Q. (2014). Predicting human gaze beyond "
+             "pixels. Journal of Vision 14(1):28. https://doi.org/10.1167/14.1.28",
     simulated=False,
 )

@@ -43,8 +43,8 @@ class Scanpaths:
         source: where the fixations come from.
 
     Fixations outside the stimulus are kept, because dropping them would join their neighbours in time; frames
-    show them as "no valid gaze". A position that is not finite, or a duration that is not positive, is
-    refused.
+    show them as "no valid gaze". A position that is not finite or a duration that is not positive
+    is refused.
 
     Raises:
         ValueError: the table is not as described; the message names column and row.
@@ -58,14 +58,17 @@ class Scanpaths:
         table = self.fixations
         missing = [name for name in COLUMNS if name not in table.columns]
         if missing:
-            raise ValueError(f"fixations lack the column(s) {', '.join(missing)}; needed: {', '.join(COLUMNS)}")
+            raise ValueError(f"fixations lack the column(s) {', '.join(missing)}; "
+                             f"needed: {', '.join(COLUMNS)}")
         if len(table) == 0:
             raise ValueError("fixations hold no row: there is no gaze in these data")
         if self.size < 1:
             raise ValueError(f"size must be at least 1 px, not {self.size}")
-        _refuse_first(~np.isfinite(table[["x", "y"]].to_numpy(float)).all(axis=1), table, "position is not finite")
+        positions = table[["x", "y"]].to_numpy(float)
+        _refuse_first(~np.isfinite(positions).all(axis=1), table, "position is not finite")
         durations = table["duration_ms"].to_numpy(float)
-        _refuse_first(~(np.isfinite(durations) & (durations > 0)), table, "duration is not a positive number of ms")
+        positive = np.isfinite(durations) & (durations > 0)
+        _refuse_first(~positive, table, "duration is not a positive number of ms")
         self._check_order()
 
     def _check_order(self) -> None:

@@ -10,9 +10,8 @@ where N is a product of two normals truncated to the grid [0, size)^2 and normal
 fixation comes from the last component. (A pull of the local step towards the centre was tried: fitted to OSIE
 it comes out as 0, so there is none.) The density depends on the current fixation through its *pixel* only, so
 the pixel of the next fixation is a Markov chain whose 1024 x 1024 transition matrix is a difference of error
-functions: the best that any predictor can do is known. Mixtures of a local, a return and a centre-bias
-    process are the usual first-order
-description of gaze (Clarke et al. 2017, J. Vision 17(11):12, "saccadic flow").
+functions: the best that any predictor can do is known. Mixing local steps and a centre bias is the usual
+first-order description of gaze (Clarke et al. 2017, J. Vision 17(11):12, "saccadic flow").
 
 Durations are Gamma(shape 3), independent of everything, i.e. three exponential phases: frames at a fixed rate
 are therefore an exact hidden Markov process (pixel x phase). A trial lasts ``trial_ms`` and the fixation
@@ -83,7 +82,7 @@ DEFAULT = SimulatorParameters()
 
 
 def axis_components(centres: np.ndarray, axis: int, parameters: SimulatorParameters, size: int) -> tuple:
-    """Means (3, ...) and sds (3,) in px of the three components along one axis (0: x, 1: y) from pixel centres."""
+    """Means (3, ...) and sds (3,), px, of the components along an axis (0: x, 1: y) from pixel centres."""
     scale = size / REFERENCE_SIZE
     middle = scale * (parameters.centre_x, parameters.centre_y)[axis]
     wide = (parameters.sd_x, parameters.sd_y)[axis]
@@ -91,8 +90,10 @@ def axis_components(centres: np.ndarray, axis: int, parameters: SimulatorParamet
     return means, scale * np.array([parameters.sd_stay, parameters.sd_local, wide])
 
 
-def cell_masses(axis: int, parameters: SimulatorParameters, size: int, cells_per_pixel: int = 1) -> np.ndarray:
-    """Probability (3, size, size * cells_per_pixel) of each cell along an axis, per component and current pixel."""
+def cell_masses(
+    axis: int, parameters: SimulatorParameters, size: int, cells_per_pixel: int = 1
+) -> np.ndarray:
+    """Probability (3, size, size * cells_per_pixel) of each cell along an axis, by component and pixel."""
     means, sds = axis_components(np.arange(size) + 0.5, axis, parameters, size)
     edges = np.arange(size * cells_per_pixel + 1) / cells_per_pixel
     cumulated = ndtr((edges - means[..., None]) / sds[:, None, None])
@@ -100,10 +101,9 @@ def cell_masses(axis: int, parameters: SimulatorParameters, size: int, cells_per
 
 
 def transition_matrix(parameters: SimulatorParameters = DEFAULT, size: int = 32) -> np.ndarray:
-    """Probability (size^2, size^2) float64 of the next fixation's pixel given the current one's; rows sum to
-    1.
+    """Probability (size^2, size^2) float64 of the next fixation's pixel given the current one's.
 
-    Pixels are numbered floor(y) * size + floor(x), as by ``pixel_index``.
+    Rows sum to 1. Pixels are numbered floor(y) * size + floor(x), as by ``pixel_index``.
     """
     along_x, along_y = (cell_masses(axis, parameters, size) for axis in (0, 1))
     return sum(w * np.kron(y, x) for w, x, y in zip(parameters.weights, along_x, along_y))
@@ -153,8 +153,7 @@ def simulate_scanpaths(
     size: int = 32,
     parameters: SimulatorParameters = DEFAULT,
 ) -> Scanpaths:
-    """Every one of ``n_subjects`` simulated viewers on every one of ``n_stimuli``; all follow the same
-    process.
+    """Every one of ``n_subjects`` simulated viewers on every one of ``n_stimuli``; all by the same rule.
 
     Args:
         n_subjects, n_stimuli: at least 1 each; their product is the number of scanpaths.
@@ -163,7 +162,7 @@ def simulate_scanpaths(
         parameters: of the generator.
     """
     if min(n_subjects, n_stimuli) < 1:
-        raise ValueError(f"at least one subject and one stimulus are needed, not {n_subjects} and {n_stimuli}")
+        raise ValueError(f"at least one subject and one stimulus are needed, not {n_subjects}, {n_stimuli}")
     generator = np.random.default_rng(seed)
     durations = _draw_durations(n_subjects * n_stimuli, parameters, generator)
     n, steps = durations.shape
@@ -176,8 +175,9 @@ def simulate_scanpaths(
         component = generator.choice(3, size=n, p=parameters.weights)
     scanpath, order = np.nonzero(durations > 0)
     table = pd.DataFrame({
-        "scanpath": scanpath, "subject": scanpath % n_subjects, "stimulus": scanpath // n_subjects, "order": order,
-        "x": points[scanpath, order, 0], "y": points[scanpath, order, 1], "duration_ms": durations[scanpath, order],
+        "scanpath": scanpath, "subject": scanpath % n_subjects, "stimulus": scanpath // n_subjects,
+        "order": order, "x": points[scanpath, order, 0], "y": points[scanpath, order, 1],
+        "duration_ms": durations[scanpath, order],
     })
     return Scanpaths(table, size, simulator_source(n_subjects, n_stimuli, seed, parameters))
 
@@ -189,7 +189,8 @@ def simulator_source(
     given = {"generator": GENERATOR_VERSION, "n_subjects": n_subjects, "n_stimuli": n_stimuli, "seed": seed,
              **asdict(parameters)}
     digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
-    return Source("simulated", LABEL, digest, "MIT (made by this library)", "none: generated, not recorded", True)
+    return Source("simulated", LABEL, digest, licence="MIT (made by this library)",
+                  citation="none: generated, not recorded", simulated=True)
 
 
 def _draw_durations(n: int, parameters: SimulatorParameters, generator: np.random.Generator) -> np.ndarray:
@@ -210,7 +211,7 @@ def _draw_points(
     size: int,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """Next points (n, 2), each from its component's truncated normal, by inverting the distribution function."""
+    """Next points (n, 2), each from its component's truncated normal, by inverting its distribution."""
     points = np.empty_like(current)
     for axis in (0, 1):
         means, sds = axis_components(np.floor(current[:, axis]) + 0.5, axis, parameters, size)

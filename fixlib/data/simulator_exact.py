@@ -31,10 +31,11 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy.stats import poisson
+from scipy.special import ndtr
+from scipy.stats import norm, poisson
 
 from fixlib.data.frames import pixel_index
-from fixlib.data.simulator import DEFAULT, SimulatorParameters, cell_masses, next_fixation_density
+from fixlib.data.simulator import DEFAULT, SimulatorParameters, axis_components, cell_masses
 
 CELLS = 2  # along each side of a pixel
 OBSERVERS = ("pixels", "points")
@@ -197,10 +198,14 @@ def _filter(pixels: np.ndarray, points: np.ndarray, frame_ms: float, starts: Seq
     the past is the pixel.
     """
     def landing(departures: np.ndarray, frame: int, process: SimulatorParameters = parameters) -> np.ndarray:
-        """Likelihood of what is seen after a saccade from ``departures`` (N or 1, K, P)."""
+        """Likelihood (N, K, ...) of what is seen after a saccade from ``departures`` (N or 1, K, P)."""
+        place = departures.reshape(*departures.shape[:2], size, size)
         if observer == "points":
-            return _density_at(points[:, frame], departures, process, size)
-        return _cells_of(pixels[:, frame], departures, process, size)
+            along_x, along_y = (_densities(axis, points[:, frame, axis], process, size) for axis in (0, 1))
+        else:
+            along_x, along_y = (_masses(axis, pixels[:, frame], process, size) for axis in (0, 1))
+        return sum(w * (y.swapaxes(1, 2)[:, None] @ place @ x[:, None])
+                   for w, x, y in zip(process.weights, along_x, along_y))
 
     counts = saccade_counts(frame_ms, parameters)
     powers = _transition_powers(parameters, size, len(counts))
@@ -235,22 +240,18 @@ def _beginning(landing, starts: Sequence[int], frame_ms: float, parameters: Simu
     return belief / belief.sum(axis=(1, 2, 3), keepdims=True)
 
 
-def _cells_of(pixel: np.ndarray, departures: np.ndarray, parameters: SimulatorParameters, size: int) -> np.ndarray:
-    """Probability (N, K, CELLS, CELLS) of a landing in each cell of the pixel seen."""
-    place = departures.reshape(*departures.shape[:2], size, size)
-    row, column = np.divmod(pixel, size)
-    along_x, along_y = (cell_masses(axis, parameters, size, CELLS).reshape(3, size, size, CELLS) for axis in (0, 1))
-    return sum(w * (y[:, row].transpose(1, 2, 0)[:, None] @ place @ x[:, column].transpose(1, 0, 2)[:, None])
-               for w, x, y in zip(parameters.weights, along_x, along_y))
+def _masses(axis: int, pixel: np.ndarray, parameters: SimulatorParameters, size: int) -> np.ndarray:
+    """Probability (3, N, S, CELLS) along an axis of the cells of the pixel seen, per component and departure."""
+    masses = cell_masses(axis, parameters, size, CELLS).reshape(3, size, size, CELLS)
+    return masses[:, :, (pixel % size, pixel // size)[axis]].swapaxes(1, 2)
 
 
-def _density_at(point: np.ndarray, departures: np.ndarray, parameters: SimulatorParameters, size: int) -> np.ndarray:
-    """Density (N, K, 1, 1) per px^2 of a landing at the point seen."""
-    row, column = np.divmod(np.arange(size**2), size)
-    centres = np.stack([column, row], axis=-1) + 0.5
-    density = np.concatenate([next_fixation_density(centres[None], chunk[:, None], parameters, size)
-                              for chunk in np.array_split(point, len(point) // 256 + 1)])
-    return (departures @ density[..., None])[..., None]
+def _densities(axis: int, value: np.ndarray, parameters: SimulatorParameters, size: int) -> np.ndarray:
+    """Density (3, N, S, 1) per px along an axis at the coordinate seen, per component and departure."""
+    means, sds = axis_components(np.arange(size) + 0.5, axis, parameters, size)
+    means, sds = means[:, None], sds[:, None, None]
+    inside = ndtr((size - means) / sds) - ndtr((0 - means) / sds)
+    return (norm.pdf(value[:, None], means, sds) / inside)[..., None]
 
 
 def _ahead(belief: np.ndarray, frame_ms: float, n_out: int, parameters: SimulatorParameters) -> tuple:

@@ -13,8 +13,8 @@ from scipy.optimize import least_squares
 from fixlib.data.scanpaths import Scanpaths
 from fixlib.data.simulator import DEFAULT, SimulatorParameters, cell_masses
 
-# OSIE on a 32 x 32 grid (px): amplitudes of the 87,821 saccades, share of them that end in the pixel where they
-# began, and moments of all 98,321 positions. Computed by scanpath_statistics from the recordings.
+# OSIE on a 32 x 32 grid (px): amplitudes of the 87,821 saccades, share of them that end in the pixel where
+# they began, and moments of all 98,321 positions. Computed by scanpath_statistics from the recordings.
 OSIE_STATISTICS = {
     "amplitude_mean": 6.369, "amplitude_q25": 1.702, "amplitude_median": 4.625, "amplitude_q75": 9.802,
     "stay": 0.0586, "mean_x": 16.06, "mean_y": 15.12, "sd_x": 6.851, "sd_y": 6.278,
@@ -33,7 +33,8 @@ def scanpath_statistics(scanpaths: Scanpaths) -> dict[str, float]:
     q25, median, q75 = np.quantile(amplitude, [0.25, 0.5, 0.75])
     (mean_x, mean_y), (sd_x, sd_y) = points.mean(axis=0), points.std(axis=0)
     return {"amplitude_mean": amplitude.mean(), "amplitude_q25": q25, "amplitude_median": median,
-            "amplitude_q75": q75, "stay": stay.mean(), "mean_x": mean_x, "mean_y": mean_y, "sd_x": sd_x, "sd_y": sd_y}
+            "amplitude_q75": q75, "stay": stay.mean(), "mean_x": mean_x, "mean_y": mean_y,
+            "sd_x": sd_x, "sd_y": sd_y}
 
 
 def expected_statistics(
@@ -48,7 +49,9 @@ def expected_statistics(
     return {**_amplitudes(starts, parameters, size), "stay": stay, **_moments(everything)}
 
 
-def _propagate(parameters: SimulatorParameters, size: int, n_fixations: int) -> tuple[np.ndarray, np.ndarray, float]:
+def _propagate(
+    parameters: SimulatorParameters, size: int, n_fixations: int
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Where saccades start, where fixations lie (both (y, x) probabilities), and the share that stays."""
     along_x, along_y = (cell_masses(axis, parameters, size) for axis in (0, 1))
     weights = parameters.weights
@@ -91,7 +94,7 @@ def _amplitude_distribution(starts: np.ndarray, parameters: SimulatorParameters,
 
 
 def _by_displacement(masses: np.ndarray) -> np.ndarray:
-    """(3, size, size*CELLS) target cells -> (3, size, D) displacements from a uniform position in the pixel."""
+    """(3, size, size*CELLS) target cells -> (3, size, D) displacements from anywhere in the pixel."""
     components, size, cells = masses.shape
     shifted = np.zeros((components, size, 2 * cells))
     for pixel in range(size):
@@ -113,14 +116,15 @@ def fit_parameters(
         ValueError: a statistic is missing or unknown.
     """
     if set(statistics) != set(OSIE_STATISTICS):
-        raise ValueError(f"statistics must be exactly {', '.join(OSIE_STATISTICS)}; got {', '.join(statistics)}")
+        raise ValueError(f"statistics must be exactly {', '.join(OSIE_STATISTICS)}; "
+                         f"got {', '.join(statistics)}")
     quartiles = [statistics[f"amplitude_{name}"] for name in ("q25", "median", "q75")]
 
     def residuals(z: np.ndarray) -> np.ndarray:
         parameters = _unpack(z, start)
         starts, everything, stay = _propagate(parameters, 32, FIXATIONS_PER_TRIAL)
         amplitude, mass = _amplitude_distribution(starts, parameters, 32)
-        # The share below each quartile, not the quartile itself: smooth in the parameters although cells are discrete.
+        # The share below each quartile, not the quartile itself: smooth although cells are discrete.
         below = np.array([mass[amplitude < quartile].sum() for quartile in quartiles])
         expected = {"amplitude_mean": amplitude @ mass, "stay": stay, **_moments(everything)}
         relative = [value / statistics[name] - 1 for name, value in expected.items()]

@@ -8,8 +8,7 @@ import torch
 def cut_windows(
     sequences: dict, length: int, stride: int | None = None, limit: int | None = None, seed: int = 0
 ) -> dict:
-    """Windows of ``length`` frames, each wholly inside one scanpath and with every frame valid; none is
-    padded.
+    """Windows of ``length`` frames, each wholly inside one scanpath every frame valid, none padded.
 
     In each row windows begin at frames 0, stride, 2 stride, ...; those that hold an invalid frame are left
     out.
@@ -34,7 +33,7 @@ def cut_windows(
     if len(row) == 0:
         raise ValueError(
             f"no window of {length} valid frames in these {len(sequences['fixation_mask'])} scanpaths of "
-            f"{sequences['meta']['name']} ({sequences['meta']['frames']}): use shorter windows or other frames"
+            f"{sequences['meta']['name']} ({sequences['meta']['frames']}): use shorter windows"
         )
     if limit is not None:
         chosen = _draw(len(row), limit, seed)
@@ -61,5 +60,5 @@ def _draw(found: int, limit: int, seed: int) -> torch.Tensor:
     if limit < 1:
         raise ValueError(f"limit must be at least 1 window, not {limit}")
     if found < limit:
-        raise ValueError(f"{limit} windows were asked for, but there are {found}: lower the limit or the stride")
+        raise ValueError(f"{limit} windows were asked for, but there are {found}: lower limit or stride")
     return torch.randperm(found, generator=torch.Generator().manual_seed(seed))[:limit].sort().values

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fixlib import data, metrics
 from fixlib.data import content_sha256, create_sparse_frames, cut_windows, pixel_index
-from fixlib.losses import get_loss_function
+from fixlib.losses import SoftmaxCrossEntropy, get_loss_function
 from fixlib.models import BASELINES, GazeGRU, SimVP, SimVP_RegressionHead, count_parameters
 from fixlib.results import RunSpec, pack, payload_of
 from fixlib.training import WindowLoader, best_device, predict, train_model_with_loss
@@ -95,6 +95,9 @@ def _run_network(config: dict, seed: int, windows: dict, checkpoint: Path, on_ep
     if targets == "frames":
         target_frames = create_sparse_frames(truth["coordinates"], truth["mask"], config["data"]["size"])
         recorded["test_loss"] = float(loss(outputs, target_frames))
+        if isinstance(loss, SoftmaxCrossEntropy):  # its maps are densities, not a yes or no a pixel
+            log_density = outputs.flatten(-2).log_softmax(-1).view_as(outputs)
+            return recorded, metrics.evaluate_density(log_density, **truth), log_density.exp()
         return recorded, metrics.evaluate_frames(outputs, **truth), torch.sigmoid(outputs)
     points = outputs if targets == "points" else outputs[:, None]
     return recorded, metrics.evaluate_points(points, **truth), None

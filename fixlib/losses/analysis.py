@@ -42,11 +42,13 @@ class Balance:
     """How a loss pulls on a constant output, per frame, with the loss as it is trained (its mean).
 
     Attributes:
+        loss: its value.
         white_gradient: size of the derivative of the loss by the white pixel's logit.
         black_gradient: the same, summed over all black pixels.
         loss_share: part of the loss that the white pixel contributes; NaN where the loss is no sum over pixels.
     """
 
+    loss: float
     white_gradient: float
     black_gradient: float
     loss_share: float
@@ -68,13 +70,15 @@ def balance(loss: Loss, p: float, size: int = 32) -> Balance:
     frames = _frames(1, size).unsqueeze(1)
     logits = torch.full_like(frames, math.log(p / (1 - p))).requires_grad_()
     output = logits if getattr(loss, "from_logits", True) else torch.sigmoid(logits)
-    loss(output, frames).mean().backward()
+    value = loss(output, frames).mean()
+    value.backward()
     pulls = logits.grad.abs()
     by_pixel = copy.copy(loss)
     by_pixel.reduction = "none"
     values = by_pixel(output.detach(), frames)
     share = (values * frames).sum().item() / values.sum().item() if values.shape == frames.shape else math.nan
-    return Balance((pulls * frames).sum().item(), (pulls * (1 - frames)).sum().item(), share)
+    white, black = (pulls * frames).sum().item(), (pulls * (1 - frames)).sum().item()
+    return Balance(value.item(), white, black, share)
 
 
 def painting_losses(loss: LossFunction, probabilities: ArrayLike, empty: float = 0.0) -> np.ndarray:
