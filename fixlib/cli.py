@@ -6,8 +6,6 @@ import argparse
 import os
 import sys
 
-from fixlib.experiments import EXPERIMENTS
-
 EXPECTED_ERRORS = (ValueError, FileNotFoundError, FileExistsError, RuntimeError)
 
 
@@ -41,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.set_defaults(command=_prepare, name="simulated")
 
     run = commands.add_parser("run", help="carry out an experiment: runs recorded are read, the others trained")
-    run.add_argument("experiment", help=", ".join(EXPERIMENTS))
+    run.add_argument("experiment", help="a chapter's runs, e.g. loss_comparison; an unknown name lists those there are")
     run.add_argument("--dataset", default="osie", help="a dataset's name or a folder of prepared files (default: osie)")
     run.add_argument("--profile", default="quick", help="smoke, quick (default) or paper")
     run.add_argument("--seeds", type=_seeds, default=(0,), metavar="0-2 or 0,3", help="default: 0")

@@ -294,7 +294,7 @@ def _best_set(loss: Loss, log_density: Tensor) -> Tensor:
     size = alpha * torch.arange(hit.shape[-1], dtype=eta.dtype) + beta + smooth
     cost = hit * (1 - (1 + smooth) / size).clamp(min=0) ** (1 / gamma) + (1 - hit) * (1 - smooth / size) ** (1 / gamma)
     chosen = torch.arange(eta.shape[-1]) < cost.argmin(-1, keepdim=True)
-    return torch.empty_like(eta).scatter_(-1, order, SURE * (2.0 * chosen - 1)).view_as(log_density).unsqueeze(2)
+    return torch.empty_like(eta).scatter_(-1, order, SURE * (2 * chosen.to(eta.dtype) - 1)).view_as(log_density).unsqueeze(2)
 
 
 def _positions(known: Forecast):

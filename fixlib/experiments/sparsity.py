@@ -83,6 +83,8 @@ def describe(scanpaths: Scanpaths) -> dict:
     intervals = {
         name: metrics.clustered_bootstrap(saccades[column].to_numpy(dtype=float), **clusters)
         for name, column in (("amplitude_mean", "amplitude"), ("same_pixel", "same_pixel"))}
+    intervals["duration_mean"] = metrics.clustered_bootstrap(
+        rows["duration_ms"], subject=rows["subject"], stimulus=rows["stimulus"])
     counts = {
         "positions": _position_counts(rows, scanpaths.size),
         "amplitudes": np.histogram(saccades["amplitude"], AMPLITUDE_EDGES)[0],
@@ -95,6 +97,7 @@ def describe(scanpaths: Scanpaths) -> dict:
         counts={name: pack(values, "int32") for name, values in counts.items()},
         edges=dict(amplitudes=AMPLITUDE_EDGES, directions=DIRECTION_EDGES, durations=DURATION_EDGES),
         rates=rates, pixels=scanpaths.size**2,
+        valid=dict(fixations=_valid_share(fixations), frames_10hz=_valid_share(at_10hz)),
         visited={str(length): dict(fixations=_visited(fixations, length), frames_10hz=_visited(at_10hz, length))
                  for length in (WINDOW, 2 * WINDOW)},
         autocorrelation=dict(fixations=_autocorrelation(fixations), frames_10hz=_autocorrelation(at_10hz, 2 * LAGS)))
@@ -119,22 +122,32 @@ def _position_counts(rows: pd.DataFrame, size: int) -> np.ndarray:
 
 
 def _describe_rate(frames: dict, rate_hz: float) -> dict:
-    """How often gaze is in another pixel a frame later, and by how much it has moved."""
+    """How often gaze is in the same pixel a frame later, and by how much it has moved; each with its interval."""
     points, mask = frames["coordinates"], frames["fixation_mask"]
     both = mask[:, 1:] & mask[:, :-1]
-    same = (points[:, 1:].floor() == points[:, :-1].floor()).all(-1)[both]
-    moved = (points[:, 1:] - points[:, :-1]).norm(dim=-1)[both]
-    return dict(rate_hz=rate_hz, frames=int(mask.sum()), same_pixel=float(same.float().mean()),
-                repeat_last_error=float(moved.mean()))
+    same = (points[:, 1:].floor() == points[:, :-1].floor()).all(-1) & both
+    moved = (points[:, 1:] - points[:, :-1]).double().norm(dim=-1) * both
+    pairs = both.sum(1)
+    found = dict(rate_hz=rate_hz, frames=int(mask.sum()), same_pixel=float(same.sum() / pairs.sum()),
+                 repeat_last_error=float(moved.sum() / pairs.sum()))
+    for name, each in (("same_pixel", same), ("repeat_last_error", moved)):
+        found[f"{name}_interval"] = list(metrics.clustered_bootstrap(
+            each.sum(1), pairs, subject=frames["subject"], stimulus=frames["stimulus"]))
+    return found
 
 
-def _visited(frames: dict, length: int) -> float | None:
-    """Distinct pixels visited in the first `length` frames, on average over the scanpaths that have so many."""
+def _valid_share(frames: dict) -> float:
+    """Share of the frames that show gaze; the others pad the rows to the longest scanpath."""
+    return float(frames["fixation_mask"].double().mean())
+
+
+def _visited(frames: dict, length: int) -> dict:
+    """Distinct pixels in the first `length` frames, on average over the scanpaths that have so many, and their number."""
     whole = frames["fixation_mask"][:, :length].all(1)
     if frames["fixation_mask"].shape[1] < length or not whole.any():
-        return None
+        return dict(pixels=None, scanpaths=0)
     pixels = pixel_index(frames["coordinates"][whole, :length], frames["meta"]["size"]).sort(1).values
-    return float((1 + (pixels[:, 1:] != pixels[:, :-1]).sum(1)).double().mean())
+    return dict(pixels=float((1 + (pixels[:, 1:] != pixels[:, :-1]).sum(1)).double().mean()), scanpaths=int(whole.sum()))
 
 
 def _autocorrelation(frames: dict, lags: int = LAGS) -> dict:

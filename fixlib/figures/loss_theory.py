@@ -83,7 +83,7 @@ def best_outputs(size: int = 32) -> Figure:
         left.text(0.09, 0.51, "p = 0.5", color=BASELINE_COLOUR, fontsize=8)
         for axes, x, y, text, name in (
             (left, 0.40, 1.03, "Dice, Tversky, s → 0", "dice"), (left, 0.262, 0.10, "Dice, s = 1", "dice"),
-            (left, 0.048, 0.78, "Weighted MSE", "weighted_mse"), (left, 0.38, 0.455, "Focal", "focal"),
+            (left, 0.044, 0.74, "Weighted MSE", "weighted_mse"), (left, 0.58, 0.39, "Focal", "focal"),
             (left, 0.40, 0.70, "MSE, BCE,\nsoftmax: p = eta", "mse"), (left, 0.70, 0.13, "MSE + L1", "sparsity"),
             (left, 0.73, 0.20, "Composite", "composite"), (left, 0.275, 0.03, "Concentration", "concentration"),
             (right, 0.035, 1.03, "Dice, Tversky, s → 0", "dice"), (right, 0.034, 0.70, "Weighted MSE", "weighted_mse"),
@@ -229,10 +229,10 @@ def composite_scale(size: int = 32, prior: float = 0.01) -> Figure:
                  xlabel="weighted term, mean over a frame", title="What the terms weigh")
         left.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=3, columnspacing=0.8)
         distances = np.geomspace(0.5, 26, 15)
-        for (form, eta), style in zip(composite_certainty(distances, size).items(), ("-", "--")):
+        forms = composite_certainty(distances, size).items()
+        for (form, eta), style, x, y in zip(forms, ("-", "--"), (0.55, 9), (0.03, 0.125)):
             right.plot(distances, 1 - eta, color=colour("composite"), ls=style)
-            height = (1.25 if form == "normalised" else 4) * (1 - eta[-1])
-            right.text(distances[-1], height, form, color=colour("composite"), fontsize=9, ha="right", va="bottom")
+            right.text(x, y, form, color=colour("composite"), fontsize=9)
         right.axhline(0.5, color=BASELINE_COLOUR, lw=1, ls=":")
         right.text(0.5, 0.52, "MSE, BCE", fontsize=8, color=BASELINE_COLOUR, va="bottom")
         right.axvline(WHERE, color=BASELINE_COLOUR, lw=1, ls=":")

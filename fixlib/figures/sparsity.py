@@ -1,34 +1,101 @@
-"""Figures of chapter 1, from the recorded description of a set of scanpaths."""
+"""Figures of chapters 0 and 1: what gaze looks like as frames, and the recorded description of a set of scanpaths."""
 
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fixlib.figures.style import book_style, image_axes, name_of, stamp_study
+from fixlib.data import create_sparse_frames
+from fixlib.figures.style import book_style, image_axes, name_of, stamp, stamp_study
 
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
+TRIVIAL = ("black", "centre", "repeat_last")
 SCORES = {"accuracy": "Accuracy", "white_pixel_recall": "Recall", "white_pixel_precision": "Precision",
           "f1_score": "F1"}
+
+
+def one_pixel(frame, point) -> Figure:
+    """One frame (H, W) with the point (x, y) that lit it, to show which way x and y run."""
+    x, y = float(point[0]), float(point[1])
+    height, width = frame.shape
+    with book_style():
+        figure, axes = plt.subplots(figsize=(4.4, 4.2))
+        axes.imshow(frame, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
+        row, column = (int(index[0]) for index in np.nonzero(np.asarray(frame)))
+        axes.annotate("", (x, row), (x, 0), arrowprops=dict(arrowstyle="->", color="#56B4E9", lw=1.5))
+        axes.annotate("", (column, y), (0, y), arrowprops=dict(arrowstyle="->", color="#E69F00", lw=1.5))
+        axes.text(x + 0.8, row / 2, f"y = {y:g}", color="#56B4E9", va="center")
+        axes.text(column / 2, y + 1.2, f"x = {x:g}", color="#E69F00", ha="center", va="top")
+        axes.text(column + 0.5, row + 2, f"frame[{row}, {column}]", color="white", ha="center", va="top")
+        axes.set(xlabel="x (px, to the right)", ylabel="y (px, downwards)", xticks=range(0, width + 1, 8),
+                 yticks=range(0, height + 1, 8), title="A point and its pixel")
+        return figure
+
+
+def window_as_frames(sequences: dict, row: int, n_in: int) -> Figure:
+    """The frames of one window: the `n_in` frames that are given above, those to be predicted below."""
+    meta, length = sequences["meta"], sequences["coordinates"].shape[1]
+    frames = create_sparse_frames(sequences["coordinates"][[row]], sequences["fixation_mask"][[row]], meta["size"])[0, :, 0]
+    columns = max(n_in, length - n_in)
+    with book_style():
+        figure, panels = plt.subplots(2, columns, figsize=(10, 2.75))
+        for axes in panels.flat[:]:
+            axes.set_axis_off()
+        for number, frame in enumerate(frames):
+            line, column = (0, number) if number < n_in else (1, number - n_in)
+            axes = panels[line, column]
+            axes.set_axis_on()
+            image_axes(axes.imshow(frame, cmap="gray", vmin=0, vmax=1).axes)
+            axes.set_title(str(number + 1), fontsize=9, loc="center", pad=2)
+        panels[0, 0].set_ylabel("given")
+        panels[1, 0].set_ylabel("to be predicted")
+        figure.suptitle(f"One window, {meta['frames']}: {meta['label']}", x=0.01, ha="left", fontsize=11)
+        return stamp(figure, meta["label"], meta["simulated"])
+
+
+def scanpaths(sequences: dict, rows) -> Figure:
+    """Scanpaths drawn over the grid, one panel each, frames numbered in order."""
+    meta = sequences["meta"]
+    with book_style():
+        figure, panels = plt.subplots(1, len(rows), figsize=(10, 3.3), sharey=True, squeeze=False)
+        for axes, row in zip(panels[0], rows):
+            points = sequences["coordinates"][row][sequences["fixation_mask"][row]].numpy()
+            axes.plot(*points.T, "-", color=BLUE, lw=1.2)
+            axes.plot(*points.T, "o", color="white", mec=BLUE, ms=11)
+            for number, (x, y) in enumerate(points, 1):
+                axes.text(x, y, str(number), ha="center", va="center_baseline", fontsize=7)
+            viewer, image = int(sequences["subject"][row]), int(sequences["stimulus"][row])
+            axes.set(xlim=(0, meta["size"]), ylim=(meta["size"], 0), aspect="equal", xlabel="x (px)",
+                     xticks=range(0, meta["size"] + 1, 8), yticks=range(0, meta["size"] + 1, 8))
+            axes.set_title(f"viewer {viewer}, image {image}", fontsize=9)
+        panels[0, 0].set_ylabel("y (px, downwards)")
+        figure.suptitle(f"Single scanpaths, {meta['frames']}: {meta['label']}", x=0.01, ha="left", fontsize=11)
+        return stamp(figure, meta["label"], meta["simulated"])
 
 
 def positions(study) -> Figure:
     """Where fixations fall: counts a pixel on the grid, with the two marginal distributions."""
     payload = study.run("description").payload
     counts, statistics = payload["counts"]["positions"], payload["statistics"]
+    height, width = counts.shape
     with book_style():
-        figure, (axes, profile) = plt.subplots(1, 2, figsize=(8.5, 3.8), width_ratios=(1, 1.25))
-        image = axes.imshow(100 * counts / counts.sum(), origin="upper")
+        figure, (axes, profile) = plt.subplots(1, 2, figsize=(9.5, 3.9), width_ratios=(1, 1.25))
+        image = axes.imshow(100 * counts / counts.sum(), extent=(0, width, height, 0), vmin=0)
         figure.colorbar(image, ax=axes, label="% of fixations in the pixel", shrink=0.85)
-        axes.set(xlabel="x (px)", ylabel="y (px, downwards)", title="Where fixations fall")
-        centres = np.arange(counts.shape[0]) + 0.5
-        for axis, name in ((0, "x"), (1, "y")):
+        axes.set(xlabel="x (px)", ylabel="y (px, downwards)", title="Where fixations fall",
+                 xticks=range(0, width + 1, 8), yticks=range(0, height + 1, 8))
+        for axis, name, height_of_label in ((0, "x", 0.97), (1, "y", 0.89)):
+            share = 100 * counts.sum(axis) / counts.sum()
+            line, = profile.plot(np.arange(len(share)) + 0.5, share)
             mean, sd = statistics[f"{name}_mean"], statistics[f"{name}_sd"]
-            profile.plot(centres, 100 * counts.sum(axis) / counts.sum(), label=f"{name}: mean {mean:.1f}, sd {sd:.1f} px")
-        profile.axhline(100 / len(centres), color="#777777", lw=1, ls=":")
-        profile.text(0.3, 100 / len(centres), "uniform", va="bottom", fontsize=8, color="#777777")
-        profile.set(xlabel="position (px)", ylabel="% of fixations", title="Centre bias", ylim=(0, None))
-        profile.legend(loc="upper right")
+            profile.text(0.02, height_of_label, f"{name}: mean {mean:.1f}, sd {sd:.1f} px", color=line.get_color(),
+                         transform=profile.transAxes, va="top")
+        profile.axhline(100 / width, color=GREY, lw=1, ls=":")
+        profile.text(width, 100 / width, "uniform", va="bottom", ha="right", fontsize=9, color=GREY)
+        profile.set(xlabel="x or y (px)", ylabel="% of fixations per px", title="Centre bias", ylim=(0, None),
+                    xlim=(0, width), xticks=range(0, width + 1, 8))
         return stamp_study(figure, study)
 
 
@@ -40,92 +107,123 @@ def saccades(study) -> Figure:
         figure = plt.figure(figsize=(10, 3.4))
         amplitude, duration = figure.add_subplot(131), figure.add_subplot(133)
         rose = figure.add_subplot(132, projection="polar")
-        _histogram(amplitude, edges["amplitudes"], counts["amplitudes"], "saccade amplitude (px)", "How far",
-                   {"median": statistics["amplitude_median"], "mean": statistics["amplitude_mean"]}, "px")
-        angles = np.deg2rad(edges["directions"][:-1] + 5)
-        rose.bar(angles, 100 * counts["directions"] / counts["directions"].sum(), width=np.deg2rad(9), alpha=0.8)
+        _histogram(amplitude, edges["amplitudes"], counts["amplitudes"], "px", "How far")
+        amplitude.set(xlabel="saccade amplitude (px)", ylabel="% of saccades per 0.5 px")
+        _marks(amplitude, statistics["amplitude_median"], statistics["amplitude_mean"], "px")
+        width = np.deg2rad(np.diff(edges["directions"].astype(float)))
+        share = 100 * counts["directions"] / counts["directions"].sum()
+        rose.bar(np.deg2rad(edges["directions"][:-1].astype(float)) + width / 2, share, width=0.9 * width, color=BLUE)
         rose.set_theta_direction(-1)  # y runs downwards in a frame, so 90 degrees points down
         rose.set_xticks(np.deg2rad([0, 90, 180, 270]), ["right", "down", "left", "up"])
-        rose.set_yticks([2, 4, 6], ["2%", "4%", "6%"], fontsize=7)
-        rose.set_title("Which way", loc="left")
-        _histogram(duration, edges["durations"], counts["durations"], "fixation duration (ms)", "How long",
-                   {"median": statistics["duration_median"], "mean": statistics["duration_mean"]}, "ms")
+        rose.set_yticks([2, 4, 6], ["2%", "4%", "6%"], fontsize=8)
+        rose.set_rlabel_position(45)
+        rose.set_title("Which way (per 10°)")
+        _histogram(duration, edges["durations"], counts["durations"], "ms", "How long")
+        duration.set(xlabel="fixation duration (ms)", ylabel="% of fixations per 20 ms")
+        _marks(duration, statistics["duration_median"], statistics["duration_mean"], "ms")
         return stamp_study(figure, study)
 
 
-def _histogram(axes, edges, counts, label, title, marks, unit) -> None:
-    axes.stairs(100 * counts / counts.sum(), edges, fill=True, alpha=0.8)
-    axes.set(xlabel=label, ylabel="%", title=title, xlim=(edges[0], edges[-1]))
-    for (name, value), height in zip(marks.items(), (0.95, 0.82)):
-        axes.axvline(value, color="#D55E00", lw=1.2)
-        axes.text(value, height, f" {name} {value:.3g} {unit}", transform=axes.get_xaxis_transform(), color="#D55E00",
-                  fontsize=9)
+def _histogram(axes: Axes, edges, counts, unit: str, title: str) -> None:
+    axes.stairs(100 * counts / counts.sum(), edges, fill=True, color=BLUE)
+    axes.set(title=title, xlim=(edges[0], edges[-1]), ylim=(0, None))
+
+
+def _marks(axes: Axes, median: float, mean: float, unit: str) -> None:
+    """Median and mean as labelled lines."""
+    for name, value, height, style in (("median", median, 0.97, "-"), ("mean", mean, 0.86, "--")):
+        axes.axvline(value, color=ORANGE, lw=1.2, ls=style)
+        axes.text(axes.get_xlim()[1], height, f"{name} {value:.3g} {unit}  {'—' if style == '-' else '- -'}", ha="right",
+                  va="top", transform=axes.get_xaxis_transform(), color=ORANGE, fontsize=9)
 
 
 def staying(study) -> Figure:
     """How often gaze is still in the same pixel one frame later, and what repeating the last frame costs, by rate."""
     payload = study.run("description").payload
-    rates = payload["rates"]
-    interval = [1000 / rate["rate_hz"] for rate in rates]
-    fixation_stay = 100 * payload["statistics"]["same_pixel"]
+    rates, statistics, intervals = payload["rates"], payload["statistics"], payload["intervals"]
     with book_style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
-        left.plot(interval, [100 * rate["same_pixel"] for rate in rates], "o-")
-        left.axhline(fixation_stay, color="#D55E00", lw=1.2)
-        left.text(interval[-1], fixation_stay, "one frame a fixation", color="#D55E00", va="bottom", fontsize=9)
-        left.set(xscale="log", xlabel="time between frames (ms)", ylabel="% of frames in the same pixel",
-                 title="How often nothing moves", ylim=(0, 100))
-        right.plot(interval, [rate["repeat_last_error"] for rate in rates], "o-")
-        step = payload["statistics"]["amplitude_mean"]
-        right.axhline(step, color="#D55E00", lw=1.2)
-        right.text(interval[-1], step, "one frame a fixation", color="#D55E00", va="bottom", fontsize=9)
-        right.set(xscale="log", xlabel="time between frames (ms)", ylabel="mean error (px)", ylim=(0, None),
-                  title="What repeating the last frame costs")
-        for axes in (left, right):
-            axes.set_xticks([20, 50, 100, 200, 500, 1000], ["20", "50", "100", "200", "500", "1000"], minor=False)
-            axes.minorticks_off()
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6))
+        _by_rate(left, rates, "same_pixel", 100)
+        _level(left, rates, statistics["same_pixel"], intervals["same_pixel"], 100)
+        left.set(ylabel="% of frames in the same pixel", title="How often nothing moves", ylim=(0, 100))
+        _by_rate(right, rates, "repeat_last_error", 1)
+        _level(right, rates, statistics["amplitude_mean"], intervals["amplitude_mean"], 1)
+        right.axhline(3, color=GREY, lw=1, ls=":")
+        right.text(1000, 3, "3 px", color=GREY, va="bottom", ha="right", fontsize=9)
+        right.set(ylabel="mean error one frame ahead (px)", title="What repeating the last frame costs", ylim=(0, None))
         return stamp_study(figure, study)
+
+
+def _by_rate(axes: Axes, rates: list[dict], name: str, scale: float) -> None:
+    """One recorded number of each frame rate, with its interval, over the time between frames."""
+    between = [1000 / rate["rate_hz"] for rate in rates]
+    low, high = scale * np.array([rate[f"{name}_interval"] for rate in rates]).T
+    axes.fill_between(between, low, high, color=BLUE, alpha=0.25, lw=0)
+    axes.plot(between, [scale * rate[name] for rate in rates], "o-", color=BLUE)
+    axes.set(xscale="log", xlabel="time between frames (ms)")
+    axes.set_xticks([20, 50, 100, 200, 500, 1000], ["20", "50", "100", "200", "500", "1000"])
+    axes.minorticks_off()
+
+
+def _level(axes: Axes, rates: list[dict], value: float, interval, scale: float) -> None:
+    """The same number where a frame is a fixation and has no rate."""
+    axes.axhline(scale * value, color=ORANGE, lw=1.2)
+    axes.axhspan(scale * interval[0], scale * interval[1], color=ORANGE, alpha=0.2, lw=0)
+    shortest = 1000 / max(rate["rate_hz"] for rate in rates)
+    axes.text(shortest, scale * interval[1], "one frame a fixation", color=ORANGE, va="bottom", fontsize=9)
 
 
 def memory(study) -> Figure:
     """Autocorrelation of position: by fixations back, and by 100 ms frames back."""
     found = study.run("description").payload["autocorrelation"]
     with book_style():
-        figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
+        figure, panels = plt.subplots(1, 2, figsize=(9.5, 3.3), sharey=True)
         for axes, key, label in zip(panels, ("fixations", "frames_10hz"), ("lag (fixations)", "lag (frames of 100 ms)")):
-            for name in ("x", "y"):
-                axes.plot(found[key][name], "o-", ms=4, label=name)
-                axes.text(len(found[key][name]) - 0.7, found[key][name][-1], name, va="center")
-            axes.axhline(0, color="#777777", lw=0.8)
-            axes.set(xlabel=label)
-        panels[0].set(ylabel="correlation", title="One frame a fixation")
+            for name, lag, offset in (("x", 1, (-8, -10)), ("y", 2, (8, 6))):
+                values = found[key][name]
+                line, = axes.plot(range(len(values)), values, "o-", ms=4)
+                axes.annotate(name, (lag, values[lag]), offset, textcoords="offset points", color=line.get_color(),
+                              weight="bold", ha="center", va="center")
+            axes.axhline(0, color=GREY, lw=0.8)
+            axes.set(xlabel=label, xticks=range(0, len(values), 2))
+        panels[0].set(ylabel="correlation", title="One frame a fixation", ylim=(-0.25, 1.05))
         panels[1].set(title="One frame every 100 ms")
         return stamp_study(figure, study)
 
 
-def doing_nothing(study, predictors=("black", "centre", "repeat_last")) -> Figure:
-    """What predictors that learn nothing score on every metric of the original experiment."""
+def doing_nothing(study, predictors=TRIVIAL) -> Figure:
+    """What predictors that learn nothing score on the metrics of the original experiment, at its threshold of 0.5."""
     with book_style():
         figure, panels = plt.subplots(1, 4, figsize=(10, 2.4), sharey=True)
+        places = np.arange(len(predictors))[::-1]
         for axes, (metric, title) in zip(panels, SCORES.items()):
-            values = [study.run(name).metrics[metric] for name in predictors]
-            centres = np.arange(len(predictors))
-            numbers = np.array([value["value"] for value in values])
-            axes.barh(centres, numbers, color="#0072B2")
-            for centre, value in zip(centres, values):
-                text = f"{value['value']:.3%}" if metric == "accuracy" else f"{value['value']:.1%}"
-                axes.text(min(value["value"], 0.6) + 0.02, centre, text, va="center", fontsize=9,
-                          color="white" if value["value"] > 0.6 else "black")
-            axes.set(xlim=(0, 1.02), title=title, yticks=centres, yticklabels=[name_of(name) for name in predictors],
-                     xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"])
+            found = [study.run(name).metrics[metric] for name in predictors]
+            values, low, high = (np.array([each[key] for each in found]) for key in ("value", "low", "high"))
+            axes.barh(places, values, color=BLUE, height=0.6)
+            axes.errorbar(values, places, xerr=[values - low, high - values], fmt="none", ecolor="black", lw=1, capsize=2)
+            for place, value, end in zip(places, values, high):
+                text = f"{value:.2%}" if metric == "accuracy" else f"{value:.1%}"
+                inside = value > 0.6
+                axes.text(value - 0.04 if inside else end + 0.03, place, text, va="center", fontsize=9,
+                          ha="right" if inside else "left", color="white" if inside else "black")
+            axes.set(xlim=(0, 1.02), title=title, xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"])
+        panels[0].set_yticks(places, [name_of(name) for name in predictors])
         return stamp_study(figure, study)
 
 
-def windows_as_pictures(frames, title: str = "") -> Figure:
-    """The frames of one window in a row, (T, 1, H, W), time from left to right."""
+def by_horizon(study, predictors=("repeat_last", "centre")) -> Figure:
+    """Recall and pixel error of predictors that learn nothing, by how far ahead they predict."""
+    rate_hz = study.run(predictors[0]).spec.config["data"]["rate_hz"]
     with book_style():
-        figure, panels = plt.subplots(1, len(frames), figsize=(10, 10 / len(frames) + 0.5))
-        for number, (axes, frame) in enumerate(zip(panels, frames), 1):
-            image_axes(axes.imshow(frame[0], cmap="gray", vmin=0, vmax=1).axes, str(number))
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-        return figure
+        figure, (recall, error) = plt.subplots(1, 2, figsize=(9.5, 3.3))
+        for axes, metric, scale in ((recall, "white_pixel_recall", 100), (error, "error_argmax", 1)):
+            for name, colour in zip(predictors, (BLUE, ORANGE)):
+                values = scale * np.array(study.run(name).by_horizon[metric], dtype=float)
+                ahead = 1000 / rate_hz * np.arange(1, len(values) + 1)
+                axes.plot(ahead, values, "o-", ms=4, color=colour)
+                axes.annotate(name_of(name), (ahead[-1], values[-1]), (0, 7), textcoords="offset points", color=colour,
+                              ha="right", va="bottom", fontsize=9)
+            axes.set(xlabel="time ahead (ms)", xlim=(0, None), ylim=(0, None))
+        recall.set(ylabel="recall (% of fixated pixels)", title="Finding the pixel")
+        error.set(ylabel="mean error (px)", title="Missing it by")
+        return stamp_study(figure, study)
