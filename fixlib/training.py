@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from fixlib.data import create_sparse_frames
 from fixlib.metrics import white_pixel_counts
@@ -85,7 +86,7 @@ def train_model_with_loss(
     model: nn.Module, train_loader: Iterable, val_loader: Iterable, loss_fn: Callable[[Tensor, Tensor], Tensor],
     epochs: int = 25, *, learning_rate: float = 1e-3, weight_decay: float = 1e-5, clip_norm: float = 1.0,
     plateau_patience: int = 5, plateau_factor: float = 0.5, checkpoint: Path | str | None = None,
-    on_epoch: Callable[[dict], None] | None = None,
+    on_epoch: Callable[[dict], None] | None = None, progress: bool = True,
 ) -> tuple[nn.Module, list[dict]]:
     """Train `model` and give it back with the weights of its best validation epoch, and its history.
 
@@ -101,6 +102,7 @@ def train_model_with_loss(
         checkpoint: a file to write after every epoch and to go on from if it exists. An interrupted and
             resumed training ends with the same numbers as an uninterrupted one.
         on_epoch: called with each epoch's record, e.g. to print or log it.
+        progress: show a bar over the epochs.
 
     Returns:
         (model, history); history has one dict an epoch: epoch (from 1), train_loss, val_loss, learning_rate,
@@ -117,7 +119,8 @@ def train_model_with_loss(
     best = copy.deepcopy(model.state_dict())
     if checkpoint and Path(checkpoint).exists():
         history, best = _load_checkpoint(Path(checkpoint), model, optimiser, scheduler)
-    for epoch in range(len(history) + 1, epochs + 1):
+    for epoch in tqdm(range(len(history) + 1, epochs + 1), disable=not progress, initial=len(history), total=epochs,
+                      unit="epoch"):
         start = time.perf_counter()
         train_loss = _train_epoch(model, train_loader, loss_fn, optimiser, clip_norm, epoch)
         val_loss = mean_loss(model, val_loader, loss_fn)

@@ -249,7 +249,7 @@ def _progress(specs: list[RunSpec], log: Path) -> Iterator[None]:
     bar = tqdm(total=sum(epochs.values()), unit="epoch", desc=f"{specs[0].experiment}: {len(specs)} runs")
 
     def watch() -> None:
-        while not done.wait(0.5):
+        while not done.wait(2.0):
             bar.n = sum(_last_epochs(log, start).get(name, 0) for name in epochs)
             bar.refresh()
 

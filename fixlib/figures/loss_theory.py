@@ -6,6 +6,8 @@ probabilities are exact; those figures say so.
 
 from __future__ import annotations
 
+from functools import cache
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
@@ -108,18 +110,26 @@ def mean_squared_distances(belief: np.ndarray) -> np.ndarray:
 
 def wanted_frames(belief: np.ndarray) -> dict[str, np.ndarray]:
     """The frame of least expected loss under a belief (H, W) that sums to 1, by loss."""
-    distances = mean_squared_distances(belief)
-    composite = [best_output(CompositeAtPixel(d), eta) for d, eta in zip(distances.ravel(), belief.ravel())]
     return {
         "mse": best_output(MSE(), belief),
         "weighted_mse": best_output(WeightedMSE(), belief),
         "focal": best_output(FocalLoss(), belief),
         "sparsity": best_output(SparsityLoss(), belief),
         "concentration": np.zeros_like(belief),
-        "composite": np.reshape(composite, belief.shape),
+        "composite": _wanted_by_composite(belief),
         "dice": best_painting(DiceLoss(), belief),
         "dice, s = 1": best_painting(DiceLoss(smooth=1.0), belief),
     }
+
+
+def _wanted_by_composite(belief: np.ndarray) -> np.ndarray:
+    """Distances are rounded to two digits, so that pixels can share a search; p is off by 5% at most."""
+    frame, distances = np.empty_like(belief), mean_squared_distances(belief)
+    digits = 10 ** (np.floor(np.log10(distances)) - 1)
+    rounded = np.round(distances / digits) * digits
+    for distance in np.unique(rounded):
+        frame[rounded == distance] = best_output(CompositeAtPixel(float(distance)), belief[rounded == distance])
+    return frame
 
 
 def frames_wanted(size: int = 32, x: int = 20, y: int = 12) -> Figure:
@@ -228,7 +238,7 @@ def composite_scale(size: int = 32, prior: float = 0.01) -> Figure:
         left.set(xscale="log", xlim=(1e-8, 3e4), yticks=rows, yticklabels=labels, ylim=(-0.5, 3.5),
                  xlabel="weighted term, mean over a frame", title="What the terms weigh")
         left.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=3, columnspacing=0.8)
-        distances = np.geomspace(0.5, 26, 15)
+        distances = np.geomspace(0.5, 26, 10)
         forms = composite_certainty(distances, size).items()
         for (form, eta), style, x, y in zip(forms, ("-", "--"), (0.55, 9), (0.03, 0.125)):
             right.plot(distances, 1 - eta, color=colour("composite"), ls=style)
@@ -259,6 +269,7 @@ def chances_of_changes(milliseconds: float, most: int = 14, parameters: Simulato
                     for start in range(phases)], axis=0)
 
 
+@cache
 def highest_probability(frames_ahead: int = 10, size: int = 32, interval_ms: float = 100.0) -> tuple[float, np.ndarray]:
     """Probability of the likeliest next pixel for one who knows the simulator and the present pixel, on average.
 

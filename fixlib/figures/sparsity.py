@@ -41,7 +41,7 @@ def window_as_frames(sequences: dict, row: int, n_in: int) -> Figure:
     columns = max(n_in, length - n_in)
     with book_style():
         figure, panels = plt.subplots(2, columns, figsize=(10, 2.75))
-        for axes in panels.flat[:]:
+        for axes in panels.flat:
             axes.set_axis_off()
         for number, frame in enumerate(frames):
             line, column = (0, number) if number < n_in else (1, number - n_in)
@@ -63,9 +63,10 @@ def scanpaths(sequences: dict, rows) -> Figure:
         for axes, row in zip(panels[0], rows):
             points = sequences["coordinates"][row][sequences["fixation_mask"][row]].numpy()
             axes.plot(*points.T, "-", color=BLUE, lw=1.2)
-            axes.plot(*points.T, "o", color="white", mec=BLUE, ms=11)
+            axes.plot(*points.T, "o", color="white", mec=BLUE, ms=10)
             for number, (x, y) in enumerate(points, 1):
                 axes.text(x, y, str(number), ha="center", va="center_baseline", fontsize=7)
+            axes.spines[:].set(visible=True, color=GREY)
             viewer, image = int(sequences["subject"][row]), int(sequences["stimulus"][row])
             axes.set(xlim=(0, meta["size"]), ylim=(meta["size"], 0), aspect="equal", xlabel="x (px)",
                      xticks=range(0, meta["size"] + 1, 8), yticks=range(0, meta["size"] + 1, 8))
@@ -94,8 +95,8 @@ def positions(study) -> Figure:
                          transform=profile.transAxes, va="top")
         profile.axhline(100 / width, color=GREY, lw=1, ls=":")
         profile.text(width, 100 / width, "uniform", va="bottom", ha="right", fontsize=9, color=GREY)
-        profile.set(xlabel="x or y (px)", ylabel="% of fixations per px", title="Centre bias", ylim=(0, None),
-                    xlim=(0, width), xticks=range(0, width + 1, 8))
+        profile.set(xlabel="x or y (px)", ylabel="% of fixations per px", title="Centre bias",
+                    ylim=(0, 1.25 * profile.dataLim.ymax), xlim=(0, width), xticks=range(0, width + 1, 8))
         return stamp_study(figure, study)
 
 
@@ -107,7 +108,7 @@ def saccades(study) -> Figure:
         figure = plt.figure(figsize=(10, 3.4))
         amplitude, duration = figure.add_subplot(131), figure.add_subplot(133)
         rose = figure.add_subplot(132, projection="polar")
-        _histogram(amplitude, edges["amplitudes"], counts["amplitudes"], "px", "How far")
+        _histogram(amplitude, edges["amplitudes"], counts["amplitudes"], "How far")
         amplitude.set(xlabel="saccade amplitude (px)", ylabel="% of saccades per 0.5 px")
         _marks(amplitude, statistics["amplitude_median"], statistics["amplitude_mean"], "px")
         width = np.deg2rad(np.diff(edges["directions"].astype(float)))
@@ -115,16 +116,17 @@ def saccades(study) -> Figure:
         rose.bar(np.deg2rad(edges["directions"][:-1].astype(float)) + width / 2, share, width=0.9 * width, color=BLUE)
         rose.set_theta_direction(-1)  # y runs downwards in a frame, so 90 degrees points down
         rose.set_xticks(np.deg2rad([0, 90, 180, 270]), ["right", "down", "left", "up"])
-        rose.set_yticks([2, 4, 6], ["2%", "4%", "6%"], fontsize=8)
+        rose.set_yticks([2, 4, 6], ["", "4%", "6%"], fontsize=8)
         rose.set_rlabel_position(45)
+        rose.set_rmax(max(6.5, 1.05 * share.max()))
         rose.set_title("Which way (per 10°)")
-        _histogram(duration, edges["durations"], counts["durations"], "ms", "How long")
+        _histogram(duration, edges["durations"], counts["durations"], "How long")
         duration.set(xlabel="fixation duration (ms)", ylabel="% of fixations per 20 ms")
         _marks(duration, statistics["duration_median"], statistics["duration_mean"], "ms")
         return stamp_study(figure, study)
 
 
-def _histogram(axes: Axes, edges, counts, unit: str, title: str) -> None:
+def _histogram(axes: Axes, edges, counts, title: str) -> None:
     axes.stairs(100 * counts / counts.sum(), edges, fill=True, color=BLUE)
     axes.set(title=title, xlim=(edges[0], edges[-1]), ylim=(0, None))
 
@@ -221,8 +223,8 @@ def by_horizon(study, predictors=("repeat_last", "centre")) -> Figure:
                 values = scale * np.array(study.run(name).by_horizon[metric], dtype=float)
                 ahead = 1000 / rate_hz * np.arange(1, len(values) + 1)
                 axes.plot(ahead, values, "o-", ms=4, color=colour)
-                axes.annotate(name_of(name), (ahead[-1], values[-1]), (0, 7), textcoords="offset points", color=colour,
-                              ha="right", va="bottom", fontsize=9)
+                axes.annotate(name_of(name), (ahead[1], values[1]), (8, 0 if name == "repeat_last" else 6), color=colour,
+                              textcoords="offset points", va="center" if name == "repeat_last" else "bottom", fontsize=9)
             axes.set(xlabel="time ahead (ms)", xlim=(0, None), ylim=(0, None))
         recall.set(ylabel="recall (% of fixated pixels)", title="Finding the pixel")
         error.set(ylabel="mean error (px)", title="Missing it by")

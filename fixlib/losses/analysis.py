@@ -25,16 +25,17 @@ LONE_PIXEL_LOGITS = np.linspace(-LARGEST_LOGIT, LARGEST_LOGIT, 2401)
 def crossing_threshold(loss: LossFunction) -> float:
     """The probability eta above which a loss on pixels wants p > 0.5; infinity where it never does.
 
-    Bisection on ``best_output``, to one part in ten million. ValueError for losses on frames (see
-    :func:`painting_threshold`).
+    Zooms in on the first eta whose ``best_output`` is above, to one part in ten million. ValueError for losses on
+    frames (see :func:`painting_threshold`).
     """
     if not best_output(loss, 1.0) > 0.5 + 1e-6:
         return math.inf
     low, high = 0.0, 1.0
     while high - low > 1e-7:
-        middle = (low + high) / 2
-        low, high = (low, middle) if best_output(loss, middle) > 0.5 else (middle, high)
-    return high
+        etas = np.linspace(low, high, 33)
+        first = max(int((best_output(loss, etas) > 0.5).argmax()), 1)
+        low, high = etas[first - 1], etas[first]
+    return float(high)
 
 
 @dataclass(frozen=True)
