@@ -47,7 +47,8 @@ def chapter_parameters(notebook: Path) -> dict[str, object]:
     found = {}
     for statement in ast.parse(cells[0].source).body:
         if not (isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)):
-            raise ValueError(f"{notebook.name}: the parameters cell may only assign literals, line {statement.lineno} does not")
+            raise ValueError(f"{notebook.name}: the parameters cell may only assign literals, "
+                             f"line {statement.lineno} does not")
         found[statement.targets[0].id] = ast.literal_eval(statement.value)
     return found
 
@@ -189,8 +190,8 @@ def compare_with_recorded(results: str) -> str:
     if not differences:
         return "none of these runs is recorded in results/: nothing to compare with"
     same = sum(difference == 0 for difference in differences)
-    return (f"{len(differences)} of these runs are recorded in results/ too: {same} have the same metrics to the last digit; "
-            f"the largest relative difference of a metric is {max(differences):.2%}")
+    return (f"{len(differences)} of these runs are recorded in results/ too: {same} have the same metrics to the last "
+            f"digit; the largest relative difference of a metric is {max(differences):.2%}")
 
 
 def _relative(a: float | None, b: float | None) -> float:

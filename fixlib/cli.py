@@ -25,12 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fixlib", description="Predicting extremely sparse events in video, on real gaze.")
+    parser = argparse.ArgumentParser(
+        prog="fixlib", description="Predicting extremely sparse events in video, on real gaze.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     data = commands.add_parser("data", help="prepare recordings or simulated scanpaths")
     data_commands = data.add_subparsers(required=True, metavar="COMMAND")
-    prepare = data_commands.add_parser("prepare", help="download (or read from FIXLIB_DATA_MIRROR) and prepare a dataset")
+    prepare = data_commands.add_parser(
+        "prepare", help="download (or read from FIXLIB_DATA_MIRROR) and prepare a dataset")
     prepare.add_argument("name", help="osie")
     prepare.add_argument("--out", help="folder to write to (default: data/NAME)")
     prepare.set_defaults(command=_prepare)
@@ -49,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=int, help="processes (default: one a processor core)")
     run.set_defaults(command=_run)
 
-    book = commands.add_parser("book", help="execute the chapters in order with papermill; copies and HTML under build/")
+    book = commands.add_parser(
+        "book", help="execute the chapters in order with papermill; copies and HTML under build/")
     book.add_argument("chapters", nargs="*", help="e.g. 01_sparsity_analysis (default: all)")
     book.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE",
                       help="a chapter's parameter, VALUE a Python literal (text may go unquoted); may be repeated")

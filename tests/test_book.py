@@ -18,7 +18,8 @@ def notebook(path, *code, tags=("parameters",)):
 def project(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     monkeypatch.setattr(paths, "root", lambda: tmp_path)
-    notebook(tmp_path / "notebooks" / "00_first.ipynb", "dataset = 'osie'\nseeds = [0]\nprofile = 'quick'\nquick = True",
+    notebook(tmp_path / "notebooks" / "00_first.ipynb",
+             "dataset = 'osie'\nseeds = [0]\nprofile = 'quick'\nquick = True",
              "print(dataset, seeds)\nimport os\nprint(os.path.basename(os.getcwd()))")
     return tmp_path
 

@@ -120,7 +120,7 @@ class TestFailures:
 
 class TestFallback:
     def test_without_recordings_it_says_so_loudly_and_runs_on_simulated_gaze(self, project, capsys):
-        assert main(["run", "loss_comparison", "--dataset", "osie", "--profile", "smoke", "--losses", "mse", "--workers", "1"]) == 0
+        assert main("run loss_comparison --dataset osie --profile smoke --losses mse --workers 1".split()) == 0
         printed = capsys.readouterr().out
         assert printed.count("SIMULATED GAZE, NOT RECORDINGS") >= 1 and "fixlib data prepare osie" in printed
         study = obtain("loss_comparison", "osie", "smoke", losses=["mse"])

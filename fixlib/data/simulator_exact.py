@@ -167,7 +167,7 @@ def _check(windows: dict, n_in: int, rate_hz: float | None, n_out: int, starts: 
     if observer not in OBSERVERS:
         raise ValueError(f"unknown observer {observer!r}; choose one of {', '.join(OBSERVERS)}")
     if not 1 <= n_in <= windows["coordinates"].shape[1]:
-        raise ValueError(f"n_in must lie between 1 and the windows' {windows['coordinates'].shape[1]} frames, not {n_in}")
+        raise ValueError(f"n_in must lie between 1 and the {windows['coordinates'].shape[1]} frames of a window, not {n_in}")
     if n_out < 1 or len(starts) < 1:
         raise ValueError(f"at least one frame ahead and one start are needed, not {n_out} and {len(starts)}")
     if not windows["fixation_mask"][:, :n_in].all():
@@ -224,7 +224,8 @@ def _filter(pixels: np.ndarray, points: np.ndarray, frame_ms: float, starts: Seq
     return belief
 
 
-def _beginning(landing, starts: Sequence[int], frame_ms: float, parameters: SimulatorParameters, size: int) -> np.ndarray:
+def _beginning(landing, starts: Sequence[int], frame_ms: float, parameters: SimulatorParameters,
+               size: int) -> np.ndarray:
     """Belief at the first frame of a window: a mixture over the frames at which windows begin."""
     centre_only = replace(parameters, weight_stay=0.0, weight_local=0.0)
     anywhere = np.full((1, 1, size**2), 1 / size**2)  # the first fixation does not depend on a departure

@@ -51,8 +51,8 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,),
         for name, network in networks(size).items():
             config = dict(data=where, training=training_config(size), **network)
             found += [make_spec(NAME, f"{name}.{framing}", size, seed, config) for seed in seeds]
-        found += [make_spec(NAME, f"{name}.{framing}", size, 0, dict(data=where, model=dict(kind=name, as_frames=False)))
-                  for name in BASELINES]
+        found += [make_spec(NAME, f"{name}.{framing}", size, 0,
+                            dict(data=where, model=dict(kind=name, as_frames=False))) for name in BASELINES]
     return found
 
 
@@ -64,8 +64,9 @@ def run(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> di
 def finish(study) -> None:
     """Write logs/final_results.txt, as the original experiment did: every predictor's error, best first."""
     errors = pd.concat(study.intervals(name).assign(decoding=name) for name in ("error", *FRAME_ERRORS))
-    lines = [study.notice, "", "Mean pixel error (L2, px) of the next point on the test windows, with its 95% interval", ""]
-    lines += [f"{row.variant:32s} seed {row.seed}  {row.decoding:14s} {row.value:6.2f}  [{row.low:.2f}, {row.high:.2f}]"
-              for row in errors.sort_values("value").itertuples()]
+    lines = [study.notice, "",
+             "Mean pixel error (L2, px) of the next point on the test windows, with its 95% interval", ""]
+    lines += [f"{row.variant:32s} seed {row.seed}  {row.decoding:14s} {row.value:6.2f}  "
+              f"[{row.low:.2f}, {row.high:.2f}]" for row in errors.sort_values("value").itertuples()]
     path = paths.root() / "logs" / "final_results.txt"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

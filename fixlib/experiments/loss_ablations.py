@@ -16,11 +16,13 @@ PRIOR = 0.01  # Lin et al. 2017, section 4.1
 # Variant -> (loss, its changed options). The unchanged settings are runs of `loss_comparison`.
 CHANGED: dict[str, tuple[str, dict]] = {
     **{f"composite_{term}_{factor}": ("composite", {f"{term}_weight": weight * float(factor)})
-       for term, weight in (("focal", 1.0), ("sparsity", 0.8), ("concentration", 1.5)) for factor in ("0", "0.1", "10")},
+       for term, weight in (("focal", 1.0), ("sparsity", 0.8), ("concentration", 1.5))
+       for factor in ("0", "0.1", "10")},
     "composite_normalised": ("composite", dict(normalise=True)),
     **{f"focal_alpha_{alpha}": ("focal", dict(alpha=float(alpha))) for alpha in ("0.75", "0.99")},
     **{f"focal_gamma_{gamma}": ("focal", dict(gamma=float(gamma))) for gamma in ("0", "5")},
-    **{f"weighted_mse_{weight}": ("weighted_mse", dict(pos_weight=float(weight))) for weight in ("10", "30", "300", "1023")},
+    **{f"weighted_mse_{weight}": ("weighted_mse", dict(pos_weight=float(weight)))
+       for weight in ("10", "30", "300", "1023")},
     **{f"dice_smooth_{smooth}": ("dice", dict(smooth=float(smooth))) for smooth in ("0.001", "0.1", "1")},
 }
 # Losses trained once more with the read-out's bias at logit(PRIOR).

@@ -30,7 +30,8 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     for framing, rate_hz in FRAMINGS.items():
         where = data_config(dataset, rate_hz, N_IN, N_OUT, stride=N_IN + N_OUT, profile=size)
         frames = dict(kind="simvp", **size.simvp)
-        compared = {f"frames_{name}": dict(model=frames, loss=dict(name=name, **options)) for name, options in LOSSES.items()}
+        compared = {f"frames_{name}": dict(model=frames, loss=dict(name=name, **options))
+                    for name, options in LOSSES.items()}
         compared |= {name: network for name, network in networks(size).items() if name.startswith("hybrid")}
         for name, network in compared.items():
             config = dict(data=where, training=training_config(size), **network)

@@ -85,8 +85,8 @@ class Study:
 def fallback_notice(requested: str) -> str:
     """The warning that simulated scanpaths stand in for recordings."""
     return (f"*** SIMULATED GAZE, NOT RECORDINGS ***\n"
-            f"The recordings of '{requested}' could not be had (no prepared copy, no mirror, no download). Every number and "
-            f"figure below is about scanpaths made by a generator.\n"
+            f"The recordings of '{requested}' could not be had (no prepared copy, no mirror, no download). Every "
+            f"number and figure below is about scanpaths made by a generator.\n"
             f"To use the recordings: connect to the internet, or set FIXLIB_DATA_MIRROR to a folder that holds "
             f"{requested}/, then run: fixlib data prepare {requested}")
 

@@ -18,11 +18,10 @@ FIGURES: dict[str, tuple[str, Callable]] = {
     "01_doing_nothing": ("sparsity", sparsity.doing_nothing),
     "03_training_curves": ("loss_comparison", loss_comparison.training_curves),
     "03_scores_at_half": ("loss_comparison", loss_comparison.scores_at_half),
-    "03_threshold_free_scores": ("loss_comparison", loss_comparison.threshold_free_scores),
-    "03_confidence_and_rank": ("loss_comparison", loss_comparison.confidence_and_rank),
-    "03_errors_by_decoding": ("loss_comparison", loss_comparison.errors_by_decoding),
-    "03_error_by_horizon": ("loss_comparison", loss_comparison.error_by_horizon),
     "03_examples": ("loss_comparison", loss_comparison.examples),
+    "03_scores_without_threshold": ("loss_comparison", loss_comparison.scores_without_threshold),
+    "03_certainty_by_horizon": ("loss_comparison", loss_comparison.certainty_by_horizon),
+    "03_errors": ("loss_comparison", loss_comparison.errors),
     "04_errors": ("hybrid_regression", hybrid_regression.errors),
     "04_error_histogram": ("hybrid_regression", hybrid_regression.error_histogram),
     "04_error_by_amplitude": ("hybrid_regression", hybrid_regression.error_by_amplitude),
@@ -31,7 +30,8 @@ FIGURES: dict[str, tuple[str, Callable]] = {
 }
 
 
-def rebuild(out: str = "figures", profile: str = "quick", dataset: str = "osie", results_dir: str = "") -> Iterator[Path]:
+def rebuild(out: str = "figures", profile: str = "quick", dataset: str = "osie",
+            results_dir: str = "") -> Iterator[Path]:
     """Write every figure of the book as PNG and PDF; the files written.
 
     Args:

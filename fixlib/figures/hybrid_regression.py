@@ -1,21 +1,59 @@
-"""Figures of chapter 4: regressing the next point against predicting its frame."""
+"""Figures of chapter 4: regressing the next point against predicting its frame, and the comparisons behind them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fixlib.figures.style import BASELINE_COLOUR, book_style, colour_of, name_of, stamp_study
+from fixlib.metrics import paired_difference
+from fixlib.results import Run
 
 FRAMING_TITLES = {"fixations": "One frame a fixation", "10hz": "One frame every 100 ms"}
 # The error reported for the approaches before the hybrid, and the one hoped for, by the original document (px).
 REPORTED_PX, HOPED_PX = 5.12, 3.0
+CLAIM_COLOUR = "#D55E00"
+DECODINGS = {"error_argmax": "brightest pixel", "error_mean": "mean", "error_median": "geometric median"}
+LINES = {"repeat_last": "--", "centre": ":"}
+# Edges of the bins of true movement, px; the grid's diagonal is 45 px.
+AMPLITUDE_EDGES = (0, 1, 3, 6, 10, 14, 46)
 
 
-def point_metric(run, metric: str = "error") -> str:
-    """The metric's name for this run: frame predictors are decoded by their geometric median."""
-    return metric if metric in run.metrics else f"{metric}_median"
+@dataclass(frozen=True)
+class Predictor:
+    """A variant (NAME.FRAMING) and how its maps become points: "argmax", "median", or "" where it gives points."""
+
+    variant: str
+    decoding: str = ""
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is a network, and not a baseline."""
+        return self.variant.startswith(("hybrid", "frames", "gru"))
+
+    @property
+    def label(self) -> str:
+        """Its name for readers; frame networks come with two decodings, which the name then tells apart."""
+        told = {"argmax": " (brightest)", "median": " (median)"} if self.variant.startswith("frames") else {}
+        return name_of(self.variant) + told.get(self.decoding, "")
+
+    def error_of(self, run: Run) -> dict[str, float]:
+        """Mean error of a run, px: value, low, high."""
+        return run.metrics[f"error_{self.decoding}" if self.decoding else "error"]
+
+    def undershoot_of(self, run: Run) -> dict[str, float]:
+        """Predicted / true movement of a run: value, low, high."""
+        return run.metrics["undershoot_median" if self.decoding == "median" else "undershoot"]
+
+    def window_errors_of(self, run: Run) -> np.ndarray:
+        """Error of each test window, px."""
+        return run.per_window[f"error_{self.decoding}" if self.decoding else "error"].astype(float)
 
 
 def framings_of(study) -> list[str]:
@@ -23,78 +61,221 @@ def framings_of(study) -> list[str]:
     return list(dict.fromkeys(name.partition(".")[2] for name in study.variants()))
 
 
-def predictors_of(study, framing: str) -> list[str]:
-    """The variants of that framing, best first."""
-    names = [name for name in study.variants() if name.endswith(f".{framing}")]
-    return sorted(names, key=lambda name: _error(study.run(name))["value"])
+def runs_of(study, predictor: Predictor) -> list[Run]:
+    """The runs of a predictor, one a seed."""
+    return [run for run in study.runs if run.spec.variant == predictor.variant]
 
 
-def _error(run) -> dict:
-    return run.metrics[point_metric(run)]
+def predictors_of(study, framing: str) -> list[Predictor]:
+    """Every predictor of that framing, least error first.
+
+    Densities (baselines) are decoded by their geometric median, the point of least expected distance. The maps of
+    frame networks are no densities, and count twice: by their brightest pixel and by their geometric median.
+    """
+    found = []
+    for name in study.variants():
+        if name.partition(".")[2] == framing:
+            maps = "error_median" in study.run(name).metrics
+            decodings = ("argmax", "median") if name.startswith("frames") else ("median",) if maps else ("",)
+            found += [Predictor(name, decoding) for decoding in decodings]
+    return sorted(found, key=lambda predictor: error(study, predictor)["value"])
+
+
+def best(study, framing: str, start: str = "", trained: bool = True) -> Predictor:
+    """The network (or baseline) of least error on the test windows, of those whose variant starts like that."""
+    return next(predictor for predictor in predictors_of(study, framing)
+                if predictor.trained == trained and predictor.variant.startswith(start))
+
+
+def shown(study, framing: str) -> list[Predictor]:
+    """What the pictures of single windows show: the hybrid, its best rivals, two baselines."""
+    return [Predictor(f"hybrid_l1.{framing}"), best(study, framing, "frames"), best(study, framing, "gru"),
+            Predictor(f"repeat_last.{framing}"), Predictor(f"centre.{framing}")]
+
+
+def error(study, predictor: Predictor) -> dict[str, float]:
+    """Mean error (px) and the ends of its 95% interval, each averaged over seeds: value, low, high."""
+    return _over_seeds(predictor.error_of(run) for run in runs_of(study, predictor))
+
+
+def window_errors(study, predictor: Predictor) -> np.ndarray:
+    """Error (px) of each test window, averaged over seeds; the same windows in the same order within a framing."""
+    return np.mean([predictor.window_errors_of(run) for run in runs_of(study, predictor)], axis=0)
+
+
+def error_difference(study, a: Predictor, b: Predictor) -> dict[str, float]:
+    """Mean error of a minus that of b on the same windows (px): value, low, high. Below 0, a is better."""
+    windows = runs_of(study, a)[0].per_window
+    return paired_difference(window_errors(study, a), window_errors(study, b), windows["subject"], windows["stimulus"])
+
+
+def _over_seeds(found) -> dict[str, float]:
+    found = list(found)
+    return {key: float(np.mean([one[key] for one in found])) for key in ("value", "low", "high")}
+
+
+def error_table(study, framing: str) -> pd.DataFrame:
+    """Every predictor of a framing, least error first: error (px) with its interval, windows within 3 px, parameters."""
+    rows = []
+    for predictor in predictors_of(study, framing):
+        found, run = error(study, predictor), runs_of(study, predictor)[0]
+        within = 100 * np.mean([np.mean(predictor.window_errors_of(one) <= HOPED_PX) for one in runs_of(study, predictor)])
+        rows.append([predictor.label, f"{found['value']:.2f}", f"[{found['low']:.2f}, {found['high']:.2f}]", f"{within:.0f}",
+                     f"{run.payload['parameters']:,}" if "parameters" in run.payload else "-"])
+    columns = ["predictor", "error (px)", "95% interval", "within 3 px (%)", "parameters"]
+    return pd.DataFrame(rows, columns=columns).set_index("predictor")
+
+
+def decoding_table(study) -> pd.DataFrame:
+    """Error (px) of each frame network by how its map becomes a point, and the mean of the map's largest p."""
+    rows = {}
+    for name in (name for name in study.variants() if name.startswith("frames")):
+        runs, title = runs_of(study, Predictor(name)), FRAMING_TITLES[name.partition(".")[2]].lower()
+        means = [np.mean([run.metrics[metric]["value"] for run in runs]) for metric in (*DECODINGS, "max_probability")]
+        rows[f"{name_of(name)} ({title})"] = [f"{mean:.2f}" for mean in means[:3]] + [f"{means[3]:.2g}"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[*DECODINGS.values(), "largest p"])
+
+
+def course(history: list[dict]) -> dict[str, float]:
+    """What a network's losses say about its training.
+
+    Returns:
+        best_epoch: of least validation loss. rise: how far the last epoch's lies above it, as a share of it.
+        gap: last training loss / last validation loss; below 1 where it knows its training windows better.
+    """
+    losses = np.array([entry["val_loss"] for entry in history])
+    return dict(best_epoch=int(losses.argmin()) + 1, rise=losses[-1] / losses.min() - 1,
+                gap=history[-1]["train_loss"] / losses[-1])
+
+
+def training_table(study) -> pd.DataFrame:
+    """How each network trained (see `course`), averaged over seeds."""
+    rows = {}
+    for name in (name for name in study.variants() if Predictor(name).trained):
+        runs, title = runs_of(study, Predictor(name)), FRAMING_TITLES[name.partition(".")[2]].lower()
+        found = pd.DataFrame([course(run.history) for run in runs]).mean()
+        rows[f"{name_of(name)} ({title})"] = [f"{found['best_epoch']:.0f} of {len(runs[0].history)}",
+                                              f"{100 * found['rise']:.0f}%", f"{found['gap']:.2f}"]
+    columns = ["best epoch", "rise of validation loss after it", "training / validation loss at the end"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def rate_of_error(rates: list[dict], error: float) -> float:
+    """The frame rate (Hz) at which repeating the last frame errs by that many px; NaN outside the rates given.
+
+    Log error is taken as linear in log rate between them.
+    """
+    hertz, errors = (np.log([rate[key] for rate in rates]) for key in ("rate_hz", "repeat_last_error"))
+    return float(np.exp(np.interp(-np.log(error), -errors, hertz, left=np.nan, right=np.nan)))
+
+
+def frame_rate(description) -> Figure:
+    """Error of repeating the last frame by frame rate, with the two lines of the claim; takes a `sparsity` study."""
+    payload = description.run("description").payload
+    rates = payload["rates"]
+    hertz, errors = ([rate[key] for rate in rates] for key in ("rate_hz", "repeat_last_error"))
+    low, high = np.transpose([rate["repeat_last_error_interval"] for rate in rates])
+    with book_style():
+        figure, axes = plt.subplots(figsize=(7.5, 4))
+        axes.fill_between(hertz, low, high, color="#0072B2", alpha=0.2, lw=0)
+        axes.plot(hertz, errors, "o-", color="#0072B2")
+        for value, text in ((REPORTED_PX, "reported before: 5.12 px"), (HOPED_PX, "hoped for: 3 px")):
+            rate = rate_of_error(rates, value)
+            axes.axhline(value, color=CLAIM_COLOUR, lw=1, ls="--")
+            axes.text(hertz[-1] * 1.1, value, text, color=CLAIM_COLOUR, fontsize=9, ha="right", va="bottom")
+            if np.isfinite(rate):
+                axes.annotate(f"{rate:.1f} Hz", (rate, value), xytext=(8, 4), textcoords="offset points", fontsize=9,
+                              color=CLAIM_COLOUR)
+                axes.plot(rate, value, "D", color=CLAIM_COLOUR, ms=5)
+        step = payload["statistics"]["amplitude_mean"]
+        axes.axhline(step, color=BASELINE_COLOUR, lw=1, ls=":")
+        axes.text(hertz[-1] * 1.1, step, f"one frame a fixation: {step:.2f} px", color="#555555", fontsize=9, ha="right",
+                  va="bottom")
+        axes.set(xscale="log", xlabel="frames a second", ylabel="error of repeating\nthe last frame (px)",
+                 ylim=(0, None), xlim=(hertz[0] * 0.9, hertz[-1] * 1.15))
+        axes.set_xticks(hertz, [f"{rate:g}" for rate in hertz])
+        axes.minorticks_off()
+        return stamp_study(figure, description)
 
 
 def errors(study) -> Figure:
     """Mean pixel error of every predictor, by framing, with the two figures of the original claim."""
-    framings = framings_of(study)
     with book_style():
-        figure, panels = plt.subplots(1, len(framings), figsize=(5.4 * len(framings), 4.6), squeeze=False)
-        for axes, framing in zip(panels.flat, framings):
-            names = predictors_of(study, framing)[::-1]
-            for row, name in enumerate(names):
-                found = _error(study.run(name))
-                axes.plot([found["low"], found["high"]], [row, row], color=colour_of(name), lw=2, alpha=0.5)
-                axes.plot(found["value"], row, "o" if study.run(name).history else "D", color=colour_of(name), ms=6)
-                axes.annotate(f"{found['value']:.2f}", (found["high"], row), xytext=(4, 0), textcoords="offset points",
-                              fontsize=8, va="center")
-            for value, text in ((REPORTED_PX, "reported\nbefore: 5.12"), (HOPED_PX, "hoped\nfor: 3")):
-                axes.axvline(value, color="#D55E00", lw=1, ls="--")
-                axes.text(value, len(names) - 0.3, text, color="#D55E00", fontsize=8, ha="center", va="bottom")
-            axes.set(yticks=range(len(names)), yticklabels=[name_of(name) for name in names], xlabel="mean pixel error (px, L2)",
-                     ylim=(-0.6, len(names) + 0.9))
-            axes.set_title(FRAMING_TITLES[framing], pad=14)
-            axes.margins(x=0.1)
+        figure, panels = _panels(study, 5.6, 5.4)
+        for axes, framing in panels:
+            predictors = predictors_of(study, framing)[::-1]
+            for row, predictor in enumerate(predictors):
+                found = [predictor.error_of(run) for run in runs_of(study, predictor)]
+                for one in found:
+                    _dot(axes, row, one, predictor)
+                axes.annotate(f"{error(study, predictor)['value']:.2f}", (max(one["high"] for one in found), row),
+                              xytext=(5, 0), textcoords="offset points", fontsize=9, va="center")
+            _name_rows(axes, predictors)
+            for value, text, side in ((REPORTED_PX, "reported 5.12", "left"), (HOPED_PX, "hoped 3", "right")):
+                axes.axvline(value, color=CLAIM_COLOUR, lw=1, ls="--", zorder=0)
+                axes.text(value, len(predictors) - 0.4, f" {text} ", color=CLAIM_COLOUR, fontsize=9, ha=side, va="bottom")
+            axes.set(xlabel="mean pixel error (px, L2)")
+            axes.margins(x=0.12)
+            axes.set_xlim(left=0)
         return stamp_study(figure, study)
 
 
-def error_histogram(study, names: tuple[str, ...] = ("hybrid_l1", "frames_weighted_mse", "repeat_last", "centre")) -> Figure:
+def differences(study, against: str = "hybrid_l1") -> Figure:
+    """Error of every predictor minus that of one network, on the same windows, with intervals; filled where they miss 0."""
+    with book_style():
+        figure, panels = _panels(study, 5.6, 5.2)
+        for axes, framing in panels:
+            hybrid = Predictor(f"{against}.{framing}")
+            predictors = [predictor for predictor in predictors_of(study, framing)[::-1] if predictor != hybrid]
+            for row, predictor in enumerate(predictors):
+                found = error_difference(study, predictor, hybrid)
+                _dot(axes, row, found, predictor, filled=found["low"] > 0 or found["high"] < 0)
+                axes.annotate(f"{found['value']:+.2f}", (found["high"], row), xytext=(5, 0), textcoords="offset points",
+                              fontsize=9, va="center")
+            _name_rows(axes, predictors)
+            axes.axvline(0, color="#444444", lw=1, zorder=0)
+            for text, side in (("better than the hybrid  ", "right"), ("  worse", "left")):
+                axes.text(0, len(predictors) - 0.4, text, fontsize=9, ha=side, va="bottom", color="#555555")
+            axes.set(xlabel=f"error minus that of {name_of(against)} (px)")
+            axes.margins(x=0.15)
+            axes.set_xlim(left=min(axes.get_xlim()[0], -0.6 * axes.get_xlim()[1]))
+        return stamp_study(figure, study)
+
+
+def error_histogram(study) -> Figure:
     """How the errors of single windows are spread: share of windows with an error below each value."""
-    framings = framings_of(study)
     with book_style():
-        figure, panels = plt.subplots(1, len(framings), figsize=(4.7 * len(framings), 3.4), squeeze=False, sharey=True)
-        styles = dict(repeat_last="--", centre=":")
-        for axes, framing in zip(panels.flat, framings):
-            for name in names:
-                run = study.run(f"{name}.{framing}")
-                values = np.sort(run.per_window[point_metric(run)].astype(float))
-                axes.plot(values, 100 * np.arange(1, len(values) + 1) / len(values), label=name_of(name),
-                          color=colour_of(name), ls=styles.get(name, "-"))
-            axes.axvline(HOPED_PX, color="#D55E00", lw=1, ls="--")
-            axes.text(HOPED_PX, 101, "3 px", color="#D55E00", fontsize=8, ha="center", va="bottom")
+        figure, panels = _panels(study, 4.9, 4, sharey=True)
+        for axes, framing in panels:
+            for predictor in shown(study, framing):
+                values = np.sort(window_errors(study, predictor))
+                axes.plot(values, 100 * np.arange(1, len(values) + 1) / len(values), **_line(predictor))
+            for value in (REPORTED_PX, HOPED_PX):
+                axes.axvline(value, color=CLAIM_COLOUR, lw=1, ls="--", zorder=0)
+                axes.text(value, 101, f"{value:g}", color=CLAIM_COLOUR, fontsize=9, ha="center", va="bottom")
             axes.set(xlabel="pixel error (px)", xlim=(0, 22), ylim=(0, 100))
-            axes.set_title(FRAMING_TITLES[framing], pad=14)
-        panels.flat[0].set_ylabel("% of windows with a smaller error")
-        panels.flat[-1].legend(loc="lower right")
+            axes.legend(loc="lower right")
+        panels[0][0].set_ylabel("% of windows with a smaller error")
         return stamp_study(figure, study)
 
 
-def error_by_amplitude(study, names: tuple[str, ...] = ("hybrid_l1", "frames_weighted_mse", "repeat_last", "centre"),
-                       edges: tuple[float, ...] = (0, 1, 2, 4, 8, 12, 16, 32)) -> Figure:
-    """Error against how far gaze really moved from the last observed frame (mean in each bin)."""
-    framings = framings_of(study)
+def error_by_amplitude(study, edges: tuple[float, ...] = AMPLITUDE_EDGES) -> Figure:
+    """Error against how far gaze really moved from the last observed frame (mean in each bin); below, windows a bin."""
     with book_style():
-        figure, panels = plt.subplots(1, len(framings), figsize=(4.7 * len(framings), 3.6), squeeze=False, sharey=True)
-        styles = dict(repeat_last="--", centre=":")
-        for axes, framing in zip(panels.flat, framings):
-            for name in names:
-                run = study.run(f"{name}.{framing}")
-                amplitude, error = (run.per_window[key].astype(float) for key in ("amplitude", point_metric(run)))
-                centres, means = binned_means(amplitude, error, edges)
-                axes.plot(centres, means, "o", ls=styles.get(name, "-"), ms=4, color=colour_of(name), label=name_of(name))
-            axes.plot([0, 24], [0, 24], color=BASELINE_COLOUR, lw=0.6)
-            axes.set(xlabel="true movement from the last frame (px)", ylim=(0, None))
-            axes.set_title(FRAMING_TITLES[framing])
-        panels.flat[0].set_ylabel("mean pixel error (px)")
-        panels.flat[0].legend(loc="upper left")
+        figure, panels = _panels(study, 4.9, 4.4, sharey=True)
+        for axes, framing in panels:
+            amplitude = study.run(f"hybrid_l1.{framing}").per_window["amplitude"].astype(float)
+            for predictor in shown(study, framing):
+                centres, means = binned_means(amplitude, window_errors(study, predictor), edges)
+                axes.plot(centres, means, marker="o", ms=4, **_line(predictor))
+            shares = 100 * np.histogram(amplitude, edges)[0] / len(amplitude)
+            for centre, share in zip(centres, shares[shares > 0]):
+                axes.annotate(f"{share:.0f}%", (centre, 0), xytext=(0, -3), textcoords="offset points", fontsize=8,
+                              ha="center", va="top", color="#555555")
+            axes.set(xlabel="true movement from the last frame (px)\nabove: % of the windows", xlim=(-0.5, None))
+            axes.legend(loc="upper left")
+        panels[0][0].set_ylim(bottom=-0.08 * panels[0][0].get_ylim()[1])
+        panels[0][0].set_ylabel("mean pixel error (px)")
         return stamp_study(figure, study)
 
 
@@ -106,38 +287,66 @@ def binned_means(values: np.ndarray, results: np.ndarray, edges: tuple[float, ..
 
 
 def undershoot(study) -> Figure:
-    """How far predictions move from the last observed point, as a share of how far gaze moved (1: as far)."""
-    framings = framings_of(study)
+    """How far predictions move from the last observed point, over how far gaze moved, where it left its pixel."""
     with book_style():
-        figure, panels = plt.subplots(1, len(framings), figsize=(5.2 * len(framings), 4.2), squeeze=False, sharex=True)
-        for axes, framing in zip(panels.flat, framings):
-            names = predictors_of(study, framing)[::-1]
-            for row, name in enumerate(names):
-                run = study.run(name)
-                found = run.metrics[point_metric(run, "undershoot")]
-                axes.plot([0, found["value"]], [row, row], color=colour_of(name), lw=5, alpha=0.35, solid_capstyle="butt")
-                axes.plot([found["low"], found["high"]], [row, row], color=colour_of(name), lw=2)
-                axes.plot(found["value"], row, "o", color=colour_of(name), ms=5)
-            axes.axvline(1, color="#D55E00", lw=1, ls="--")
-            axes.text(1, len(names) - 0.4, "as far as gaze", color="#D55E00", fontsize=8, ha="center", va="bottom")
-            axes.set(yticks=range(len(names)), yticklabels=[name_of(name) for name in names], ylim=(-0.6, len(names) + 0.3),
-                     xlabel="predicted / true movement")
-            axes.set_title(FRAMING_TITLES[framing], pad=10)
+        figure, panels = _panels(study, 5.6, 5.2)
+        for axes, framing in panels:
+            predictors = predictors_of(study, framing)[::-1]
+            for row, predictor in enumerate(predictors):
+                found = _over_seeds(predictor.undershoot_of(run) for run in runs_of(study, predictor))
+                axes.plot([0, found["value"]], [row, row], color=colour_of(predictor.variant), lw=5, alpha=0.25,
+                          solid_capstyle="butt")
+                _dot(axes, row, found, predictor)
+            _name_rows(axes, predictors)
+            axes.axvline(1, color=CLAIM_COLOUR, lw=1, ls="--", zorder=0)
+            axes.text(1, len(predictors) - 0.4, "as far as gaze", color=CLAIM_COLOUR, fontsize=9, ha="center", va="bottom")
+            axes.set(xlabel="predicted / true movement")
         return stamp_study(figure, study)
 
 
-def convergence(study, names: tuple[str, ...] = ("hybrid_l1", "hybrid_mse", "frames_composite", "frames_weighted_mse")) -> Figure:
-    """Validation loss by epoch, as a share of the way from the first epoch's to the best."""
-    framings = framings_of(study)
+def convergence(study) -> Figure:
+    """Validation loss (solid) and training loss (dotted) by epoch, over the network's least validation loss."""
     with book_style():
-        figure, panels = plt.subplots(1, len(framings), figsize=(4.7 * len(framings), 3.2), squeeze=False, sharey=True)
-        for axes, framing in zip(panels.flat, framings):
-            for name in names:
-                losses = np.array([entry["val_loss"] for entry in study.run(f"{name}.{framing}").history])
-                span = losses[0] - losses.min()
-                axes.plot(np.arange(1, len(losses) + 1), (losses - losses.min()) / (span or 1), "o-", ms=3,
-                          color=colour_of(name), label=name_of(name))
-            axes.set(xlabel="epoch", title=FRAMING_TITLES[framing], ylim=(-0.05, 2))
-        panels.flat[0].set_ylabel("excess validation loss\n(1: after the first epoch, 0: best)")
-        panels.flat[-1].legend(loc="upper right")
+        figure, panels = _panels(study, 4.6, 4, sharey=True)
+        for axes, framing in panels:
+            for name in (name for name in study.variants() if name.endswith(f".{framing}") and Predictor(name).trained):
+                history = study.run(name).history
+                training, validation = (np.array([entry[key] for entry in history]) for key in ("train_loss", "val_loss"))
+                least, epochs, colour = validation.min(), np.arange(1, len(history) + 1), colour_of(name)
+                axes.plot(epochs, validation / least, color=colour, label=name_of(name))
+                axes.plot(epochs, training / least, color=colour, ls=":", lw=1.3)
+                axes.plot(validation.argmin() + 1, 1, "o", color=colour, ms=6)
+            axes.set(xlabel="epoch", yscale="log", ylim=(0.1, 10))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.yaxis.set_major_formatter("{x:g}")
+        panels[0][0].set_ylabel("loss / least validation loss")
+        panels[-1][0].legend(loc="upper left", bbox_to_anchor=(1.01, 1))
         return stamp_study(figure, study)
+
+
+def _panels(study, width: float, height: float, sharey: bool = False) -> tuple[Figure, list[tuple[Axes, str]]]:
+    """A figure with a titled panel a framing, and (panel, framing) pairs."""
+    framings = framings_of(study)
+    figure, panels = plt.subplots(1, len(framings), figsize=(width * len(framings), height), squeeze=False, sharey=sharey)
+    for axes, framing in zip(panels.flat, framings):
+        axes.set_title(FRAMING_TITLES[framing], pad=18)
+    return figure, list(zip(panels.flat, framings))
+
+
+def _dot(axes: Axes, row: int, found: dict[str, float], predictor: Predictor, filled: bool = True) -> None:
+    """A value (networks: circle, baselines: diamond) on its interval."""
+    colour, marker = colour_of(predictor.variant), "o" if predictor.trained else "D"
+    axes.plot([found["low"], found["high"]], [row, row], color=colour, lw=2.5, alpha=0.4)
+    axes.plot(found["value"], row, marker, color=colour, ms=6, mfc=colour if filled else "white")
+
+
+def _line(predictor: Predictor) -> dict:
+    """How a predictor's curve looks."""
+    name = predictor.variant.partition(".")[0]
+    return dict(label=predictor.label, color=colour_of(name), ls=LINES.get(name, "-"))
+
+
+def _name_rows(axes: Axes, predictors: list[Predictor]) -> None:
+    axes.set_yticks(range(len(predictors)), [predictor.label for predictor in predictors])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(-0.6, len(predictors) + 0.4)

@@ -26,6 +26,10 @@ from fixlib.losses.analysis import (
     painting_threshold,
 )
 
+# Starts the backend now. Started inside the first figure's style, a notebook's would be set back at the end of that
+# style to not being interactive, and only that first figure would be shown.
+plt.switch_backend(plt.get_backend())
+
 OTHER_NAMES = {"bce": "BCE", "tversky": "Tversky", "focal_tversky": "Focal Tversky",
                "softmax_cross_entropy": "Softmax cross-entropy"}
 OTHER_COLOURS = {"bce": "#444444", "tversky": "#009E73", "focal_tversky": "#009E73",
@@ -167,7 +171,7 @@ def pulls(size: int = 32, prior: float = 0.01) -> Figure:
                     axes.plot(white, row, "^", color="#D55E00", ms=7)
                 else:
                     axes.text(white, row, "0", color="#D55E00", va="center", ha="center", fontsize=9)
-                axes.text(9e4, row, _percent(found.gradient_share), va="center", ha="right", fontsize=8,
+                axes.text(9e4, row, percent(found.gradient_share), va="center", ha="right", fontsize=8,
                           color="#D55E00")
             axes.text(9e4, len(names) - 0.35, "white's\npart", va="bottom", ha="right", fontsize=8, color="#D55E00")
             axes.set(xscale="log", xlim=(4e-7, 1e5), xticks=[1e-6, 1e-4, 1e-2, 1, 100], title=title,
@@ -181,8 +185,11 @@ def pulls(size: int = 32, prior: float = 0.01) -> Figure:
         return figure
 
 
-def _percent(share: float) -> str:
-    return "<0.01%" if 0 < share < 1e-4 else f"{100 * share:.2g}%"
+def percent(share: float) -> str:
+    """A share for readers: three digits, "-" where there is none."""
+    if np.isnan(share):
+        return "-"
+    return "<0.01%" if 0 < share < 1e-4 else f"{100 * share:.3g}%"
 
 
 def pull_on_the_white_pixel(size: int = 32) -> Figure:

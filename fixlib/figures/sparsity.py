@@ -19,11 +19,12 @@ SCORES = {"accuracy": "Accuracy", "white_pixel_recall": "Recall", "white_pixel_p
 def one_pixel(frame, point) -> Figure:
     """One frame (H, W) with the point (x, y) that lit it, to show which way x and y run."""
     x, y = float(point[0]), float(point[1])
+    frame = np.asarray(frame)
     height, width = frame.shape
     with book_style():
         figure, axes = plt.subplots(figsize=(4.4, 4.2))
         axes.imshow(frame, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
-        row, column = (int(index[0]) for index in np.nonzero(np.asarray(frame)))
+        row, column = (int(index[0]) for index in np.nonzero(frame))
         axes.annotate("", (x, row), (x, 0), arrowprops=dict(arrowstyle="->", color="#56B4E9", lw=1.5))
         axes.annotate("", (column, y), (0, y), arrowprops=dict(arrowstyle="->", color="#E69F00", lw=1.5))
         axes.text(x + 0.8, row / 2, f"y = {y:g}", color="#56B4E9", va="center")
@@ -37,13 +38,13 @@ def one_pixel(frame, point) -> Figure:
 def window_as_frames(sequences: dict, row: int, n_in: int) -> Figure:
     """The frames of one window: the `n_in` frames that are given above, those to be predicted below."""
     meta, length = sequences["meta"], sequences["coordinates"].shape[1]
-    frames = create_sparse_frames(sequences["coordinates"][[row]], sequences["fixation_mask"][[row]], meta["size"])[0, :, 0]
+    frames = create_sparse_frames(sequences["coordinates"][[row]], sequences["fixation_mask"][[row]], meta["size"])
     columns = max(n_in, length - n_in)
     with book_style():
         figure, panels = plt.subplots(2, columns, figsize=(10, 2.75))
         for axes in panels.flat:
             axes.set_axis_off()
-        for number, frame in enumerate(frames):
+        for number, frame in enumerate(frames[0, :, 0].numpy()):
             line, column = (0, number) if number < n_in else (1, number - n_in)
             axes = panels[line, column]
             axes.set_axis_on()

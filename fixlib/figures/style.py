@@ -11,6 +11,10 @@ from matplotlib.figure import Figure
 
 STYLE = Path(__file__).with_name("fixlib.mplstyle")
 
+# Loaded now. Loaded for the first figure, inside `book_style`, a notebook's backend would forget at the style's end that
+# it shows figures.
+plt.switch_backend(plt.get_backend())
+
 # Okabe and Ito's colours, one a predictor, the same in every figure.
 COLOURS = {
     "mse": "#000000", "focal": "#0072B2", "sparsity": "#999999", "concentration": "#CC79A7", "composite": "#56B4E9",
@@ -25,7 +29,8 @@ NAMES = {
     "hybrid_l1": "Hybrid, L1", "hybrid_mse": "Hybrid, MSE", "frames_composite": "Frames, composite",
     "frames_weighted_mse": "Frames, weighted MSE", "frames_mse": "Frames, MSE", "gru_l1": "GRU on points, L1",
     "black": "All black", "repeat_last": "Repeat last point", "centre": "Centre", "training_mean": "Training mean",
-    "training_median": "Training median", "constant_velocity": "Constant velocity", "centre_bias": "Centre bias (density)",
+    "training_median": "Training median", "constant_velocity": "Constant velocity",
+    "centre_bias": "Centre bias (density)",
     "transition_table": "Transition table",
 }
 

@@ -19,6 +19,8 @@ from fixlib.losses._common import Loss, prepare, probability, reduce
 from fixlib.losses.frame import composite_loss
 from fixlib.losses.optimum import LARGEST_LOGIT, LossFunction, _call, _frames, best_output
 
+# Black and white for certain: 1,024 black pixels must not add up to anything, even beside smooth = 1e-9.
+CERTAIN_LOGIT = 80.0
 LONE_PIXEL_LOGITS = np.linspace(-LARGEST_LOGIT, LARGEST_LOGIT, 2401)
 
 
@@ -32,7 +34,7 @@ def crossing_threshold(loss: LossFunction) -> float:
         return math.inf
     low, high = 0.0, 1.0
     while high - low > 1e-7:
-        etas = np.linspace(low, high, 33)
+        etas = np.linspace(low, high, 9)
         first = max(int((best_output(loss, etas) > 0.5).argmax()), 1)
         low, high = etas[first - 1], etas[first]
     return float(high)
@@ -127,7 +129,7 @@ def best_lone_pixel(loss: LossFunction, eta: ArrayLike, size: int = 32) -> float
     For losses on frames that treat all pixels alike, where the output of one pixel has no optimum of its own.
     """
     etas = np.asarray(eta, dtype=np.float64)
-    logits = torch.full((len(LONE_PIXEL_LOGITS), size, size), -LARGEST_LOGIT, dtype=torch.float64)
+    logits = torch.full((len(LONE_PIXEL_LOGITS), size, size), -CERTAIN_LOGIT, dtype=torch.float64)
     logits[:, 0, 0] = torch.from_numpy(LONE_PIXEL_LOGITS)
     hit, miss = (_per_frame(loss, logits, _one_white(size, pixel).expand_as(logits)) for pixel in (0, 1))
     costs = etas.reshape(-1, 1) * hit + (1 - etas.reshape(-1, 1)) * miss
@@ -142,7 +144,7 @@ def _painted(loss: LossFunction, n: int, most: int | None = None) -> tuple[np.nd
     """
     counts = torch.arange((n if most is None else most) + 1)
     painted = torch.arange(n)[None, :] < counts[:, None]
-    logits = torch.where(painted, LARGEST_LOGIT, -LARGEST_LOGIT).to(torch.float64).unsqueeze(1)
+    logits = torch.where(painted, CERTAIN_LOGIT, -CERTAIN_LOGIT).to(torch.float64).unsqueeze(1)
     first, last = (torch.zeros(1, 1, n, dtype=torch.float64) for _ in range(2))
     first[..., 0] = last[..., -1] = 1
     return tuple(_per_frame(loss, logits, target.expand_as(logits)) for target in (first, last, 0 * first))

@@ -1,0 +1,139 @@
+"""What the figures of chapter 2 show: the numbers behind them, then that they can be drawn."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from fixlib.data.simulator import LABEL, SimulatorParameters, transition_matrix
+from fixlib.figures import loss_theory
+from fixlib.losses import MISSION_LOSSES, CompositeLoss, best_output
+from fixlib.losses.analysis import CompositeAtPixel, balance
+
+
+def test_best_output_curves():
+    etas = np.array([0.001, 0.04, 0.24, 0.26, 0.5, 0.75, 0.9])
+    curves = loss_theory.best_output_curves(etas, size=8)
+    assert set(MISSION_LOSSES) <= set(curves)
+    assert curves["mse"] == pytest.approx(etas, rel=1e-3)
+    assert curves["weighted_mse"] == pytest.approx(100 * etas / (100 * etas + 1 - etas), rel=1e-3)
+    assert curves["sparsity"] == pytest.approx(np.maximum(0, etas - 0.5), abs=1e-4)
+    assert curves["focal"][5] == pytest.approx(0.5, abs=1e-4) and np.all(np.diff(curves["focal"]) > 0)
+    assert np.all(curves["concentration"] < 1e-9)
+    assert np.all(curves["composite"] < 0.15)
+    assert curves["dice"] == pytest.approx(np.ones(7), abs=1e-6)
+    assert curves["dice, s = 1"] == pytest.approx([0, 0, 0, 1, 1, 1, 1], abs=1e-6)
+
+
+def test_a_belief_is_the_simulators_row_of_that_pixel():
+    belief = loss_theory.belief_after(20, 12)
+    assert belief.sum() == pytest.approx(1)
+    assert np.unravel_index(belief.argmax(), belief.shape) == (12, 20)  # row y, column x
+
+
+def test_mean_squared_distances_by_hand():
+    belief = np.zeros((3, 3))
+    belief[0, 0], belief[1, 2] = 0.25, 0.75
+    found = loss_theory.mean_squared_distances(belief)
+    assert found[0, 0] == pytest.approx(5)  # when not here, the white pixel is one down, two right
+    assert found[2, 0] == pytest.approx(0.25 * 4 + 0.75 * 5)
+
+
+def test_wanted_frames():
+    """Same knowledge, eight answers: which cross 0.5, which are black, which keep the ranking."""
+    belief = loss_theory.belief_after(20, 12)
+    frames = loss_theory.wanted_frames(belief)
+    assert set(MISSION_LOSSES) <= set(frames)
+    assert frames["mse"] == pytest.approx(belief, rel=1e-3)
+    for name in ("sparsity", "concentration", "dice, s = 1"):
+        assert frames[name].max() < 1e-9
+    for name in ("mse", "weighted_mse", "focal", "composite"):
+        assert frames[name].argmax() == belief.argmax()
+        assert np.array_equal(frames[name] > 0.5, belief > (1 / 101 if name == "weighted_mse" else 2))
+    assert frames["composite"].max() < 1e-3
+    painted = frames["dice"].sum()
+    assert painted >= 1 and painted == best_count(belief)
+
+
+def best_count(belief):
+    """k maximising 2 (eta_1 + ... + eta_k) / (k + 1)."""
+    cumulated = np.cumsum(np.sort(belief.ravel())[::-1])
+    return np.argmax(2 * cumulated / (np.arange(1, belief.size + 1) + 1)) + 1
+
+
+def test_rounding_the_distances_moves_the_composite_by_at_most_five_percent():
+    belief = loss_theory.belief_after(4, 3, size=8)
+    exact = [best_output(CompositeAtPixel(d), eta)
+             for d, eta in zip(loss_theory.mean_squared_distances(belief).ravel(), belief.ravel())]
+    assert loss_theory.wanted_frames(belief)["composite"].ravel() == pytest.approx(exact, rel=0.051)
+
+
+@pytest.mark.parametrize("p", [0.5, 0.01])
+def test_composite_terms(p):
+    """Their sum is the composite; concentration in px^2 outweighs the others by orders of magnitude."""
+    terms = loss_theory.composite_terms(p)
+    normalised = terms.pop("normalised concentration")
+    assert sum(terms.values()) == pytest.approx(balance(CompositeLoss(), p).loss)
+    assert terms["concentration"] == pytest.approx(1.5 * p * 1023 / 3)
+    assert terms["concentration"] > 400 * max(terms["focal"], terms["sparsity"])
+    others = terms["focal"] + terms["sparsity"]
+    assert others + normalised == pytest.approx(balance(CompositeLoss(normalise=True), p).loss)
+
+
+def test_how_certain_the_composite_wants_one_to_be():
+    """At p = 1/2, with c the slope of focal: alpha c eta against (1 - eta) ((1 - alpha) c + 1.6 + 1.5 d^2)."""
+    distances, c = np.array([1.0, 6.4, 26.0]), 0.5 + np.log(2)
+    found = loss_theory.composite_certainty(distances)
+    for form, scale in (("as published", 1), ("normalised", 1 / 2048)):
+        odds = (0.75 * c + 1.6 + 1.5 * scale * distances**2) / (0.25 * c)
+        assert found[form] == pytest.approx(odds / (1 + odds), abs=1e-6)
+
+
+def test_chances_of_changes_against_simulation():
+    """Renewal process of Gamma(3) durations, looked at from a random moment."""
+    parameters = SimulatorParameters()
+    found = loss_theory.chances_of_changes(250.0)
+    assert found.sum() == pytest.approx(1)
+    generator = np.random.default_rng(0)
+    ends = generator.gamma(3, parameters.duration_mean_ms / 3, (20000, 30)).cumsum(1)
+    start = generator.uniform(1000, 2000, (20000, 1))
+    changes = ((ends > start) & (ends <= start + 250)).sum(1)
+    counted = np.bincount(changes, minlength=4)[:4] / 20000
+    assert found[:4] == pytest.approx(counted, abs=0.015)
+
+
+def test_highest_probability():
+    by_fixation, by_frame = loss_theory.highest_probability()
+    step = transition_matrix()
+    assert step.max(1).min() <= by_fixation <= step.max(1).max()
+    assert 0.03 < by_fixation < 0.1  # as on OSIE, where 5.9% stay in their pixel
+    assert np.all(np.diff(by_frame) < 0)
+    assert loss_theory.chances_of_changes(100.0)[0] < by_frame[0] < 0.75  # staying, plus coming back
+    assert (by_frame > 0.5).sum() == 1  # the statement of the chapter: one frame ahead only
+
+
+@pytest.mark.parametrize("draw", [
+    loss_theory.best_outputs, loss_theory.frames_wanted, loss_theory.pulls, loss_theory.pull_on_the_white_pixel,
+    loss_theory.composite_scale, loss_theory.how_sure_one_can_be,
+], ids=lambda draw: draw.__name__)
+def test_figures_can_be_drawn_at_another_size(draw):
+    figure = draw(size=16)
+    texts = [text.get_text() for text in figure.findobj(plt.Text)]
+    simulated = draw in (loss_theory.frames_wanted, loss_theory.how_sure_one_can_be)
+    assert (LABEL.upper() in texts) == simulated
+    plt.close(figure)
+
+
+def test_gradient_shares_are_written_on_the_figure():
+    figure = loss_theory.pulls()
+    texts = [text.get_text() for text in figure.findobj(plt.Text)]
+    assert texts.count("0.0977%") == 2 and texts.count("8.82%") == 2  # MSE and BCE, without and with the prior
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("share, text", [(0.5, "50%"), (0.99931, "99.9%"), (5.7e-7, "<0.01%"), (0.0, "0%"), (np.nan, "-")])
+def test_percent(share, text):
+    assert loss_theory.percent(share) == text
