@@ -3,15 +3,19 @@
 from pathlib import Path
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 
 from fixlib.experiments.study import Study
+from fixlib.figures import hybrid_comparisons as comparisons
 from fixlib.figures import hybrid_regression as figures
-from fixlib.figures.hybrid_regression import Predictor
+from fixlib.figures.hybrid_comparisons import Predictor
 from fixlib.results import Run, RunSpec
 
 matplotlib.use("Agg")
+BOTH = "measured (one frame a fixation / one frame every 100 ms)"
 SUBJECT, STIMULUS = np.repeat([0, 1, 2, 3], 6), np.tile(np.arange(6), 4)
 AMPLITUDE = np.linspace(0.25, 20, len(SUBJECT))
 
@@ -53,14 +57,14 @@ def study():
 
 class TestPredictors:
     def test_least_error_comes_first_and_frame_networks_count_once_a_decoding(self, study):
-        labels = [predictor.label for predictor in figures.predictors_of(study, "10hz")]
+        labels = [predictor.label for predictor in comparisons.predictors_of(study, "10hz")]
         assert labels == ["Repeat last point", "Transition table", "Frames, MSE (brightest)", "GRU on points, L1",
                           "Hybrid, L1", "Hybrid, MSE", "Frames, MSE (median)", "Centre"]
 
     def test_the_best_is_sought_among_networks_or_baselines(self, study):
-        assert figures.best(study, "10hz") == Predictor("frames_mse.10hz", "argmax")
-        assert figures.best(study, "10hz", "hybrid") == Predictor("hybrid_l1.10hz")
-        assert figures.best(study, "fixations", trained=False) == Predictor("repeat_last.fixations")
+        assert comparisons.best(study, "10hz") == Predictor("frames_mse.10hz", "argmax")
+        assert comparisons.best(study, "10hz", "hybrid") == Predictor("hybrid_l1.10hz")
+        assert comparisons.best(study, "fixations", trained=False) == Predictor("repeat_last.fixations")
 
     def test_undershoot_follows_the_decoding(self, study):
         run = study.run("frames_mse.10hz")
@@ -70,38 +74,85 @@ class TestPredictors:
 
 class TestComparisons:
     def test_errors_and_intervals_are_averaged_over_seeds(self, study):
-        assert figures.error(study, Predictor("hybrid_l1.10hz")) == dict(value=3.0, low=2.5, high=3.5)
-        assert figures.window_errors(study, Predictor("hybrid_l1.10hz")) == pytest.approx(3.0)
+        assert comparisons.error(study, Predictor("hybrid_l1.10hz")) == dict(value=3.0, low=2.5, high=3.5)
+        assert comparisons.window_errors(study, Predictor("hybrid_l1.10hz")) == pytest.approx(3.0)
 
     def test_a_difference_is_a_minus_b_on_the_same_windows(self, study):
-        found = figures.error_difference(study, Predictor("hybrid_mse.10hz"), Predictor("hybrid_l1.10hz"))
+        found = comparisons.error_difference(study, Predictor("hybrid_mse.10hz"), Predictor("hybrid_l1.10hz"))
         assert found == pytest.approx(dict(value=1.0, low=1.0, high=1.0))
 
     def test_the_table_says_who_is_within_3_px(self, study):
-        table = figures.error_table(study, "10hz")
+        table = comparisons.error_table(study, "10hz")
         assert list(table.loc["Hybrid, L1"]) == ["3.00", "[2.50, 3.50]", "50", "1,234"]  # one seed of two
         assert list(table["within 3 px (%)"][["Repeat last point", "Centre"]]) == ["100", "0"]
 
     def test_decodings_stand_side_by_side(self, study):
-        table = figures.decoding_table(study)
+        table = comparisons.decoding_table(study)
         assert list(table.loc["Frames, MSE (one frame every 100 ms)"]) == ["2.00", "5.00", "4.50", "0.25"]
 
     def test_course_of_training(self, study):
-        assert figures.course(study.run("gru_l1.10hz").history) == dict(best_epoch=2, rise=0.25, gap=0.4)
-        row = figures.training_table(study).loc["GRU on points, L1 (one frame a fixation)"]
+        assert comparisons.course(study.run("gru_l1.10hz").history) == dict(best_epoch=2, rise=0.25, gap=0.4)
+        row = comparisons.training_table(study).loc["GRU on points, L1 (one frame a fixation)"]
         assert list(row) == ["2 of 3", "25%", "0.40"]
 
     def test_rate_at_which_doing_nothing_reaches_an_error(self):
         rates = [dict(rate_hz=rate, repeat_last_error=32 / rate) for rate in (2.0, 8.0, 32.0)]
-        assert figures.rate_of_error(rates, 4) == pytest.approx(8) and figures.rate_of_error(rates, 2) == pytest.approx(16)
-        assert np.isnan(figures.rate_of_error(rates, 20)) and np.isnan(figures.rate_of_error(rates, 0.5))
+        assert comparisons.rate_of_error(rates, 4) == pytest.approx(8)
+        assert comparisons.rate_of_error(rates, 2) == pytest.approx(16)
+        assert np.isnan(comparisons.rate_of_error(rates, 20)) and np.isnan(comparisons.rate_of_error(rates, 0.5))
 
     def test_bins_hold_their_left_edge(self):
-        centres, means = figures.binned_means(np.array([0.0, 1.0, 1.5, 9.0]), np.array([1.0, 2.0, 4.0, 8.0]), (0, 1, 2, 4, 46))
+        values, results = np.array([0.0, 1.0, 1.5, 9.0]), np.array([1.0, 2.0, 4.0, 8.0])
+        centres, means = figures.binned_means(values, results, (0, 1, 2, 4, 46))
         assert list(centres) == [0, 1.25, 9] and list(means) == [1, 3, 8]
 
 
+class TestClaims:
+    def test_a_verdict_needs_the_whole_interval_and_both_framings(self, study):
+        found = comparisons.claims(study)
+        # the hybrid errs by 6 +- 0.5 and 3 +- 0.5 px, frames by 1 px less, MSE by 1 px more, in every window
+        assert list(found.loc["error under 5.12 px"]) == [
+            "6.00 [5.50, 6.50] / 3.00 [2.50, 3.50]", "ill-posed without a frame rate; given one: refuted (one frame a "
+            "fixation), supported (one frame every 100 ms)"]
+        assert found.loc["error under 3 px", "verdict"].endswith("refuted (one frame a fixation), undecided (one frame "
+                                                                 "every 100 ms)")
+        accuracy = found.loc["better accuracy: error minus that of frames (px)"]
+        assert list(accuracy) == ["1.00 [1.00, 1.00] / 1.00 [1.00, 1.00]", "refuted"]
+        assert found.loc["L1 better than MSE: error minus that with MSE (px)", "verdict"] == "supported"
+
+    def test_training_is_compared_seed_by_seed(self, study):
+        # same history everywhere: not faster, and no rise is smaller than another
+        rows = comparisons.claims(study, control=study)
+        assert rows.filter(like="faster", axis=0)["verdict"].item() == "refuted"
+        assert rows.filter(like="faster", axis=0)[BOTH].item() == "2 against 2; 2 against 2 / 2 against 2; 2 against 2"
+        assert rows.filter(like="stable", axis=0)[BOTH].item() == (
+            "25% against 25%; 25% against 25% / 25% against 25%; 25% against 25%")
+
+    def test_sizes_are_those_of_the_original_networks(self, study):
+        rows = comparisons.claims(study)
+        assert rows.filter(like="parameters", axis=0)[BOTH].item().startswith("41.3M, 2.23M in the head (41.7M")
+
+    def test_memory_counts_what_autograd_keeps(self):
+        layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4096, 10, bias=False), torch.nn.Sigmoid())
+        parameters, kept = comparisons.training_memory(layers, batch=2)
+        assert parameters == 16 * 40960 / 2**20
+        assert kept == pytest.approx((2 * 4096 + 2 * 10) * 4 / 2**20)  # the input, and the sigmoid's output
+
+
 class TestFigures:
+    @pytest.fixture(autouse=True)
+    def close_figures(self):
+        yield
+        plt.close("all")
+
+    def test_the_control_draws_the_least_possible_error(self, study):
+        runs = [*study.runs, *(make_run(f"optimum_distance.{framing}", 1.25, history=False)
+                               for framing in ("fixations", "10hz"))]
+        axes = figures.beside_optimum(Study("simulated", "simulated", tuple(runs), 0)).axes[1]
+        assert [label.get_text() for label in axes.get_yticklabels()] == [
+            "Frames, MSE (median)", "Hybrid, MSE", "Hybrid, L1", "Frames, MSE (brightest)"]
+        assert "best possible 1.25" in {text.get_text().strip() for text in axes.texts}
+
     def test_errors_show_every_predictor_with_both_lines_of_the_claim(self, study):
         axes = figures.errors(study).axes[1]
         assert axes.get_title(loc="left") == "One frame every 100 ms" and len(axes.get_yticklabels()) == 8
@@ -112,7 +163,8 @@ class TestFigures:
     def test_differences_leave_the_hybrid_out_and_put_better_predictors_left(self, study):
         axes = figures.differences(study).axes[1]
         assert "Hybrid, L1" not in [label.get_text() for label in axes.get_yticklabels()]
-        assert [text.get_text() for text in axes.texts][:1] == ["+5.00"] and "-2.00" in [t.get_text() for t in axes.texts]
+        texts = [text.get_text() for text in axes.texts]
+        assert texts[0] == "+5.00" and "-2.00" in texts  # the centre is last, repeating is 2 px better
 
     def test_cumulative_errors_rise_to_all_windows(self, study):
         lines = {line.get_label(): line for line in figures.error_histogram(study).axes[1].lines}
@@ -128,7 +180,8 @@ class TestFigures:
         undershoot = figures.undershoot(study).axes[0]
         assert len(undershoot.get_yticklabels()) == 8
         convergence = figures.convergence(study).axes[0]
-        solid = {line.get_label(): line.get_ydata() for line in convergence.lines if not line.get_label().startswith("_")}
+        solid = {line.get_label(): line.get_ydata() for line in convergence.lines if line.get_linestyle() == "-"
+                 and not line.get_label().startswith("_")}
         assert set(solid) == {"Hybrid, L1", "Hybrid, MSE", "Frames, MSE", "GRU on points, L1"}
         assert list(solid["Hybrid, L1"]) == [1.5, 1.0, 1.25]
 

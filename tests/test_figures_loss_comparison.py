@@ -112,14 +112,14 @@ class TestAblationRows:
 class TestFigures:
     def test_every_loss_and_seed_is_drawn_with_its_interval(self, study):
         axes = figures.scores_at_half(study).axes
-        assert [panel.get_title() for panel in axes] == ["Recall at 0.5", "Precision at 0.5", "F1 at 0.5"]
+        assert [panel.get_title("left") for panel in axes] == ["Recall at 0.5", "Precision at 0.5", "F1 at 0.5"]
         labels = [label.get_text() for label in axes[0].get_yticklabels()]
         assert labels[:2] == ["MSE", "Focal"] and labels[-1] == "Transition table" and len(labels) == 11
         intervals = [line.get_xdata() for line in axes[0].lines if len(line.get_xdata()) == 2]
         assert len(intervals) == 7 * 2 + 4 and intervals[0] == pytest.approx([0.0, 0.2])
 
     def test_the_best_epoch_is_marked_and_the_best_constant_drawn(self, study):
-        panel = next(axes for axes in figures.training_curves(study).axes if axes.get_title() == "Dice")
+        panel = next(axes for axes in figures.training_curves(study).axes if axes.get_title("left") == "Dice")
         marks = [(line.get_xdata()[0], line.get_ydata()[0]) for line in panel.lines if line.get_marker() == "o"]
         assert marks == [(2, 1.0)] * 2
         assert any(list(line.get_ydata()) == pytest.approx([1 - 2 / 1025] * 2) for line in panel.lines)

@@ -87,7 +87,7 @@ def test_how_certain_the_composite_wants_one_to_be():
     """At p = 1/2, with c the slope of focal: alpha c eta against (1 - eta) ((1 - alpha) c + 1.6 + 1.5 d^2)."""
     distances, c = np.array([1.0, 6.4, 26.0]), 0.5 + np.log(2)
     found = loss_theory.composite_certainty(distances)
-    for form, scale in (("as published", 1), ("normalised", 1 / 2048)):
+    for form, scale in (("d in px", 1), ("normalised", 1 / 2048)):
         odds = (0.75 * c + 1.6 + 1.5 * scale * distances**2) / (0.25 * c)
         assert found[form] == pytest.approx(odds / (1 + odds), abs=1e-6)
 

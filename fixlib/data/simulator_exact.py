@@ -76,18 +76,27 @@ class Forecast:
         density /= density.sum(axis=-1, keepdims=True)  # rounding only
         return torch.from_numpy(np.log(density)).unflatten(-1, (self.size, self.size))
 
-    def cells(self, rows: slice) -> np.ndarray:
-        """Probability of each cell, float64 (n, T, H * CELLS, W * CELLS), for some windows.
+    def arrivals(self, rows: slice) -> np.ndarray:
+        """Probability of each cell after one saccade or more, float64 (n, T, H * CELLS, W * CELLS), for some windows.
 
-        Sums to 1, for the observer of points to 1 - ``saccades[..., 0]``: what is missing is at ``point``.
+        Sums to 1 - ``saccades[..., 0]``.
         """
         saccades, pixel, size = self.saccades[rows], self.pixel[rows], self.size
         powers = _transition_powers(self.parameters, size, saccades.shape[-1])
         departures = sum(saccades[:, :, r, None] * powers[r - 1, pixel, None] for r in range(1, saccades.shape[-1]))
-        found = _step(departures.reshape(*departures.shape[:2], size, size), self.parameters, CELLS)
-        by_pixel = found.reshape(*found.shape[:2], size, CELLS, size, CELLS)
-        by_pixel[np.arange(len(pixel)), :, pixel // size, :, pixel % size, :] += self.staying[rows]
-        return found
+        return _step(departures.reshape(*departures.shape[:2], size, size), self.parameters, CELLS)
+
+    def held(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Where a fixation that goes on is: probabilities (n, T, Q) and places (n, Q, 2) px, for some windows.
+
+        The Q places are the cells of its pixel; for the observer of points the one point.
+        """
+        if self.point is not None:
+            return self.saccades[rows, :, :1], self.point[rows, None]
+        row, column = np.divmod(np.arange(CELLS**2), CELLS)
+        corner = np.stack([self.pixel[rows] % self.size, self.pixel[rows] // self.size], axis=-1)
+        places = corner[:, None] + (np.stack([column, row], axis=-1) + 0.5) / CELLS
+        return self.staying[rows].reshape(*self.staying[rows].shape[:2], -1), places
 
 
 def forecast(windows: dict, n_in: int, rate_hz: float | None, n_out: int = 1, starts: Sequence[int] = (0,),
@@ -167,7 +176,8 @@ def _check(windows: dict, n_in: int, rate_hz: float | None, n_out: int, starts: 
     if observer not in OBSERVERS:
         raise ValueError(f"unknown observer {observer!r}; choose one of {', '.join(OBSERVERS)}")
     if not 1 <= n_in <= windows["coordinates"].shape[1]:
-        raise ValueError(f"n_in must lie between 1 and the {windows['coordinates'].shape[1]} frames of a window, not {n_in}")
+        raise ValueError(f"n_in must lie between 1 and {windows['coordinates'].shape[1]}, the frames of a window, "
+                         f"not {n_in}")
     if n_out < 1 or len(starts) < 1:
         raise ValueError(f"at least one frame ahead and one start are needed, not {n_out} and {len(starts)}")
     if not windows["fixation_mask"][:, :n_in].all():

@@ -57,6 +57,8 @@ def bayes_logits(loss: Loss, log_density: Tensor) -> Tensor:
         return log_density.unsqueeze(2)
     if isinstance(loss, DiceLoss | TverskyLoss | FocalTverskyLoss):
         return _chunked(lambda maps: _best_set(loss, maps), log_density)
+    if isinstance(loss, ConcentrationLoss):
+        return torch.full_like(log_density, -SURE).unsqueeze(2)
     pixels, weight = _pixel_part(loss, log_density.shape[-1])
     logit = torch.logit(log_density.exp(), eps=1e-17).unsqueeze(2)
     if weight == 0:
@@ -152,4 +154,5 @@ def _best_set(loss: Loss, log_density: Tensor) -> Tensor:
     size = alpha * torch.arange(hit.shape[-1], dtype=eta.dtype) + beta + smooth
     cost = hit * (1 - (1 + smooth) / size).clamp(min=0) ** (1 / gamma) + (1 - hit) * (1 - smooth / size) ** (1 / gamma)
     chosen = torch.arange(eta.shape[-1]) < cost.argmin(-1, keepdim=True)
-    return torch.empty_like(eta).scatter_(-1, order, SURE * (2 * chosen.to(eta.dtype) - 1)).view_as(log_density).unsqueeze(2)
+    logits = torch.empty_like(eta).scatter_(-1, order, SURE * (2 * chosen.to(eta.dtype) - 1))
+    return logits.view_as(log_density).unsqueeze(2)

@@ -60,7 +60,8 @@ def _score_trivial(config: dict) -> dict:
     else:
         baseline = BASELINES[kind](size)
         baseline.fit(windows["train"]["coordinates"], where["n_in"])
-        logits = certain_frames(baseline.predict(windows["test"]["coordinates"][:, :where["n_in"]], where["n_out"]), size)
+        inputs = windows["test"]["coordinates"][:, :where["n_in"]]
+        logits = certain_frames(baseline.predict(inputs, where["n_out"]), size)
     evaluation = metrics.evaluate_frames(logits, **truth)
     return dict(metrics=evaluation.summary, by_horizon=evaluation.by_horizon,
                 windows={part: len(windows[part]["coordinates"]) for part in windows},
@@ -144,12 +145,13 @@ def _valid_share(frames: dict) -> float:
 
 
 def _visited(frames: dict, length: int) -> dict:
-    """Distinct pixels in the first `length` frames, on average over the scanpaths that have so many, and their number."""
+    """Distinct pixels in the first `length` frames: the mean over the scanpaths that have so many, and their number."""
     whole = frames["fixation_mask"][:, :length].all(1)
     if frames["fixation_mask"].shape[1] < length or not whole.any():
         return dict(pixels=None, scanpaths=0)
     pixels = pixel_index(frames["coordinates"][whole, :length], frames["meta"]["size"]).sort(1).values
-    return dict(pixels=float((1 + (pixels[:, 1:] != pixels[:, :-1]).sum(1)).double().mean()), scanpaths=int(whole.sum()))
+    distinct = 1 + (pixels[:, 1:] != pixels[:, :-1]).sum(1)
+    return dict(pixels=float(distinct.double().mean()), scanpaths=int(whole.sum()))
 
 
 def _autocorrelation(frames: dict, lags: int = LAGS) -> dict:

@@ -21,8 +21,9 @@ from fixlib.results import Run
 
 FRAMING_TITLES = {"fixations": "One frame a fixation", "10hz": "One frame every 100 ms"}
 OPTIMUM_COLOUR = "#E69F00"
+MOST_LEFT = 2.0  # where the panel of what is left to be learnt ends; networks beyond are drawn as arrows there
 # Of points no optimum by loss is recorded: what they are held against is the point of least expected distance.
-POINT_OPTIMUM, DENSITY_OPTIMUM = "optimum_distance", "optimum_density"
+POINT_OPTIMUM = "optimum_distance"
 
 
 @dataclass(frozen=True)
@@ -142,11 +143,14 @@ def _draw_network(axes: Axes, height: float, study, name: str, compared: Compare
             axes.text(0, height, "nothing to learn", fontsize=7.5, va="center", color="#777777")
         return
     for number, offset in zip(found, np.linspace(0.25, -0.05, len(found)) if len(found) > 1 else [0.1]):
+        beyond = compared is SHARE and number["value"] > MOST_LEFT
         axes.plot([number["low"], number["high"]], [height + offset] * 2, color=colour, lw=1.6, alpha=0.5)
-        axes.plot(number["value"], height + offset, "o", color=colour, ms=4)
+        axes.plot(MOST_LEFT if beyond else number["value"], height + offset, ">" if beyond else "o", color=colour, ms=4)
     best = 0.0 if compared is SHARE else value_of(optimum, compared)["value"]
     mean = np.mean([number["value"] for number in found])
     axes.plot(best, height - 0.25, "D", mfc="none", mec=OPTIMUM_COLOUR, ms=5, mew=1.5)
     right = max(best, max(np.nanmax([number["high"], number["value"]]) for number in found))
-    text = f"{mean:{compared.written}}" if compared is SHARE else f"{mean:{compared.written}} | {best:{compared.written}}"
+    text = f"{mean:{compared.written}} | {best:{compared.written}}"
+    if compared is SHARE:
+        right, text = min(right, MOST_LEFT), f"{mean:.2f}" if mean < 10 else f"{mean:.0f}"
     axes.annotate(text, (right, height), xytext=(6, 0), textcoords="offset points", fontsize=7.5, va="center")

@@ -1,172 +1,43 @@
-"""Figures of chapter 4: regressing the next point against predicting its frame, and the comparisons behind them."""
+"""Figures of chapter 4: regressing the next point against predicting its frame."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from fixlib.figures.hybrid_comparisons import (
+    FRAMING_TITLES,
+    HOPED_PX,
+    OPTIMUM,
+    REPORTED_PX,
+    Predictor,
+    best,
+    error,
+    error_difference,
+    framings_of,
+    mean_over_seeds,
+    predictors_of,
+    rate_of_error,
+    runs_of,
+    window_errors,
+)
 from fixlib.figures.style import BASELINE_COLOUR, book_style, colour_of, name_of, stamp_study
-from fixlib.metrics import paired_difference
-from fixlib.results import Run
 
-FRAMING_TITLES = {"fixations": "One frame a fixation", "10hz": "One frame every 100 ms"}
-# The error reported for the approaches before the hybrid, and the one hoped for, by the original document (px).
-REPORTED_PX, HOPED_PX = 5.12, 3.0
 CLAIM_COLOUR = "#D55E00"
-DECODINGS = {"error_argmax": "brightest pixel", "error_mean": "mean", "error_median": "geometric median"}
 LINES = {"repeat_last": "--", "centre": ":"}
-# Edges of the bins of true movement, px; the grid's diagonal is 45 px.
+# The control: the frame losses shown beside the hybrid.
+CONTROL_LOSSES = ("frames_softmax_cross_entropy", "frames_composite", "frames_weighted_mse", "frames_mse")
+# Edges of the bins of true movement, px; the diagonal of the grid is 45 px.
 AMPLITUDE_EDGES = (0, 1, 3, 6, 10, 14, 46)
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """A variant (NAME.FRAMING) and how its maps become points: "argmax", "median", or "" where it gives points."""
-
-    variant: str
-    decoding: str = ""
-
-    @property
-    def trained(self) -> bool:
-        """Whether it is a network, and not a baseline."""
-        return self.variant.startswith(("hybrid", "frames", "gru"))
-
-    @property
-    def label(self) -> str:
-        """Its name for readers; frame networks come with two decodings, which the name then tells apart."""
-        told = {"argmax": " (brightest)", "median": " (median)"} if self.variant.startswith("frames") else {}
-        return name_of(self.variant) + told.get(self.decoding, "")
-
-    def error_of(self, run: Run) -> dict[str, float]:
-        """Mean error of a run, px: value, low, high."""
-        return run.metrics[f"error_{self.decoding}" if self.decoding else "error"]
-
-    def undershoot_of(self, run: Run) -> dict[str, float]:
-        """Predicted / true movement of a run: value, low, high."""
-        return run.metrics["undershoot_median" if self.decoding == "median" else "undershoot"]
-
-    def window_errors_of(self, run: Run) -> np.ndarray:
-        """Error of each test window, px."""
-        return run.per_window[f"error_{self.decoding}" if self.decoding else "error"].astype(float)
-
-
-def framings_of(study) -> list[str]:
-    """The framings that the study's variants name."""
-    return list(dict.fromkeys(name.partition(".")[2] for name in study.variants()))
-
-
-def runs_of(study, predictor: Predictor) -> list[Run]:
-    """The runs of a predictor, one a seed."""
-    return [run for run in study.runs if run.spec.variant == predictor.variant]
-
-
-def predictors_of(study, framing: str) -> list[Predictor]:
-    """Every predictor of that framing, least error first.
-
-    Densities (baselines) are decoded by their geometric median, the point of least expected distance. The maps of
-    frame networks are no densities, and count twice: by their brightest pixel and by their geometric median.
-    """
-    found = []
-    for name in study.variants():
-        if name.partition(".")[2] == framing:
-            maps = "error_median" in study.run(name).metrics
-            decodings = ("argmax", "median") if name.startswith("frames") else ("median",) if maps else ("",)
-            found += [Predictor(name, decoding) for decoding in decodings]
-    return sorted(found, key=lambda predictor: error(study, predictor)["value"])
-
-
-def best(study, framing: str, start: str = "", trained: bool = True) -> Predictor:
-    """The network (or baseline) of least error on the test windows, of those whose variant starts like that."""
-    return next(predictor for predictor in predictors_of(study, framing)
-                if predictor.trained == trained and predictor.variant.startswith(start))
 
 
 def shown(study, framing: str) -> list[Predictor]:
     """What the pictures of single windows show: the hybrid, its best rivals, two baselines."""
     return [Predictor(f"hybrid_l1.{framing}"), best(study, framing, "frames"), best(study, framing, "gru"),
             Predictor(f"repeat_last.{framing}"), Predictor(f"centre.{framing}")]
-
-
-def error(study, predictor: Predictor) -> dict[str, float]:
-    """Mean error (px) and the ends of its 95% interval, each averaged over seeds: value, low, high."""
-    return _over_seeds(predictor.error_of(run) for run in runs_of(study, predictor))
-
-
-def window_errors(study, predictor: Predictor) -> np.ndarray:
-    """Error (px) of each test window, averaged over seeds; the same windows in the same order within a framing."""
-    return np.mean([predictor.window_errors_of(run) for run in runs_of(study, predictor)], axis=0)
-
-
-def error_difference(study, a: Predictor, b: Predictor) -> dict[str, float]:
-    """Mean error of a minus that of b on the same windows (px): value, low, high. Below 0, a is better."""
-    windows = runs_of(study, a)[0].per_window
-    return paired_difference(window_errors(study, a), window_errors(study, b), windows["subject"], windows["stimulus"])
-
-
-def _over_seeds(found) -> dict[str, float]:
-    found = list(found)
-    return {key: float(np.mean([one[key] for one in found])) for key in ("value", "low", "high")}
-
-
-def error_table(study, framing: str) -> pd.DataFrame:
-    """Every predictor of a framing, least error first: error (px) with its interval, windows within 3 px, parameters."""
-    rows = []
-    for predictor in predictors_of(study, framing):
-        found, run = error(study, predictor), runs_of(study, predictor)[0]
-        within = 100 * np.mean([np.mean(predictor.window_errors_of(one) <= HOPED_PX) for one in runs_of(study, predictor)])
-        rows.append([predictor.label, f"{found['value']:.2f}", f"[{found['low']:.2f}, {found['high']:.2f}]", f"{within:.0f}",
-                     f"{run.payload['parameters']:,}" if "parameters" in run.payload else "-"])
-    columns = ["predictor", "error (px)", "95% interval", "within 3 px (%)", "parameters"]
-    return pd.DataFrame(rows, columns=columns).set_index("predictor")
-
-
-def decoding_table(study) -> pd.DataFrame:
-    """Error (px) of each frame network by how its map becomes a point, and the mean of the map's largest p."""
-    rows = {}
-    for name in (name for name in study.variants() if name.startswith("frames")):
-        runs, title = runs_of(study, Predictor(name)), FRAMING_TITLES[name.partition(".")[2]].lower()
-        means = [np.mean([run.metrics[metric]["value"] for run in runs]) for metric in (*DECODINGS, "max_probability")]
-        rows[f"{name_of(name)} ({title})"] = [f"{mean:.2f}" for mean in means[:3]] + [f"{means[3]:.2g}"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=[*DECODINGS.values(), "largest p"])
-
-
-def course(history: list[dict]) -> dict[str, float]:
-    """What a network's losses say about its training.
-
-    Returns:
-        best_epoch: of least validation loss. rise: how far the last epoch's lies above it, as a share of it.
-        gap: last training loss / last validation loss; below 1 where it knows its training windows better.
-    """
-    losses = np.array([entry["val_loss"] for entry in history])
-    return dict(best_epoch=int(losses.argmin()) + 1, rise=losses[-1] / losses.min() - 1,
-                gap=history[-1]["train_loss"] / losses[-1])
-
-
-def training_table(study) -> pd.DataFrame:
-    """How each network trained (see `course`), averaged over seeds."""
-    rows = {}
-    for name in (name for name in study.variants() if Predictor(name).trained):
-        runs, title = runs_of(study, Predictor(name)), FRAMING_TITLES[name.partition(".")[2]].lower()
-        found = pd.DataFrame([course(run.history) for run in runs]).mean()
-        rows[f"{name_of(name)} ({title})"] = [f"{found['best_epoch']:.0f} of {len(runs[0].history)}",
-                                              f"{100 * found['rise']:.0f}%", f"{found['gap']:.2f}"]
-    columns = ["best epoch", "rise of validation loss after it", "training / validation loss at the end"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-
-
-def rate_of_error(rates: list[dict], error: float) -> float:
-    """The frame rate (Hz) at which repeating the last frame errs by that many px; NaN outside the rates given.
-
-    Log error is taken as linear in log rate between them.
-    """
-    hertz, errors = (np.log([rate[key] for rate in rates]) for key in ("rate_hz", "repeat_last_error"))
-    return float(np.exp(np.interp(-np.log(error), -errors, hertz, left=np.nan, right=np.nan)))
 
 
 def frame_rate(description) -> Figure:
@@ -189,8 +60,8 @@ def frame_rate(description) -> Figure:
                 axes.plot(rate, value, "D", color=CLAIM_COLOUR, ms=5)
         step = payload["statistics"]["amplitude_mean"]
         axes.axhline(step, color=BASELINE_COLOUR, lw=1, ls=":")
-        axes.text(hertz[-1] * 1.1, step, f"one frame a fixation: {step:.2f} px", color="#555555", fontsize=9, ha="right",
-                  va="bottom")
+        axes.text(hertz[-1] * 1.1, step, f"one frame a fixation: {step:.2f} px", color="#555555", fontsize=9,
+                  ha="right", va="bottom")
         axes.set(xscale="log", xlabel="frames a second", ylabel="error of repeating\nthe last frame (px)",
                  ylim=(0, None), xlim=(hertz[0] * 0.9, hertz[-1] * 1.15))
         axes.set_xticks(hertz, [f"{rate:g}" for rate in hertz])
@@ -204,24 +75,47 @@ def errors(study) -> Figure:
         figure, panels = _panels(study, 5.6, 5.4)
         for axes, framing in panels:
             predictors = predictors_of(study, framing)[::-1]
-            for row, predictor in enumerate(predictors):
-                found = [predictor.error_of(run) for run in runs_of(study, predictor)]
-                for one in found:
-                    _dot(axes, row, one, predictor)
-                axes.annotate(f"{error(study, predictor)['value']:.2f}", (max(one["high"] for one in found), row),
-                              xytext=(5, 0), textcoords="offset points", fontsize=9, va="center")
-            _name_rows(axes, predictors)
+            _draw_errors(axes, study, predictors)
             for value, text, side in ((REPORTED_PX, "reported 5.12", "left"), (HOPED_PX, "hoped 3", "right")):
-                axes.axvline(value, color=CLAIM_COLOUR, lw=1, ls="--", zorder=0)
-                axes.text(value, len(predictors) - 0.4, f" {text} ", color=CLAIM_COLOUR, fontsize=9, ha=side, va="bottom")
-            axes.set(xlabel="mean pixel error (px, L2)")
-            axes.margins(x=0.12)
+                _mark(axes, value, text, len(predictors), side)
             axes.set_xlim(left=0)
         return stamp_study(figure, study)
 
 
+def beside_optimum(control, losses: tuple[str, ...] = CONTROL_LOSSES) -> Figure:
+    """Mean pixel error of networks on simulated gaze beside the least possible; takes a `simulated_control` study."""
+    with book_style():
+        figure, panels = _panels(control, 5.6, 4.6)
+        for axes, framing in panels:
+            predictors = [predictor for predictor in predictors_of(control, framing)[::-1]
+                          if predictor.variant.partition(".")[0] in ("hybrid_l1", "hybrid_mse", *losses)]
+            _draw_errors(axes, control, predictors)
+            floor = error(control, Predictor(f"{OPTIMUM}.{framing}"))["value"]
+            _mark(axes, floor, f"best possible {floor:.2f}", len(predictors), "left")
+            axes.set_xlim(left=0)
+        return stamp_study(figure, control)
+
+
+def _draw_errors(axes: Axes, study, predictors: list[Predictor]) -> None:
+    for row, predictor in enumerate(predictors):
+        found = [predictor.error_of(run) for run in runs_of(study, predictor)]
+        for one in found:
+            _dot(axes, row, one, predictor)
+        axes.annotate(f"{error(study, predictor)['value']:.2f}", (max(one["high"] for one in found), row),
+                      xytext=(5, 0), textcoords="offset points", fontsize=9, va="center")
+    _name_rows(axes, predictors)
+    axes.set(xlabel="mean pixel error (px, L2)")
+    axes.margins(x=0.12)
+
+
+def _mark(axes: Axes, value: float, text: str, rows: int, side: str) -> None:
+    """A named vertical line; its name on the side given, above `rows` rows."""
+    axes.axvline(value, color=CLAIM_COLOUR, lw=1, ls="--", zorder=0)
+    axes.text(value, rows - 0.4, f" {text} ", color=CLAIM_COLOUR, fontsize=9, ha=side, va="bottom")
+
+
 def differences(study, against: str = "hybrid_l1") -> Figure:
-    """Error of every predictor minus that of one network, on the same windows, with intervals; filled where they miss 0."""
+    """Error of every predictor minus that of one network on the same windows; filled where the interval misses 0."""
     with book_style():
         figure, panels = _panels(study, 5.6, 5.2)
         for axes, framing in panels:
@@ -234,11 +128,11 @@ def differences(study, against: str = "hybrid_l1") -> Figure:
                               fontsize=9, va="center")
             _name_rows(axes, predictors)
             axes.axvline(0, color="#444444", lw=1, zorder=0)
-            for text, side in (("better than the hybrid  ", "right"), ("  worse", "left")):
+            for text, side in (("better  ", "right"), ("  worse", "left")):
                 axes.text(0, len(predictors) - 0.4, text, fontsize=9, ha=side, va="bottom", color="#555555")
             axes.set(xlabel=f"error minus that of {name_of(against)} (px)")
             axes.margins(x=0.15)
-            axes.set_xlim(left=min(axes.get_xlim()[0], -0.6 * axes.get_xlim()[1]))
+            axes.set_xlim(left=min(axes.get_xlim()[0], -0.25 * axes.get_xlim()[1]))
         return stamp_study(figure, study)
 
 
@@ -272,7 +166,7 @@ def error_by_amplitude(study, edges: tuple[float, ...] = AMPLITUDE_EDGES) -> Fig
             for centre, share in zip(centres, shares[shares > 0]):
                 axes.annotate(f"{share:.0f}%", (centre, 0), xytext=(0, -3), textcoords="offset points", fontsize=8,
                               ha="center", va="top", color="#555555")
-            axes.set(xlabel="true movement from the last frame (px)\nabove: % of the windows", xlim=(-0.5, None))
+            axes.set(xlabel="true movement from the last frame (px)\nabove: % of the windows", xlim=(-1, None))
             axes.legend(loc="upper left")
         panels[0][0].set_ylim(bottom=-0.08 * panels[0][0].get_ylim()[1])
         panels[0][0].set_ylabel("mean pixel error (px)")
@@ -293,13 +187,12 @@ def undershoot(study) -> Figure:
         for axes, framing in panels:
             predictors = predictors_of(study, framing)[::-1]
             for row, predictor in enumerate(predictors):
-                found = _over_seeds(predictor.undershoot_of(run) for run in runs_of(study, predictor))
+                found = mean_over_seeds(predictor.undershoot_of(run) for run in runs_of(study, predictor))
                 axes.plot([0, found["value"]], [row, row], color=colour_of(predictor.variant), lw=5, alpha=0.25,
                           solid_capstyle="butt")
                 _dot(axes, row, found, predictor)
             _name_rows(axes, predictors)
-            axes.axvline(1, color=CLAIM_COLOUR, lw=1, ls="--", zorder=0)
-            axes.text(1, len(predictors) - 0.4, "as far as gaze", color=CLAIM_COLOUR, fontsize=9, ha="center", va="bottom")
+            _mark(axes, 1, "as far as gaze", len(predictors), "left")
             axes.set(xlabel="predicted / true movement")
         return stamp_study(figure, study)
 
@@ -311,7 +204,8 @@ def convergence(study) -> Figure:
         for axes, framing in panels:
             for name in (name for name in study.variants() if name.endswith(f".{framing}") and Predictor(name).trained):
                 history = study.run(name).history
-                training, validation = (np.array([entry[key] for entry in history]) for key in ("train_loss", "val_loss"))
+                training, validation = (np.array([entry[key] for entry in history])
+                                        for key in ("train_loss", "val_loss"))
                 least, epochs, colour = validation.min(), np.arange(1, len(history) + 1), colour_of(name)
                 axes.plot(epochs, validation / least, color=colour, label=name_of(name))
                 axes.plot(epochs, training / least, color=colour, ls=":", lw=1.3)
@@ -327,7 +221,8 @@ def convergence(study) -> Figure:
 def _panels(study, width: float, height: float, sharey: bool = False) -> tuple[Figure, list[tuple[Axes, str]]]:
     """A figure with a titled panel a framing, and (panel, framing) pairs."""
     framings = framings_of(study)
-    figure, panels = plt.subplots(1, len(framings), figsize=(width * len(framings), height), squeeze=False, sharey=sharey)
+    figure, panels = plt.subplots(1, len(framings), figsize=(width * len(framings), height), squeeze=False,
+                                  sharey=sharey)
     for axes, framing in zip(panels.flat, framings):
         axes.set_title(FRAMING_TITLES[framing], pad=18)
     return figure, list(zip(panels.flat, framings))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fixlib.figures.style import BASELINE_COLOUR, book_style, colour_of, image_axes, name_of, stamp_study
-from fixlib.losses import MSE, FocalLoss, WeightedMSE, best_constant, get_loss_function
+from fixlib.losses import MSE, FocalLoss, SoftmaxCrossEntropy, WeightedMSE, best_constant, get_loss_function
 from fixlib.losses.analysis import crossing_threshold
 from fixlib.metrics import paired_difference
 from fixlib.results import Run
@@ -79,8 +80,15 @@ def best_constant_loss(loss: dict, size: int = 32) -> float:
         loss: name and options, as in a run's configuration.
         size: of the frames; each has one white pixel, which visits every row and column once.
     """
-    options = dict(loss)
-    loss = get_loss_function(options.pop("name"), **options)
+    options = {key: value for key, value in loss.items() if key != "name"}
+    return _best_constant_loss(loss["name"], size, **options)
+
+
+@lru_cache
+def _best_constant_loss(name: str, size: int, **options) -> float:
+    loss = get_loss_function(name, **options)
+    if isinstance(loss, SoftmaxCrossEntropy):  # every constant is the uniform density
+        return float(np.log(size**2))
     frames = torch.eye(size, dtype=torch.float64).unsqueeze(-1) * torch.eye(size, dtype=torch.float64).unsqueeze(1)
     p = torch.full_like(frames, best_constant(loss, 1 / size**2, size))
     return float(loss(torch.logit(p, eps=1e-13), frames))

@@ -26,10 +26,6 @@ from fixlib.losses.analysis import (
     painting_threshold,
 )
 
-# Starts the backend now. Started inside the first figure's style, a notebook's would be set back at the end of that
-# style to not being interactive, and only that first figure would be shown.
-plt.switch_backend(plt.get_backend())
-
 OTHER_NAMES = {"bce": "BCE", "tversky": "Tversky", "focal_tversky": "Focal Tversky",
                "softmax_cross_entropy": "Softmax cross-entropy"}
 OTHER_COLOURS = {"bce": "#444444", "tversky": "#009E73", "focal_tversky": "#009E73",
@@ -89,7 +85,7 @@ def best_outputs(size: int = 32) -> Figure:
         left.text(0.09, 0.51, "p = 0.5", color=BASELINE_COLOUR, fontsize=8)
         for axes, x, y, text, name in (
             (left, 0.40, 1.03, "Dice, Tversky, s → 0", "dice"), (left, 0.262, 0.10, "Dice, s = 1", "dice"),
-            (left, 0.044, 0.74, "Weighted MSE", "weighted_mse"), (left, 0.58, 0.39, "Focal", "focal"),
+            (left, 0.03, 0.70, "Weighted MSE", "weighted_mse"), (left, 0.58, 0.39, "Focal", "focal"),
             (left, 0.40, 0.70, "MSE, BCE,\nsoftmax: p = eta", "mse"), (left, 0.70, 0.13, "MSE + L1", "sparsity"),
             (left, 0.73, 0.20, "Composite", "composite"), (left, 0.275, 0.03, "Concentration", "concentration"),
             (right, 0.035, 1.03, "Dice, Tversky, s → 0", "dice"), (right, 0.034, 0.70, "Weighted MSE", "weighted_mse"),
@@ -219,7 +215,7 @@ def composite_terms(p: float, size: int = 32) -> dict[str, float]:
 
 def composite_certainty(distances: np.ndarray, size: int = 32) -> dict[str, np.ndarray]:
     """The eta above which p > 0.5 pays, where the white pixel is that far (px) if not here; by form of composite."""
-    forms = {"as published": 1.0, "normalised": 1 / (2 * size**2)}
+    forms = {"d in px": 1.0, "normalised": 1 / (2 * size**2)}
     return {name: np.array([crossing_threshold(CompositeAtPixel(scale * d**2)) for d in distances])
             for name, scale in forms.items()}
 
@@ -247,7 +243,7 @@ def composite_scale(size: int = 32, prior: float = 0.01) -> Figure:
         left.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=3, columnspacing=0.8)
         distances = np.geomspace(0.5, 26, 10)
         forms = composite_certainty(distances, size).items()
-        for (form, eta), style, x, y in zip(forms, ("-", "--"), (0.55, 9), (0.03, 0.125)):
+        for (form, eta), style, x, y in zip(forms, ("-", "--"), (0.55, 9), (0.012, 0.125)):
             right.plot(distances, 1 - eta, color=colour("composite"), ls=style)
             right.text(x, y, form, color=colour("composite"), fontsize=9)
         right.axhline(0.5, color=BASELINE_COLOUR, lw=1, ls=":")

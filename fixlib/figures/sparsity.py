@@ -136,8 +136,9 @@ def _marks(axes: Axes, median: float, mean: float, unit: str) -> None:
     """Median and mean as labelled lines."""
     for name, value, height, style in (("median", median, 0.97, "-"), ("mean", mean, 0.86, "--")):
         axes.axvline(value, color=ORANGE, lw=1.2, ls=style)
-        axes.text(axes.get_xlim()[1], height, f"{name} {value:.3g} {unit}  {'—' if style == '-' else '- -'}", ha="right",
-                  va="top", transform=axes.get_xaxis_transform(), color=ORANGE, fontsize=9)
+        drawn = "—" if style == "-" else "- -"
+        axes.text(axes.get_xlim()[1], height, f"{name} {value:.3g} {unit}  {drawn}", ha="right", va="top",
+                  transform=axes.get_xaxis_transform(), color=ORANGE, fontsize=9)
 
 
 def staying(study) -> Figure:
@@ -181,7 +182,8 @@ def memory(study) -> Figure:
     found = study.run("description").payload["autocorrelation"]
     with book_style():
         figure, panels = plt.subplots(1, 2, figsize=(9.5, 3.3), sharey=True)
-        for axes, key, label in zip(panels, ("fixations", "frames_10hz"), ("lag (fixations)", "lag (frames of 100 ms)")):
+        lags = {"fixations": "lag (fixations)", "frames_10hz": "lag (frames of 100 ms)"}
+        for axes, (key, label) in zip(panels, lags.items()):
             for name, lag, offset in (("x", 1, (-8, -10)), ("y", 2, (8, 6))):
                 values = found[key][name]
                 line, = axes.plot(range(len(values)), values, "o-", ms=4)
@@ -203,7 +205,8 @@ def doing_nothing(study, predictors=TRIVIAL) -> Figure:
             found = [study.run(name).metrics[metric] for name in predictors]
             values, low, high = (np.array([each[key] for each in found]) for key in ("value", "low", "high"))
             axes.barh(places, values, color=BLUE, height=0.6)
-            axes.errorbar(values, places, xerr=[values - low, high - values], fmt="none", ecolor="black", lw=1, capsize=2)
+            axes.errorbar(values, places, xerr=[values - low, high - values], fmt="none", ecolor="black", lw=1,
+                          capsize=2)
             for place, value, end in zip(places, values, high):
                 text = f"{value:.2%}" if metric == "accuracy" else f"{value:.1%}"
                 inside = value > 0.6
@@ -220,12 +223,12 @@ def by_horizon(study, predictors=("repeat_last", "centre")) -> Figure:
     with book_style():
         figure, (recall, error) = plt.subplots(1, 2, figsize=(9.5, 3.3))
         for axes, metric, scale in ((recall, "white_pixel_recall", 100), (error, "error_argmax", 1)):
-            for name, colour in zip(predictors, (BLUE, ORANGE)):
+            for name, colour, lift, align in zip(predictors, (BLUE, ORANGE), (0, 6), ("center", "bottom")):
                 values = scale * np.array(study.run(name).by_horizon[metric], dtype=float)
                 ahead = 1000 / rate_hz * np.arange(1, len(values) + 1)
                 axes.plot(ahead, values, "o-", ms=4, color=colour)
-                axes.annotate(name_of(name), (ahead[1], values[1]), (8, 0 if name == "repeat_last" else 6), color=colour,
-                              textcoords="offset points", va="center" if name == "repeat_last" else "bottom", fontsize=9)
+                axes.annotate(name_of(name), (ahead[1], values[1]), (8, lift), textcoords="offset points",
+                              color=colour, va=align, fontsize=9)
             axes.set(xlabel="time ahead (ms)", xlim=(0, None), ylim=(0, None))
         recall.set(ylabel="recall (% of fixated pixels)", title="Finding the pixel")
         error.set(ylabel="mean error (px)", title="Missing it by")

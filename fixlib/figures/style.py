@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 STYLE = Path(__file__).with_name("fixlib.mplstyle")
 
-# Loaded now. Loaded for the first figure, inside `book_style`, a notebook's backend would forget at the style's end that
-# it shows figures.
+# Loaded now. Loaded for the first figure, inside `book_style`, a notebook's backend would forget at the style's
+# end that it shows figures.
 plt.switch_backend(plt.get_backend())
 
 # Okabe and Ito's colours, one a predictor, the same in every figure.

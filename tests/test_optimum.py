@@ -1,0 +1,362 @@
+"""The exact optimum on simulated gaze: right by independent computation, by simulation, and never beaten."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import expm
+
+from fixlib.data import (cut_windows, first_pixel_probabilities, fixation_frames, fixed_rate_frames, make_patterns,
+                         next_fixation_density, pixel_centre, pixel_index, simulate_scanpaths, transition_matrix)
+from fixlib.data.simulator import DEFAULT
+from fixlib.data.simulator_exact import forecast, saccade_counts, window_starts
+from fixlib.experiments.bayes import bayes_logits, expected_loss
+from fixlib.experiments.optimum import (POINTS, best_curve, best_points, evaluate_optimum, expected_distance,
+                                        expected_scores, next_pixel_density, optimum_payload, regret)
+from fixlib.experiments.predictors import baseline_logits, test_truth as truth_of
+from fixlib.losses import LOSSES, best_output, get_loss_function
+from fixlib.metrics import evaluate_frames, evaluate_points, paired_difference
+from fixlib.models import BASELINES
+from fixlib.results import Results, RunSpec
+
+PHASES, PHASE_RATE = DEFAULT.duration_shape, DEFAULT.duration_shape / DEFAULT.duration_mean_ms  # per ms
+ALL_LOSSES = [(name, {}) for name in LOSSES] + [
+    ("dice", dict(smooth=1.0)), ("composite", dict(normalise=True)), ("concentration", dict(normalise=True)),
+    ("composite", dict(concentration_weight=0.0)), ("focal", dict(alpha=0.9, gamma=0.5))]
+
+
+def windows_of(rate_hz, n_subjects, n_stimuli, size=32, length=5, stride=None, seed=0):
+    scanpaths = simulate_scanpaths(n_subjects, n_stimuli, seed=seed, size=size)
+    frames = fixation_frames(scanpaths) if rate_hz is None else fixed_rate_frames(scanpaths, rate_hz)
+    return cut_windows(frames, length, stride)
+
+
+def first(windows, count):
+    return {key: value if key == "meta" else value[:count] for key, value in windows.items()}
+
+
+@pytest.fixture(scope="module")
+def at_10hz():
+    """2,000 windows of 4 frames and one to predict, from all over their scanpaths."""
+    return windows_of(10.0, 10, 40)
+
+
+@pytest.fixture(scope="module")
+def at_fixations():
+    return windows_of(None, 10, 120)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Log density (N, 2, 8, 8): few pixels, so that every outcome can be tried."""
+    windows = windows_of(10.0, 3, 20, size=8, length=6)
+    return forecast(windows, 4, 10.0, 2, window_starts(6, 6, 10.0)).log_density()
+
+
+@pytest.fixture(scope="module")
+def optima(small):
+    """The Bayes output for every loss, by its place in ALL_LOSSES."""
+    return [bayes_logits(get_loss_function(name, **options), small) for name, options in ALL_LOSSES]
+
+
+def within(difference, n_errors=4.0):
+    """Whether the mean of independent differences is 0 within so many standard errors."""
+    difference = np.asarray(difference, dtype=float)
+    return abs(difference.mean()) < n_errors * difference.std() / np.sqrt(len(difference))
+
+
+# The density
+
+def generator_matrix(transitions):
+    """The process pixel x phase in continuous time, (P * K, P * K) per ms: the textbook form."""
+    ends = np.roll(np.eye(PHASES), 1, axis=1)
+    ends[-1] = 0
+    last = np.zeros((PHASES, PHASES))
+    last[-1, 0] = 1
+    pixels = np.eye(len(transitions))
+    return PHASE_RATE * (np.kron(pixels, ends) + np.kron(transitions, last) - np.eye(len(transitions) * PHASES))
+
+
+@pytest.mark.parametrize("n_out", [1, 4])
+def test_filter_equals_a_dense_hidden_markov_model(n_out):
+    size, n_in, starts = 6, 4, (0, 3, 9)
+    windows = windows_of(10.0, 2, 30, size=size, length=n_in)
+    step = expm(100 * generator_matrix(transition_matrix(size=size)))
+    begin = np.zeros((size**2, PHASES))
+    begin[:, 0] = first_pixel_probabilities(size=size)
+    prior = sum(begin.ravel() @ np.linalg.matrix_power(step, start) for start in starts) / len(starts)
+    expected = []
+    for seen in pixel_index(windows["coordinates"], size).tolist():
+        belief = prior
+        for frame, pixel in enumerate(seen):
+            belief = belief @ step if frame else belief
+            belief = np.where(np.arange(len(belief)) // PHASES == pixel, belief, 0)
+            belief /= belief.sum()
+        ahead = [belief @ np.linalg.matrix_power(step, t) for t in range(1, n_out + 1)]
+        expected.append(np.reshape(ahead, (n_out, size, size, PHASES)).sum(-1))
+    found = forecast(windows, n_in, 10.0, n_out, starts).log_density().exp().numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_saccade_counts_are_those_of_the_phase_process():
+    counts = saccade_counts(250.0)
+    np.testing.assert_allclose(counts.sum(axis=(0, 2)), 1, atol=1e-13)
+    np.testing.assert_allclose(counts.sum(axis=0), expm(250 * generator_matrix(np.eye(1))), atol=1e-13)
+    np.testing.assert_allclose(saccade_counts(0.0), np.stack([np.eye(PHASES), np.zeros((PHASES, PHASES))]))
+
+
+def test_fixation_frames_follow_the_rows_of_the_transition_matrix(at_fixations):
+    last = pixel_index(at_fixations["coordinates"][:50, 3])
+    few = first(at_fixations, 50)
+    found = forecast(few, 4, None, n_out=3).log_density().exp().flatten(2).numpy()
+    transitions = transition_matrix()
+    np.testing.assert_allclose(found[:, 0], transitions[last], atol=1e-14)
+    np.testing.assert_allclose(found[:, 2], transitions[last] @ transitions @ transitions, atol=1e-14)
+    assert next_pixel_density(few, 4, None).shape == (50, 1, 32, 32)
+
+
+@pytest.mark.parametrize("observer", ["pixels", "points"])
+def test_density_sums_to_1_and_positions_add_up_to_it(at_10hz, observer):
+    few = first(at_10hz, 40)
+    known = forecast(few, 4, 10.0, 2, observer=observer)
+    density = known.log_density().exp().numpy()
+    np.testing.assert_allclose(density.sum((-2, -1)), 1, atol=1e-12)
+    pixels = known.arrivals(slice(None)).reshape(40, 2, 32, 2, 32, 2).sum((3, 5)).reshape(40, 2, -1)
+    weights, places = known.held(slice(None))
+    assert (pixel_index(torch.from_numpy(places)).numpy() == known.pixel[:, None]).all()
+    pixels[np.arange(40), :, known.pixel] += weights.sum(-1)
+    np.testing.assert_allclose(pixels.reshape(density.shape), density, atol=1e-12)
+
+
+def test_density_is_what_simulation_gives_after_the_same_history():
+    """Draws with the same pixels seen (rejection), on 4 x 4 pixels; each frequency within 4.5 standard errors."""
+    size, n_in = 4, 3
+    windows = windows_of(10.0, 100, 400, size=size, length=n_in + 1, stride=8)
+    density = forecast(windows, n_in, 10.0, 1, window_starts(n_in + 1, 8, 10.0)).log_density().exp().flatten(1).numpy()
+    pixels = pixel_index(windows["coordinates"], size).numpy()
+    histories, group, n = np.unique(pixels[:, :n_in], axis=0, return_inverse=True, return_counts=True)
+    assert len(histories) > 500
+    moved = [g for g in np.argsort(-n) if len(set(histories[g])) > 1][:10]
+    for g in [*np.argsort(-n)[:10], *moved]:
+        assert n[g] > 100
+        p = density[group == g][0]
+        frequency = np.bincount(pixels[group == g, n_in], minlength=size**2) / n[g]
+        assert (abs(frequency - p) < 4.5 * np.sqrt(p * (1 - p) / n[g]) + 1 / n[g]).all()
+
+
+@pytest.mark.parametrize("observer", ["pixels", "points"])
+def test_what_is_expected_is_what_happens(at_10hz, observer):
+    """Bits, staying and error on 2,000 windows, each within 4 standard errors of its expectation."""
+    known = forecast(at_10hz, 4, 10.0, 1, window_starts(5, 5, 10.0), observer)
+    log_density, next_point = known.log_density()[:, 0].flatten(1), at_10hz["coordinates"][:, 4]
+    surprise = log_density.gather(1, pixel_index(next_point)[:, None])[:, 0]
+    assert within(surprise - (log_density.exp() * log_density).sum(1))
+    assert within((next_point == at_10hz["coordinates"][:, 3]).all(1).numpy() - known.saccades[:, 0, 0])
+    points = best_points(known)
+    assert within((points[:, 0] - next_point).norm(dim=1) - expected_distance(known, points)[:, 0])
+
+
+def test_observer_of_points_knows_whether_the_fixation_is_still_the_same(at_10hz):
+    few = first(at_10hz, 400)
+    pixels, points = (forecast(few, 4, 10.0, 1, window_starts(5, 5, 10.0), observer)
+                      for observer in ("pixels", "points"))
+    entropy = [-(known.log_density().exp() * known.log_density()).sum((1, 2, 3)).mean() for known in (pixels, points)]
+    assert entropy[1] < entropy[0]
+    assert expected_distance(points, best_points(points)).mean() < expected_distance(pixels, best_points(pixels)).mean()
+    stayed_long = (few["coordinates"][:, :4] == few["coordinates"][:, :1]).all(2).all(1)
+    assert stayed_long.any()
+    assert (points.saccades[stayed_long, 0, 0] < 0.6).all()  # a long fixation is about to end
+
+
+def test_window_starts_are_those_of_cut_windows():
+    assert window_starts(5, 5, 10.0) == (0, 5, 10, 15, 20)
+    assert window_starts(20, 10, 10.0) == (0,)
+    assert len(windows_of(10.0, 2, 3, length=5)["subject"]) == 2 * 3 * 5
+    with pytest.raises(ValueError, match="25 frames"):
+        window_starts(26, 1, 10.0)
+
+
+# Points
+
+def test_expected_distance_agrees_with_fine_quadrature(at_fixations):
+    few = first(at_fixations, 20)
+    known = forecast(few, 4, None)
+    points, cells = best_points(known), 12
+    grid = (np.stack(np.meshgrid(*[np.arange(32 * cells)] * 2), axis=-1).reshape(-1, 2) + 0.5) / cells
+    found = expected_distance(known, points)[:, 0].numpy()
+    for row in range(20):
+        density = next_fixation_density(few["coordinates"][row, 3].numpy(), grid) / cells**2
+        distance = np.linalg.norm(grid - points[row, 0].numpy(), axis=1)
+        assert found[row] == pytest.approx((density * distance).sum(), abs=2e-3)
+
+
+@pytest.mark.parametrize("observer", ["pixels", "points"])
+def test_no_point_near_the_median_is_better(at_10hz, observer):
+    few = first(at_10hz, 200)
+    known = forecast(few, 4, 10.0, observer=observer)
+    points = best_points(known)
+    best = expected_distance(known, points)
+    for shift in ((0.3, 0), (0, -0.3), (1.0, 1.0), (-0.05, 0.05)):
+        assert (expected_distance(known, points + torch.tensor(shift)) > best - 1e-4).all()
+    for loss in POINTS[1:]:
+        assert (expected_distance(known, best_points(known, loss)) > best - 1e-4).all()
+
+
+def test_least_squares_is_the_mean(at_10hz):
+    known = forecast(first(at_10hz, 30), 4, 10.0)
+    density, centres = known.log_density().exp()[:, 0], torch.arange(32) + 0.5
+    for axis, marginal in enumerate((density.sum(1), density.sum(2))):
+        off = best_points(known, "l2")[:, 0, axis] - marginal @ centres.double()
+        assert 0 < off.abs().max() < 0.3  # positions in the pixel, not its centre
+
+
+# The best output for each loss
+
+@pytest.mark.parametrize("name, options", ALL_LOSSES)
+def test_expected_loss_is_the_sum_over_all_outcomes(small, name, options):
+    loss, log_density = get_loss_function(name, **options), small[:3]
+    logits = 3 * torch.randn(3, 2, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) - 2
+    outcomes = torch.eye(64, dtype=torch.float64).reshape(64, 1, 8, 8)
+    for n, t in np.ndindex(3, 2):
+        each = torch.stack([loss(logits[n, t], outcome) for outcome in outcomes])
+        expected = (log_density[n, t].exp().flatten() * each).sum()
+        assert expected_loss(loss, logits, log_density)[n, t] == pytest.approx(float(expected), rel=1e-9)
+
+
+@pytest.mark.parametrize("number", range(len(ALL_LOSSES)))
+def test_nothing_beats_the_bayes_output(small, optima, number):
+    """Neither noise on it, nor constants, nor what is best for the other losses. Tolerance: that of the tables."""
+    name, options = ALL_LOSSES[number]
+    loss, best = get_loss_function(name, **options), optima[number]
+    cost, random = expected_loss(loss, best, small), torch.Generator().manual_seed(0)
+    noises = [scale * torch.randn(best.shape, dtype=best.dtype, generator=random) for scale in (0.03, 0.3, 3)]
+    single = torch.zeros_like(best)
+    single[..., 3, 3] = 1.5  # one pixel at a time
+    rivals = [best + noise for noise in noises] + [best + single, best - single, (best - 1).clamp(-30, 30)]
+    rivals += [torch.full_like(best, z) for z in (-30, -6, -3, 0, 30)]
+    rivals += optima
+    slack = 2e-7 + 2e-5 * cost if name == "composite" else 1e-7
+    for rival in rivals:
+        assert (expected_loss(loss, rival, small) >= cost - slack).all()
+
+
+def test_tabulated_output_is_that_of_best_output(small):
+    eta = small[:2].exp().flatten()
+    for name in ("mse", "weighted_mse", "focal", "bce"):
+        loss = get_loss_function(name)
+        found = bayes_logits(loss, small[:2]).flatten().sigmoid().numpy()
+        np.testing.assert_allclose(found, best_output(loss, eta.numpy()), atol=1e-5)
+    fine = torch.linspace(1e-6, 1, 64).double()
+    maps = fine.log().reshape(1, 1, 8, 8)  # of any sum: MSE + L1 looks at one pixel at a time
+    found = bayes_logits(get_loss_function("sparsity"), maps).flatten().sigmoid()
+    assert (found - (fine - 0.5).clamp(min=0)).abs().max() < 0.005
+
+
+def test_known_best_outputs(small):
+    assert (bayes_logits(get_loss_function("concentration"), small) == -30).all()
+    dice = bayes_logits(get_loss_function("dice"), small) > 0
+    assert (dice.sum((-2, -1)) >= 1).all()  # s -> 0: at least one pixel
+    assert (dice.flatten(2).gather(2, small.flatten(2).argmax(2, keepdim=True))).all()
+    smooth = bayes_logits(get_loss_function("dice", smooth=1.0), small) > 0
+    certain = small.exp().amax((-2, -1)) > 0.25  # s = 1: any pixel at all only where one has eta > 1/4 ...
+    assert (smooth[:, :, 0].any(-1).any(-1) | ~certain).all()
+    softmax = bayes_logits(get_loss_function("softmax_cross_entropy"), small)
+    entropy = -(small.exp() * small).sum((-2, -1))
+    torch.testing.assert_close(expected_loss(get_loss_function("softmax_cross_entropy"), softmax, small), entropy)
+
+
+def test_losses_without_a_derived_optimum_are_refused(small):
+    with pytest.raises(ValueError, match="alpha=0.3, beta=0.3"):
+        bayes_logits(get_loss_function("tversky", alpha=0.3, beta=0.3), small)
+    with pytest.raises(ValueError, match="gamma"):
+        bayes_logits(get_loss_function("focal_tversky", gamma=0.5), small)
+
+
+def test_best_curve_is_the_best_of_all_thresholds(small, optima):
+    density = small.exp()
+    curve = best_curve(density)
+    f1 = [expected_scores(density.unsqueeze(2).logit() - np.log(t / (1 - t)), small)["f1_score"]["value"]
+          for t in np.linspace(0.01, 0.99, 400)]
+    assert curve["best_f1"] == pytest.approx(max(f1), abs=2e-3) and curve["best_f1"] >= max(f1) - 1e-12
+    for logits in optima:
+        scores = expected_scores(logits, small)
+        assert scores["f1_score"]["value"] <= curve["best_f1"] + 1e-12
+
+
+# Side by side with other predictors
+
+@pytest.mark.parametrize("rate_hz", [None, 10.0])
+def test_no_baseline_beats_the_optimum(rate_hz, at_10hz, at_fixations):
+    windows = at_fixations if rate_hz is None else at_10hz
+    windows = first(windows, 400)
+    starts, truth = window_starts(5, 5, rate_hz), truth_of(windows, 4)
+    known = forecast(windows, 4, rate_hz, 1, starts, "points")
+    best = evaluate_points(best_points(known), **truth)
+    for name in ("repeat_last", "centre", "constant_velocity", "transition_table"):
+        baseline = BASELINES[name](32)
+        baseline.fit(windows["coordinates"], 4)
+        points = baseline.predict(windows["coordinates"][:, :4], 1)
+        assert regret(known, "distance", points)["value"] > -1e-4
+        error = evaluate_points(points, **truth).per_window["error"]
+        gap = paired_difference(error, best.per_window["error"], truth["subject"], truth["stimulus"])
+        assert gap["high"] > 0
+    loss = get_loss_function("bce")
+    table = baseline_logits(baseline, windows["coordinates"][:, :4], 1, 32)
+    assert regret(known, loss, table)["value"] > 0
+    assert regret(known, loss, bayes_logits(loss, known.log_density()))["value"] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["density", "weighted_mse", "composite", "dice", "distance"])
+def test_payload_holds_sampled_and_expected_side_by_side(at_10hz, name, tmp_path):
+    windows = first(at_10hz, 600)
+    where = dict(dataset="simulated", rate_hz=10.0, size=32, n_in=4, n_out=1, stride=5)
+    config = dict(data=where, optimum=dict(name=name))
+    payload = optimum_payload(config, dict(train=windows, val=windows, test=windows))
+    sampled = {"loss": payload.get("test_loss"), **{key: m["value"] for key, m in payload["metrics"].items()}}
+    sampled["error"] = sampled.get("error", sampled.get("error_median"))
+    for key, expected in payload["expected"].items():
+        assert expected["value"] == pytest.approx(sampled[key], rel=0.35, abs=1e-3), key
+        assert expected["by_horizon"] == pytest.approx([expected["value"]])
+    if name == "density":
+        assert payload["metrics"]["information_gain_reference"]["value"] > 2
+    spec = RunSpec("optimum", "simulated", f"optimum_{name}", "quick", 0, config, "0" * 16)
+    extra = dict(seconds=1.0, peak_memory_mb=1, environment={}, data_label="SIMULATED", simulated=True)
+    results = Results(tmp_path)
+    results.write(spec, payload | extra)
+    assert results.read(spec).payload["expected"].keys() == payload["expected"].keys()
+
+
+def test_logits_are_scored_as_those_of_a_network(at_10hz):
+    windows = first(at_10hz, 300)
+    loss, truth = get_loss_function("mse"), truth_of(windows, 4)
+    logits = bayes_logits(loss, next_pixel_density(windows, 4, 10.0))
+    found = evaluate_optimum(windows, 4, 10.0, "mse")
+    assert found["metrics"] == evaluate_frames(logits.float(), **truth).summary
+    assert found["metrics"]["white_pixel_recall"]["value"] > 0.2  # at 10 Hz the last pixel often has eta > 1/2
+
+
+def test_bad_input_is_refused(at_10hz):
+    patterns = make_patterns("line", n=4, length=5, speed=1.0, noise=0.0, seed=0)
+    with pytest.raises(ValueError, match="simulated"):
+        forecast(patterns, 4, None)
+    with pytest.raises(ValueError, match="rate_hz is None, but the windows hold frames of 10 Hz"):
+        forecast(at_10hz, 4, None)
+    with pytest.raises(ValueError, match="observer"):
+        forecast(at_10hz, 4, 10.0, observer="all")
+    with pytest.raises(ValueError, match="n_in"):
+        forecast(at_10hz, 6, 10.0)
+    with pytest.raises(ValueError, match="start"):
+        forecast(at_10hz, 4, 10.0, starts=())
+    with pytest.raises(ValueError, match="valid"):
+        forecast(at_10hz | dict(fixation_mask=torch.zeros_like(at_10hz["fixation_mask"])), 4, 10.0)
+    with pytest.raises(ValueError, match="unknown loss"):
+        evaluate_optimum(at_10hz, 4, 10.0, "no_such_loss")
+
+
+def test_pixel_centres_are_no_substitute_for_points(at_10hz):
+    """Targets lie anywhere in their pixel: an error counted to pixel centres would promise too little."""
+    few = first(at_10hz, 100)
+    known = forecast(few, 4, 10.0)
+    points = best_points(known)
+    centres = pixel_centre(torch.arange(1024)).double()
+    to_centres = (known.log_density().exp().flatten(2) * torch.cdist(points.double(), centres)).sum(-1)
+    assert (expected_distance(known, points) - to_centres).mean() > 0.05
