@@ -6,7 +6,8 @@ expected error. A network that does better than these, beyond its interval, is a
 noise, cannot be negative at all.
 
 Exact: bits, expected losses of a given output, recall, precision and F1 (at a threshold they are linear in the number
-of white pixels found). Within 0.005 px: expected errors, for which positions are counted in cells of half a pixel. The targets are points anywhere in their pixel: to know the pixel for sure is still to be 0.38 px off.
+of white pixels found). Within 0.005 px: expected errors, for which positions are counted in cells of half a pixel.
+The targets are points anywhere in their pixel: to know the pixel for sure is still to be 0.38 px off.
 """
 
 from __future__ import annotations
@@ -68,9 +69,9 @@ def evaluate_optimum(windows: dict, n_in: int, rate_hz: float | None, loss_name:
 
     Args:
         windows, n_in, rate_hz, starts, observer, parameters: see `forecast`.
-        loss_name, loss_options: the Bayes output of that loss, as frames; "density": the exact density; "distance", "l2":
-            the point of least expected distance, or square. (That of least |dx| + |dy| is as good as "distance" to
-            0.003 px.)
+        loss_name, loss_options: the Bayes output of that loss, as frames; "density": the exact density; "distance",
+            "l2": the point of least expected distance, or square. (That of least |dx| + |dy|, which L1 asks for, has
+            the error of "distance" within 0.003 px.)
         reference_log_density: for "density", see `evaluate_density`.
 
     Returns:

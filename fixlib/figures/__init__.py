@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from fixlib import paths
-from fixlib.figures import hybrid_regression, loss_comparison, sparsity
+from fixlib.figures import control, hybrid_regression, loss_comparison, loss_theory, sparsity
 from fixlib.figures.style import save
 
-# File name -> (experiment, function of its study).
-FIGURES: dict[str, tuple[str, Callable]] = {
+# File name -> (experiment, function of its study); no experiment: a figure of pure theory.
+FIGURES: dict[str, tuple[str | None, Callable]] = {
     "01_positions": ("sparsity", sparsity.positions),
     "01_saccades": ("sparsity", sparsity.saccades),
     "01_staying": ("sparsity", sparsity.staying),
     "01_memory": ("sparsity", sparsity.memory),
     "01_doing_nothing": ("sparsity", sparsity.doing_nothing),
+    "02_best_outputs": (None, loss_theory.best_outputs),
+    "02_frames_wanted": (None, loss_theory.frames_wanted),
+    "02_pulls": (None, loss_theory.pulls),
+    "02_pull_on_the_white_pixel": (None, loss_theory.pull_on_the_white_pixel),
+    "02_composite_scale": (None, loss_theory.composite_scale),
+    "02_how_sure_one_can_be": (None, loss_theory.how_sure_one_can_be),
     "03_training_curves": ("loss_comparison", loss_comparison.training_curves),
     "03_scores_at_half": ("loss_comparison", loss_comparison.scores_at_half),
     "03_examples": ("loss_comparison", loss_comparison.examples),
     "03_scores_without_threshold": ("loss_comparison", loss_comparison.scores_without_threshold),
     "03_certainty_by_horizon": ("loss_comparison", loss_comparison.certainty_by_horizon),
     "03_errors": ("loss_comparison", loss_comparison.errors),
+    "03_ablations": ("loss_ablations", loss_comparison.ablations),
+    "03_beside_optimum": ("simulated_control", partial(control.beside_optimum, kind="frames_")),
     "04_frame_rate": ("sparsity", hybrid_regression.frame_rate),
     "04_errors": ("hybrid_regression", hybrid_regression.errors),
     "04_differences": ("hybrid_regression", hybrid_regression.differences),
@@ -30,6 +39,9 @@ FIGURES: dict[str, tuple[str, Callable]] = {
     "04_undershoot": ("hybrid_regression", hybrid_regression.undershoot),
     "04_convergence": ("hybrid_regression", hybrid_regression.convergence),
 }
+
+# The control knows its answer on simulated gaze only; three seeds of each are recorded.
+OTHERWISE = {"simulated_control": dict(dataset="simulated", seeds=(0, 1, 2))}
 
 
 def rebuild(out: str = "figures", profile: str = "quick", dataset: str = "osie",
@@ -45,8 +57,9 @@ def rebuild(out: str = "figures", profile: str = "quick", dataset: str = "osie",
     from fixlib.experiments import obtain
     studies = {}
     for name, (experiment, draw) in FIGURES.items():
-        if experiment not in studies:
-            studies[experiment] = obtain(experiment, dataset, profile, results_dir=results_dir)
-        figure = draw(studies[experiment])
+        if experiment and experiment not in studies:
+            where = dict(dataset=dataset) | OTHERWISE.get(experiment, {})
+            studies[experiment] = obtain(experiment, profile=profile, results_dir=results_dir, **where)
+        figure = draw(studies[experiment]) if experiment else draw()
         yield from save(figure, paths.root() / out, name)
         plt.close(figure)

@@ -210,25 +210,20 @@ def scores_without_threshold(study) -> Figure:
     return dot_panels(study, _rows(study), FREE)
 
 
-def ablation_rows(study, unchanged) -> list[Row]:
-    """The lines of `ablations`: each loss as it was, then with one setting changed; last, losses not compared before.
-
-    Args:
-        study: of `loss_ablations`.
-        unchanged: the study of `loss_comparison` at the same setting.
-    """
-    compared, changed, new = networks_of(unchanged), {}, []
+def ablation_rows(study) -> list[Row]:
+    """The lines of `ablations`: each loss as it is, then with one setting changed; last, losses with none changed."""
+    groups: dict[str, list[str]] = {}
     for name in networks_of(study):
-        loss = study.run(name).spec.config["loss"]["name"]
-        if loss not in compared:
-            new.append(Row(OTHER_NAMES.get(loss, loss), runs_of(study, name), OTHER_COLOUR))
+        groups.setdefault(study.run(name).spec.config["loss"]["name"], []).append(name)
+    rows, alone = [], [Row("As they are", colour=OTHER_COLOUR)]
+    for loss, variants in groups.items():
+        if variants == [loss]:
+            alone.append(Row(OTHER_NAMES.get(loss, name_of(loss)), runs_of(study, loss), OTHER_COLOUR))
             continue
-        label = setting_of(study.run(name), unchanged.run(loss))
-        changed.setdefault(loss, []).append(Row(label, runs_of(study, name), colour_of(loss)))
-    rows = []
-    for loss, found in changed.items():
-        rows += [Row(name_of(loss), colour=colour_of(loss)), Row("as compared", runs_of(unchanged, loss), colour_of(loss)), *found]
-    return rows + [Row("Proper scores", colour=OTHER_COLOUR), *new]
+        rows += [Row(name_of(loss), colour=colour_of(loss)), Row("as compared", runs_of(study, loss), colour_of(loss))]
+        rows += [Row(setting_of(study.run(name), study.run(loss)), runs_of(study, name), colour_of(loss))
+                 for name in variants if name != loss]
+    return rows + (alone if len(alone) > 1 else [])
 
 
 def setting_of(run: Run, unchanged: Run) -> str:
@@ -244,9 +239,9 @@ def setting_of(run: Run, unchanged: Run) -> str:
     return f"{name.removeprefix('pos_')} {value:g}"
 
 
-def ablations(study, unchanged) -> Figure:
-    """One setting changed at a time; arguments as in `ablation_rows`."""
-    return dot_panels(study, ablation_rows(study, unchanged), ABLATED, height=0.2)
+def ablations(study) -> Figure:
+    """One setting changed at a time (a study of `loss_ablations`)."""
+    return dot_panels(study, ablation_rows(study), ABLATED, height=0.2)
 
 
 def certainty_by_horizon(study, known: str = "transition_table") -> Figure:
