@@ -47,7 +47,7 @@ def bayes_logits(loss: Loss, log_density: Tensor) -> Tensor:
     to 1e-5, but for corners of p(eta), as of MSE + L1 at eta = weight / 2, near which it is right to 0.005.
 
     Args:
-        loss: one of the library's, or any that `best_output` takes.
+        loss: one of the library's.
         log_density: (N, T, H, W), exp sums to 1 in each frame.
 
     Raises:
@@ -60,7 +60,7 @@ def bayes_logits(loss: Loss, log_density: Tensor) -> Tensor:
     if isinstance(loss, ConcentrationLoss):
         return torch.full_like(log_density, -SURE).unsqueeze(2)
     pixels, weight = _pixel_part(loss, log_density.shape[-1])
-    logit = torch.logit(log_density.exp(), eps=1e-17).unsqueeze(2)
+    logit = torch.logit(log_density.exp()).clamp(FINE[0], FINE[-1]).unsqueeze(2)
     if weight == 0:
         table = _logits_of(best_output(pixels, 1 / (1 + np.exp(-FINE))))
         return torch.from_numpy(np.interp(logit.numpy(), FINE, table))

@@ -8,6 +8,7 @@ With `noise`, each frame's pixel, inputs included, is replaced with that probabi
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,13 +17,12 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from fixlib.data import Source, pixel_centre
+from fixlib.data import pixel_centre
 from fixlib.data.files import sequence_set
+from fixlib.data.patterns import KINDS, SOURCE
 
-KINDS = ("line", "arc", "bounce")
 RADII = (3 / 16, 5 / 16)  # of arcs, in sides of the grid
-SOURCE = Source("patterns", "Synthetic motion (line, arc, bounce)", "computed from the configuration of each run",
-                "MIT (made by this library)", "none: generated, not recorded", simulated=False)
+PATTERNS = SOURCE.name
 PARTS = ("train", "val", "test")
 _CHUNK = 64
 
@@ -115,6 +115,13 @@ def _even_prior(kind: np.ndarray, speed: np.ndarray) -> np.ndarray:
 def catalogue_of(config: dict) -> Catalogue:
     """The catalogue that a data configuration (dataset "patterns") names."""
     return catalogue(config["size"], config["n_in"] + config["n_out"], tuple(config["speeds"]))
+
+
+def motion_fingerprint(config: dict) -> str:
+    """16 hex digits that change whenever the windows of that configuration could."""
+    paths = catalogue_of(config)
+    numbers = paths.pixels.astype("<i4").tobytes() + paths.prior.round(9).astype("<f4").tobytes()
+    return hashlib.sha256(numbers).hexdigest()[:16]
 
 
 def motion_windows(config: dict) -> dict[str, dict]:

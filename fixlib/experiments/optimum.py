@@ -120,9 +120,10 @@ def regret(known: Forecast, loss: Loss | str, output: Tensor) -> dict[str, Any]:
         known: what could be known of the windows, from `forecast`.
         loss: a loss, with logits (N, T, 1, H, W) for output; or "distance", with points (N, T, 2) px.
     """
+    output = output.detach().cpu().double()
     if loss == "distance":
         return _over_frames(expected_distance(known, output) - expected_distance(known, best_points(known)))
-    log_density, output = known.log_density(), output.double()
+    log_density = known.log_density()
     best = expected_loss(loss, bayes_logits(loss, log_density), log_density)
     return _over_frames(expected_loss(loss, output, log_density) - best)
 

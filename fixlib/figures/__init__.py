@@ -17,6 +17,7 @@ FIGURES: dict[str, tuple[str | None, Callable]] = {
     "01_staying": ("sparsity", sparsity.staying),
     "01_memory": ("sparsity", sparsity.memory),
     "01_doing_nothing": ("sparsity", sparsity.doing_nothing),
+    "01_by_horizon": ("sparsity", sparsity.by_horizon),
     "02_best_outputs": (None, loss_theory.best_outputs),
     "02_frames_wanted": (None, loss_theory.frames_wanted),
     "02_pulls": (None, loss_theory.pulls),
