@@ -1,0 +1,88 @@
+"""The simulated control: networks beside an exact optimum that none of them may beat."""
+
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from fixlib.experiments import simulated_control
+from fixlib.experiments.study import Study
+from fixlib.figures import control
+from fixlib.results import Results, Run, RunSpec
+
+matplotlib.use("Agg")
+SUBJECT, STIMULUS = np.repeat([0, 1, 2, 3], 6), np.tile(np.arange(6), 4)
+
+
+def make_run(variant, *, error, loss=None, test_loss=None, f1=0.2, seed=0, trained=True):
+    metrics = {name: dict(value=value, low=value - 0.05, high=value + 0.05) for name, value in (
+        ("white_pixel_recall", 0.3), ("best_f1", f1), ("average_precision", f1))}
+    name = "error_median" if loss else "error"
+    metrics[name] = dict(value=error, low=error - 0.1, high=error + 0.1)
+    errors = error + 0.01 * np.cos(np.arange(len(SUBJECT)))
+    payload = dict(metrics=metrics, per_window={"subject": SUBJECT, "stimulus": STIMULUS, name: errors})
+    if test_loss is not None:
+        payload["test_loss"] = test_loss
+    if trained:
+        payload["history"] = [dict(epoch=1, train_loss=1.0, val_loss=1.0)]
+    config = dict(data=dict(size=32), model=dict(kind="simvp" if trained else "optimum"), loss=dict(name=loss or "l1"))
+    spec = RunSpec("simulated_control", "simulated", variant, "smoke", seed, config, "0" * 16)
+    return Run(spec, Path(spec.filename), payload)
+
+
+def make_study(**changes):
+    runs = [make_run("frames_mse.10hz", **{**dict(error=4.0, loss="mse", test_loss=0.0008), **changes}, seed=seed)
+            for seed in (0, 1)]
+    runs += [make_run("hybrid_l1.10hz", error=changes.get("error", 4.0)),
+             make_run("optimum_mse.10hz", error=3.0, loss="mse", test_loss=0.0006, f1=0.5, trained=False)]
+    return Study("simulated", "simulated", tuple(runs), 0)
+
+
+class TestLeftToLearn:
+    @pytest.mark.parametrize("test_loss, left", [(0.0006, 0.0), ((1 / 1024) * (1023 / 1024), 1.0), (0.0018, 3.19)])
+    def test_is_0_at_the_optimum_and_1_at_the_best_constant(self, test_loss, left):
+        study = make_study(test_loss=test_loss)
+        found = control.left_to_learn(study.run("frames_mse.10hz"), study.run("optimum_mse.10hz"))
+        assert found == pytest.approx(left, abs=0.01)
+
+    def test_is_undefined_where_the_constant_is_the_optimum(self):
+        black = make_run("frames_concentration.10hz", error=9.0, loss="concentration", test_loss=0.01)
+        optimum = make_run("optimum_concentration.10hz", error=9.0, loss="concentration", test_loss=0.0, trained=False)
+        assert np.isnan(control.left_to_learn(black, optimum))
+
+
+class TestBeyondPossible:
+    def test_worse_than_the_optimum_is_as_it_should_be(self):
+        study = make_study()
+        assert not control.beyond_possible(study, "frames_mse.10hz") + control.beyond_possible(study, "hybrid_l1.10hz")
+
+    @pytest.mark.parametrize("change, metric", [(dict(error=2.5), "error_median"), (dict(f1=0.7), "best_f1"),
+                                                (dict(test_loss=0.0005), "test_loss")])
+    def test_better_is_named_with_its_seed(self, change, metric):
+        found = control.beyond_possible(make_study(**change), "frames_mse.10hz")
+        assert [f"frames_mse.10hz, seed {seed}: {metric}" in found for seed in (0, 1)] == [True, True]
+
+    def test_a_hybrid_that_is_better_is_found_too(self):
+        assert control.beyond_possible(make_study(error=2.5), "hybrid_l1.10hz") == ["hybrid_l1.10hz, seed 0: error"]
+
+
+def test_the_figure_shows_every_network_seed_and_optimum():
+    axes = control.beside_optimum(make_study(), "frames_").axes
+    try:
+        assert [label.get_text() for label in axes[0].get_yticklabels()] == ["MSE"]
+        for panel, best in zip(axes, (0.0, 0.3, 0.5, 3.0)):
+            marks = [line for line in panel.lines if line.get_marker() == "D"]
+            assert [float(mark.get_xdata()[0]) for mark in marks] == [pytest.approx(best)]
+            assert len([line for line in panel.lines if line.get_marker() == "o"]) == 2
+    finally:
+        plt.close("all")
+
+
+def test_no_recorded_network_is_better_than_the_best_possible():
+    runs = tuple(Results().read(spec) for spec in simulated_control.specs("simulated", "quick", (0, 1, 2)))
+    study = Study("simulated", "simulated", runs, 0)
+    beyond = [found for framing in control.framings_of(study) for name in control.networks_of(study, framing)
+              for found in control.beyond_possible(study, name)]
+    assert not beyond, "a bug in the networks' scores or in the optimum: " + "; ".join(beyond)
