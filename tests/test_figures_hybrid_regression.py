@@ -139,6 +139,14 @@ class TestClaims:
         assert kept == pytest.approx((2 * 4096 + 2 * 10) * 4 / 2**20)  # the input, and the sigmoid's output
 
 
+    def test_the_control_table_measures_the_distance_to_the_least_possible_error(self, study):
+        runs = [*study.runs, make_run("optimum_distance.10hz", 1.25, history=False),
+                make_run("optimum_distance.fixations", 4.25, history=False)]
+        table = comparisons.control_table(Study("simulated", "simulated", tuple(runs), 0))
+        assert list(table.loc["Hybrid, L1 (one frame every 100 ms)"]) == [
+            "3.00", "1.25", "1.75 [1.75, 1.75]", "2.50 to 3.50"]
+
+
 class TestFigures:
     @pytest.fixture(autouse=True)
     def close_figures(self):
@@ -148,7 +156,8 @@ class TestFigures:
     def test_the_control_draws_the_least_possible_error(self, study):
         runs = [*study.runs, *(make_run(f"optimum_distance.{framing}", 1.25, history=False)
                                for framing in ("fixations", "10hz"))]
-        axes = figures.beside_optimum(Study("simulated", "simulated", tuple(runs), 0)).axes[1]
+        control = Study("simulated", "simulated", tuple(runs), 0)
+        axes = figures.beside_optimum(control, losses=("frames_mse",)).axes[1]
         assert [label.get_text() for label in axes.get_yticklabels()] == [
             "Frames, MSE (median)", "Hybrid, MSE", "Hybrid, L1", "Frames, MSE (brightest)"]
         assert "best possible 1.25" in {text.get_text().strip() for text in axes.texts}

@@ -309,7 +309,7 @@ def test_no_baseline_beats_the_optimum(rate_hz, at_10hz, at_fixations):
 def test_payload_holds_sampled_and_expected_side_by_side(at_10hz, name, tmp_path):
     windows = first(at_10hz, 600)
     where = dict(dataset="simulated", rate_hz=10.0, size=32, n_in=4, n_out=1, stride=5)
-    config = dict(data=where, optimum=dict(name=name))
+    config = dict(data=where, model=dict(kind="optimum"), loss=dict(name=name))
     payload = optimum_payload(config, dict(train=windows, val=windows, test=windows))
     sampled = {"loss": payload.get("test_loss"), **{key: m["value"] for key, m in payload["metrics"].items()}}
     sampled["error"] = sampled.get("error", sampled.get("error_median"))

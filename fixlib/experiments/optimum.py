@@ -41,15 +41,17 @@ def optimum_payload(config: dict, windows: dict[str, dict]) -> dict[str, Any]:
     """What is to be recorded of the optimum on the test windows of a run's data configuration.
 
     Args:
-        config: `data` as in `data_config`; `optimum`: dict(name=..., observer="pixels" (default) or "points", and
-            the loss's options). The name is a loss's, "density", or "distance" or "l2" for points.
+        config: as of any predictor: `data` as in `data_config`, `loss` a dict with a name and options, and `model`, here
+            dict(kind="optimum", observer="pixels" (default) or "points"). The loss's name may also be "density", or
+            "distance" or "l2" for points.
         windows: train, val and test as `load_windows` gives them; information gain is over the centre bias of train.
 
     Raises:
         ValueError: windows that are not of `simulated`; an unknown name or observer.
     """
-    where, options = config["data"], dict(config["optimum"])
-    name, observer, n_in, n_out = options.pop("name"), options.pop("observer", "pixels"), where["n_in"], where["n_out"]
+    where, options = config["data"], dict(config["loss"])
+    name, n_in, n_out = options.pop("name"), where["n_in"], where["n_out"]
+    observer = config["model"].get("observer", "pixels")
     reference = None
     if name == DENSITY:
         centre_bias = BASELINES["centre_bias"](where["size"])

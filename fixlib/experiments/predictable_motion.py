@@ -39,7 +39,7 @@ from fixlib.training import WindowLoader, best_device, predict, train_model_with
 NAME, DATASET = "predictable_motion", PATTERNS
 N_IN, HORIZONS, SPEEDS = 10, 10, (0.5, 1.0, 2.0)
 NOISES = (0.0, 0.2, 0.4, 0.6)  # of networks
-OPTIMUM_NOISES = tuple(round(0.05 * k, 2) for k in range(21))
+OPTIMUM_NOISES = tuple(round(0.1 * k, 1) for k in range(11))
 INFORMED = ("mse", "focal", "dice", "weighted_mse")  # with noise; without it, and ten frames ahead, see `specs`
 POINT_BASELINES = ("constant_velocity", "repeat_last")
 SCORES = ("white_pixel_recall", "white_pixel_precision", "f1_score", "average_precision", "max_probability", "error",

@@ -29,7 +29,7 @@ from fixlib.figures.style import BASELINE_COLOUR, book_style, colour_of, name_of
 CLAIM_COLOUR = "#D55E00"
 LINES = {"repeat_last": "--", "centre": ":"}
 # The control: the frame losses shown beside the hybrid.
-CONTROL_LOSSES = ("frames_softmax_cross_entropy", "frames_composite", "frames_weighted_mse", "frames_mse")
+CONTROL_LOSSES = ("frames_softmax_cross_entropy", "frames_dice", "frames_composite", "frames_weighted_mse")
 # Edges of the bins of true movement, px; the diagonal of the grid is 45 px.
 AMPLITUDE_EDGES = (0, 1, 3, 6, 10, 14, 46)
 
@@ -85,7 +85,7 @@ def errors(study) -> Figure:
 def beside_optimum(control, losses: tuple[str, ...] = CONTROL_LOSSES) -> Figure:
     """Mean pixel error of networks on simulated gaze beside the least possible; takes a `simulated_control` study."""
     with book_style():
-        figure, panels = _panels(control, 5.6, 4.6)
+        figure, panels = _panels(control, 5.8, 4.8)
         for axes, framing in panels:
             predictors = [predictor for predictor in predictors_of(control, framing)[::-1]
                           if predictor.variant.partition(".")[0] in ("hybrid_l1", "hybrid_mse", *losses)]
