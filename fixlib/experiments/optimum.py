@@ -41,7 +41,7 @@ def optimum_payload(config: dict, windows: dict[str, dict]) -> dict[str, Any]:
     """What is to be recorded of the optimum on the test windows of a run's data configuration.
 
     Args:
-        config: as of any predictor: `data` as in `data_config`, `loss` a dict with a name and options, and `model`, here
+        config: as of any predictor: `data` as in `data_config`, `loss` a dict of name and options, and `model`, here
             dict(kind="optimum", observer="pixels" (default) or "points"). The loss's name may also be "density", or
             "distance" or "l2" for points.
         windows: train, val and test as `load_windows` gives them; information gain is over the centre bias of train.

@@ -16,6 +16,8 @@ from fixlib.results import RunSpec
 
 NAME = "simulated_control"
 LOSSES = {**loss_comparison.LOSSES, "softmax_cross_entropy": {}}
+# Besides the best output under each loss: the exact density (best bits) and the point of least expected distance.
+OPTIMA = {**LOSSES, "density": {}, "distance": {}}
 
 
 def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSpec]:
@@ -38,7 +40,7 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
             found += [make_spec(NAME, f"{name}.{framing}", size, seed, config) for seed in seeds]
         found += [make_spec(NAME, f"optimum_{name}.{framing}", size, 0,
                             dict(data=where, model=dict(kind="optimum"), loss=dict(name=name, **options)))
-                  for name, options in LOSSES.items()]
+                  for name, options in OPTIMA.items()]
     return found
 
 

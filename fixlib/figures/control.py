@@ -61,6 +61,14 @@ def optimum_of(study, variant: str) -> Run:
     return study.run(next((name for name in there if name in study.variants()), there[-1]))
 
 
+def scored_optimum(study, variant: str) -> Run:
+    """The optimum whose scores are shown. Softmax's best output is a density, not a yes or no a pixel: MSE's has its p."""
+    optimum = optimum_of(study, variant)
+    if optimum.spec.variant.startswith("optimum_softmax"):
+        return study.run(f"{TRUE_PROBABILITIES}.{variant.partition('.')[2]}")
+    return optimum
+
+
 def left_to_learn(run: Run, optimum: Run) -> float:
     """How much of what could be learnt was not: 0 at the optimum, 1 where the loss is that of the best constant.
 
@@ -157,7 +165,7 @@ def _draw_network(axes: Axes, height: float, study, name: str, compared: Compare
         beyond = compared is SHARE and number["value"] > MOST_LEFT
         axes.plot([number["low"], number["high"]], [height + offset] * 2, color=colour, lw=1.6, alpha=0.5)
         axes.plot(MOST_LEFT if beyond else number["value"], height + offset, ">" if beyond else "o", color=colour, ms=4)
-    best = 0.0 if compared is SHARE else value_of(optimum, compared)["value"]
+    best = 0.0 if compared is SHARE else value_of(scored_optimum(study, name), compared)["value"]
     mean = np.mean([number["value"] for number in found])
     axes.plot(best, height - 0.25, "D", mfc="none", mec=OPTIMUM_COLOUR, ms=5, mew=1.5)
     right = max(best, max(np.nanmax([number["high"], number["value"]]) for number in found))
