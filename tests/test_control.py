@@ -36,7 +36,8 @@ def make_study(**changes):
     runs = [make_run("frames_mse.10hz", **{**dict(error=4.0, loss="mse", test_loss=0.0008), **changes}, seed=seed)
             for seed in (0, 1)]
     runs += [make_run("hybrid_l1.10hz", error=changes.get("error", 4.0)),
-             make_run("optimum_mse.10hz", error=3.0, loss="mse", test_loss=0.0006, f1=0.5, trained=False)]
+             make_run("optimum_mse.10hz", error=3.0, loss="mse", test_loss=0.0006, f1=0.5, trained=False),
+             make_run("optimum_density.10hz", error=3.0, loss="density", f1=0.5, trained=False)]
     return Study("simulated", "simulated", tuple(runs), 0)
 
 

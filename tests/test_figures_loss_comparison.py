@@ -24,7 +24,8 @@ def no_figure_is_left_open():
     plt.close("all")
 
 
-def make_run(variant, value=0.2, seed=0, loss=None, test_loss=1.0, history=True, experiment="loss_comparison", model=None):
+def make_run(variant, value=0.2, seed=0, loss=None, test_loss=1.0, history=True, experiment="loss_comparison",
+             model=None):
     """A run that scores `value` everywhere, falling by a tenth a frame."""
     config = dict(data=dict(size=32), model=model or dict(kind="simvp" if history else variant))
     if loss:
@@ -49,19 +50,22 @@ def make_run(variant, value=0.2, seed=0, loss=None, test_loss=1.0, history=True,
 def study():
     runs = [make_run(name, 0.1 * (index + 1), seed, loss=dict(name=name, **options))
             for index, (name, options) in enumerate(LOSSES.items()) for seed in (0, 1)]
-    runs += [make_run(name, 0.5, history=False) for name in ("repeat_last", "centre", "centre_bias", "transition_table")]
+    baselines = ("repeat_last", "centre", "centre_bias", "transition_table")
+    runs += [make_run(name, 0.5, history=False) for name in baselines]
     return Study("osie", "osie", tuple(runs), 0)
 
 
 @pytest.fixture
 def ablated():
-    changed = {"composite_focal_0": dict(name="composite", **{**LOSSES["composite"], "focal_weight": 0.0}),
-               "composite_concentration_10": dict(name="composite", **{**LOSSES["composite"], "concentration_weight": 15.0}),
-               "composite_normalised": dict(name="composite", **LOSSES["composite"], normalise=True),
+    composite = dict(name="composite", **LOSSES["composite"])
+    changed = {"composite_focal_0": {**composite, "focal_weight": 0.0},
+               "composite_concentration_10": {**composite, "concentration_weight": 15.0},
+               "composite_normalised": {**composite, "normalise": True},
                "focal_gamma_5": dict(name="focal", alpha=0.25, gamma=5.0),
                "weighted_mse_300": dict(name="weighted_mse", pos_weight=300.0),
                "bce": dict(name="bce")}
-    changed = {name: dict(name=name, **LOSSES[name]) for name in ("mse", "focal", "composite", "weighted_mse")} | changed
+    as_they_are = ("mse", "focal", "composite", "weighted_mse")
+    changed = {name: dict(name=name, **LOSSES[name]) for name in as_they_are} | changed
     runs = [make_run(name, loss=loss, experiment="loss_ablations") for name, loss in changed.items()]
     prior = dict(kind="simvp", prior_probability=0.01)
     runs.append(make_run("mse_prior", loss=dict(name="mse"), model=prior, experiment="loss_ablations"))
@@ -76,7 +80,8 @@ class TestBestConstant:
         assert figures.best_constant_loss(dict(name="dice", smooth=1e-5)) == pytest.approx(1 - 2 / 1025, rel=1e-6)
         p = 100 * q / (100 * q + 1 - q)
         expected = 100 * q * (1 - p) ** 2 + (1 - q) * p**2
-        assert figures.best_constant_loss(dict(name="weighted_mse", pos_weight=100.0)) == pytest.approx(expected, rel=1e-6)
+        weighted = dict(name="weighted_mse", pos_weight=100.0)
+        assert figures.best_constant_loss(weighted) == pytest.approx(expected, rel=1e-6)
         assert figures.best_constant_loss(dict(name="concentration")) < 1e-9
 
     def test_a_network_is_told_from_a_constant(self):

@@ -18,10 +18,12 @@ from fixlib.losses.analysis import crossing_threshold
 from fixlib.metrics import paired_difference
 from fixlib.results import Run
 
-DECODINGS = {"error_argmax": ("brightest pixel", "o"), "error_mean": ("mean", "s"), "error_median": ("geometric median", "^")}
+DECODINGS = {"error_argmax": ("brightest pixel", "o"), "error_mean": ("mean", "s"),
+             "error_median": ("geometric median", "^")}
 OTHER_NAMES, OTHER_COLOUR = {"bce": "BCE", "softmax_cross_entropy": "Softmax cross-entropy"}, "#882255"
 # The two that any error in px should be held against.
 YARDSTICKS = {"repeat_last": "--", "centre": ":"}
+CONSTANT_COLOUR = "#B07500"
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,10 @@ AT_HALF = (Column("white_pixel_recall", "Recall at 0.5"), Column("white_pixel_pr
            Column("f1_score", "F1 at 0.5"))
 FREE = (Column("white_pixel_recall", "Recall at 0.5"), Column("max_probability", "Largest p in a frame", ".2g", True),
         Column("average_precision", "Average precision", ".2g", True),
-        Column("hit_3px", "Brightest pixel within 3 px"), Column("error_argmax", "Error of brightest pixel (px)", ".1f"))
-ABLATED = (Column("max_probability", "Largest p in a frame", ".2g", True), Column("white_pixel_recall", "Recall at 0.5"),
-           Column("average_precision", "Average precision", ".2g", True),
+        Column("hit_3px", "Brightest pixel within 3 px"),
+        Column("error_argmax", "Error of brightest pixel (px)", ".1f"))
+ABLATED = (Column("max_probability", "Largest p in a frame", ".2g", True),
+           Column("white_pixel_recall", "Recall at 0.5"), Column("average_precision", "Average precision", ".2g", True),
            Column("error_argmax", "Error of brightest pixel (px)", ".1f"))
 
 
@@ -129,7 +132,8 @@ def training_curves(study) -> Figure:
         for axes in panels.flat[max(0, len(names) - columns):len(names)]:
             axes.set_xlabel("epoch")
         handles = [plt.Line2D([], [], color="#444444", ls=":", lw=1), plt.Line2D([], [], color="#444444"),
-                   plt.Line2D([], [], color="#444444", marker="o", ls=""), plt.Line2D([], [], color="#E69F00", ls="--", lw=1.2)]
+                   plt.Line2D([], [], color="#444444", marker="o", ls=""),
+                   plt.Line2D([], [], color=CONSTANT_COLOUR, ls="--", lw=1.2)]
         labels = ["training", "validation", "best epoch, kept", "best constant output"]
         last = panels.flat[-1]
         if len(names) < panels.size:
@@ -153,10 +157,11 @@ def _draw_history(axes: Axes, runs: Sequence[Run], colour: str) -> None:
     if max(values) > 3 * min(values):
         axes.set_yscale("log")
     if constant > max(values) / 1e5:  # else it lies too deep to be drawn
-        axes.axhline(constant, color="#E69F00", ls="--", lw=1.2)
+        axes.axhline(constant, color=CONSTANT_COLOUR, ls="--", lw=1.2)
     else:
-        axes.text(0.98, 0.9, f"best constant: {constant:.0e}" if constant > 1e-9 else "best constant: 0", transform=axes.transAxes, ha="right", fontsize=7.5,
-                  color="#B07500")
+        text = f"{constant:.0e}" if constant > 1e-9 else "0"
+        axes.text(0.98, 0.9, f"best constant: {text}", transform=axes.transAxes, ha="right", fontsize=7.5,
+                  color=CONSTANT_COLOUR)
     axes.tick_params(axis="y", which="both", labelsize=8)
     axes.minorticks_off()
 
@@ -193,11 +198,13 @@ def _draw_dots(axes: Axes, at: float, row: Row, column: Column) -> None:
         axes.plot([number["low"], number["high"]], [at + offset] * 2, color=row.colour, lw=2, alpha=0.5)
         axes.plot(number["value"], at + offset, "o", color=row.colour, ms=5)
     mean, right = np.mean([n["value"] for n in found]), max([n["high"] for n in found] + [n["value"] for n in found])
-    axes.annotate(f"{mean:{column.written}}", (right, at), xytext=(4, 0), textcoords="offset points", fontsize=7.5, va="center")
+    axes.annotate(f"{mean:{column.written}}", (right, at), xytext=(4, 0), textcoords="offset points", fontsize=7.5,
+                  va="center")
 
 
 def _rows(study) -> list[Row]:
-    return [Row(name_of(name), runs_of(study, name), colour_of(name)) for name in networks_of(study) + baselines_of(study)]
+    return [Row(name_of(name), runs_of(study, name), colour_of(name))
+            for name in networks_of(study) + baselines_of(study)]
 
 
 def scores_at_half(study) -> Figure:
@@ -257,7 +264,8 @@ def certainty_by_horizon(study, known: str = "transition_table") -> Figure:
                       xytext=(8, 4), textcoords="offset points", fontsize=8, color="#555555")
         for name, limit in thresholds.items():
             left.plot([0.6, len(frames)], [limit] * 2, color=colour_of(name), lw=1, ls="--")
-            left.text(len(frames) + 0.2, limit, f"{name_of(name)}: {limit:.2g}", color=colour_of(name), fontsize=8, va="center")
+            left.text(len(frames) + 0.2, limit, f"{name_of(name)}: {limit:.2g}", color=colour_of(name), fontsize=8,
+                      va="center")
         left.set(yscale="log", ylim=(5e-3, 1.3), ylabel="probability of the pixel", title="How sure one can be")
         left.set_yticks([0.01, 0.03, 0.1, 0.3, 1], ["0.01", "0.03", "0.1", "0.3", "1"])
         left.minorticks_off()
@@ -329,8 +337,10 @@ def _draw_decodings(axes: Axes, study, names: Sequence[str]) -> None:
     for name, style in YARDSTICKS.items():
         axes.axvline(study.run(name).metrics["error_argmax"]["value"], color=BASELINE_COLOUR, lw=1, ls=style,
                      label=name_of(name))
-    axes.set(yticks=rows, yticklabels=[name_of(name) for name in names], xlabel="mean pixel error (px)", title="All frames")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.35, -0.17), ncols=2, columnspacing=1, handletextpad=0.4, fontsize=8)
+    axes.set(yticks=rows, yticklabels=[name_of(name) for name in names], xlabel="mean pixel error (px)",
+             title="All frames")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.35, -0.17), ncols=2, columnspacing=1, handletextpad=0.4,
+                fontsize=8)
 
 
 def examples(study, window: int = 0) -> Figure:
