@@ -39,6 +39,7 @@ FIGURES: dict[str, tuple[str | None, Callable]] = {
     "04_error_by_amplitude": ("hybrid_regression", hybrid_regression.error_by_amplitude),
     "04_undershoot": ("hybrid_regression", hybrid_regression.undershoot),
     "04_convergence": ("hybrid_regression", hybrid_regression.convergence),
+    "04_beside_optimum": ("simulated_control", hybrid_regression.beside_optimum),
 }
 
 # The control knows its answer on simulated gaze only; three seeds of each are recorded.
