@@ -181,6 +181,10 @@ def dot_panels(study, rows: Sequence[Row], columns: Sequence[Column], height: fl
             axes.margins(x=0.12)
             low, high = axes.get_xlim()
             axes.set_xlim(low if column.log else min(0, low), high * (high / low) ** 0.3 if column.log else high * 1.22)
+            if column.log:  # probabilities: the room right of 1 is for the numbers
+                lowest = int(np.ceil(np.log10(axes.get_xlim()[0])))
+                axes.set_xticks([10.0**power for power in range(0, lowest - 1, -1 if lowest > -4 else -2)])
+                axes.minorticks_off()
             axes.tick_params(axis="x", labelsize=8)
             axes.tick_params(axis="y", length=0)
         panels[0, 0].set(yticks=heights, yticklabels=[row.label for row in rows], ylim=(-0.6, len(rows) - 0.4))
