@@ -13,7 +13,6 @@ from fixlib.data.errors import DataFileError
 from fixlib.data.files import FORMAT_VERSION, load_parts, load_sequences, resolve_folder, save_sequences
 from fixlib.data.frames import fixation_frames, fixed_rate_frames
 from fixlib.data.osie import fetch_osie, read_osie
-from fixlib.data.patterns import SOURCE as PATTERNS
 from fixlib.data.registry import OSIE_SOURCE
 from fixlib.data.scanpaths import PARTS, Scanpaths, Source, split_by_stimulus_and_subject
 from fixlib.data.simulator import simulate_scanpaths, simulator_source
@@ -193,8 +192,6 @@ def describe(name: str) -> Source:
     """Where a dataset comes from; for a folder, what its training file says of itself."""
     if name in DATASETS:
         return DATASETS[name].source
-    if name == PATTERNS.name:
-        return PATTERNS
     meta = load_sequences(_folder(name, rate_hz=10.0) / "train_data.pt")["meta"]
     return Source(meta["name"], meta["label"], meta["source_sha256"], meta["licence"], meta["citation"],
                   meta["simulated"])

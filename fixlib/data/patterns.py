@@ -13,8 +13,6 @@ from fixlib.data.scanpaths import Source
 KINDS = ("line", "arc", "bounce")
 MARGIN = 1.0  # px that every noiseless point keeps from the border
 SMALLEST_RADIUS = 4.0  # px, of arcs
-SOURCE = Source("patterns", "Synthetic motion (line, arc, bounce)", "computed from the configuration of each run",
-                "MIT (made by this library)", "none: generated, not recorded", simulated=False)
 
 
 def make_patterns(

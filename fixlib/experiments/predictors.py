@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from fixlib import data, metrics
 from fixlib.data import content_sha256, create_sparse_frames, cut_windows, pixel_index
-from fixlib.experiments.motion_catalogue import PATTERNS, motion_fingerprint, motion_windows
 from fixlib.losses import SoftmaxCrossEntropy, get_loss_function
 from fixlib.models import BASELINES, GazeGRU, SimVP, SimVP_RegressionHead, count_parameters
 from fixlib.results import RunSpec, pack, payload_of
@@ -37,8 +36,7 @@ def training_config(profile) -> dict:
 def make_spec(experiment: str, variant: str, profile, seed: int, config: dict) -> RunSpec:
     """A run's specification, with the fingerprint of the data it names."""
     where = config["data"]
-    known = (motion_fingerprint(where) if where["dataset"] == PATTERNS
-             else data.fingerprint(where["dataset"], where["rate_hz"], where["size"]))
+    known = data.fingerprint(where["dataset"], where["rate_hz"], where["size"])
     return RunSpec(experiment=experiment, dataset=Path(where["dataset"]).name, variant=variant, profile=profile.name,
                    seed=seed, config=config, fingerprint=known)
 
@@ -48,8 +46,6 @@ def load_windows(config: dict) -> dict[str, dict]:
 
     Where fewer windows exist than the profile allows, all of them are used.
     """
-    if config["dataset"] == PATTERNS:
-        return motion_windows(config)
     splits = data.open_dataset(config["dataset"], config["rate_hz"], config["size"])
     windows = {}
     for part, sequences in splits.items():

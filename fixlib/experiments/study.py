@@ -118,14 +118,12 @@ def obtain(experiment: str, dataset: str = "osie", profile: str = "quick", seeds
         ExperimentError: a run failed; the others are recorded and will not be trained again.
     """
     module = experiment_module(experiment)
-    own_data = getattr(module, "DATASET", None)  # what an experiment makes itself is always at hand
-    dataset = own_data or dataset
     _check_choices(module, choices)
     results = Results(paths.root() / results_dir if results_dir else None)
     specs = module.specs(dataset, profile, seeds, **choices)
     missing = [spec for spec in specs if not results.has(spec)]
     used = dataset
-    if missing and not own_data and not _at_hand(dataset):
+    if missing and not _at_hand(dataset):
         used = FALLBACK
         _at_hand(used)
         specs = module.specs(used, profile, seeds, **choices)
