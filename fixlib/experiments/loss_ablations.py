@@ -20,7 +20,8 @@ RATE_HZ, N_IN, N_OUT = 10.0, 4, 1
 
 # Variant -> (loss, its changed options); first the losses as they are, and the two proper scores.
 SETTINGS: dict[str, tuple[str, dict]] = {
-    **{name: (name, {}) for name in ("mse", "focal", "composite", "dice", "weighted_mse", "bce", "softmax_cross_entropy")},
+    **{name: (name, {}) for name in (
+        "mse", "focal", "composite", "dice", "weighted_mse", "bce", "softmax_cross_entropy")},
     **{f"composite_{term}_{factor}": ("composite", {f"{term}_weight": weight * float(factor)})
        for term, weight in (("focal", 1.0), ("sparsity", 0.8), ("concentration", 1.5))
        for factor in ("0", "0.1", "10")},
