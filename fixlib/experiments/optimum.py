@@ -26,7 +26,7 @@ from fixlib.data.simulator import DEFAULT
 from fixlib.data.simulator_exact import CELLS, Forecast, forecast, window_starts
 from fixlib.experiments.bayes import bayes_logits, expected_loss
 from fixlib.experiments.predictors import test_truth
-from fixlib.losses import Loss, check_loss_name, get_loss_function
+from fixlib.losses import Loss, SoftmaxCrossEntropy, check_loss_name, get_loss_function
 from fixlib.models import BASELINES
 from fixlib.results import payload_of
 
@@ -102,7 +102,11 @@ def evaluate_optimum(windows: dict, n_in: int, rate_hz: float | None, loss_name:
     frames = create_sparse_frames(truth["coordinates"], truth["mask"], known.size)
     expected = dict(loss=_over_frames(expected_loss(loss, logits, log_density)),
                     **expected_scores(logits, log_density))
-    return payload_of(metrics.evaluate_frames(logits.float(), **truth)) | dict(
+    if isinstance(loss, SoftmaxCrossEntropy):  # its best output is the density itself, and is scored as one
+        scored = metrics.evaluate_density(log_density, **truth)
+    else:
+        scored = metrics.evaluate_frames(logits.float(), **truth)
+    return payload_of(scored) | dict(
         test_loss=float(loss(logits, frames.to(logits.dtype))), expected=expected)
 
 
