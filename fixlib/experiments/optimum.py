@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from fixlib import metrics
-from fixlib.data import SimulatorParameters, content_sha256, create_sparse_frames
+from fixlib.data import SimulatorParameters, create_sparse_frames
 from fixlib.data.simulator import DEFAULT
 from fixlib.data.simulator_exact import CELLS, Forecast, forecast, window_starts
 from fixlib.experiments.bayes import bayes_logits, expected_loss
-from fixlib.experiments.predictors import test_truth
+from fixlib.experiments.predictors import seen, test_truth
 from fixlib.losses import Loss, SoftmaxCrossEntropy, check_loss_name, get_loss_function
 from fixlib.models import BASELINES
 from fixlib.results import payload_of
@@ -59,8 +59,7 @@ def optimum_payload(config: dict, windows: dict[str, dict]) -> dict[str, Any]:
         reference = centre_bias.log_density(windows["test"]["coordinates"][:, :n_in], n_out)
     starts = window_starts(n_in + n_out, where["stride"], where["rate_hz"])
     found = evaluate_optimum(windows["test"], n_in, where["rate_hz"], name, options, starts, observer, reference)
-    return found | dict(content_sha256={part: content_sha256(windows[part]) for part in windows},
-                        windows={part: len(windows[part]["coordinates"]) for part in windows})
+    return found | seen(windows)
 
 
 def evaluate_optimum(windows: dict, n_in: int, rate_hz: float | None, loss_name: str = DENSITY,

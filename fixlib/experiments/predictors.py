@@ -56,6 +56,12 @@ def load_windows(config: dict) -> dict[str, dict]:
     return windows
 
 
+def seen(windows: dict[str, dict]) -> dict:
+    """What a run records of its windows: how many there were in each part, and a hash of them."""
+    return dict(content_sha256={part: content_sha256(windows[part]) for part in windows},
+                windows={part: len(windows[part]["coordinates"]) for part in windows})
+
+
 def run_predictor(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> dict:
     """Train what `spec.config` describes, score it on the test windows, and give what is to be recorded.
 
@@ -68,9 +74,7 @@ def run_predictor(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], No
         recorded, evaluation, probabilities = _run_baseline(config, windows)
     else:
         recorded, evaluation, probabilities = _run_network(config, spec.seed, windows, checkpoint, on_epoch)
-    recorded |= payload_of(evaluation) | dict(
-        content_sha256={part: content_sha256(windows[part]) for part in windows},
-        windows={part: len(windows[part]["coordinates"]) for part in windows})
+    recorded |= payload_of(evaluation) | seen(windows)
     if probabilities is not None:
         recorded["examples"] = _examples(windows["test"], config["data"]["n_in"], probabilities)
     return recorded

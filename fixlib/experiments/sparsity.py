@@ -14,8 +14,9 @@ import pandas as pd
 import torch
 
 from fixlib import data, metrics
-from fixlib.data import Scanpaths, content_sha256, fixation_frames, fixed_rate_frames, pixel_index
-from fixlib.experiments.predictors import (SURE, certain_frames, data_config, load_windows, make_spec, test_truth)
+from fixlib.data import Scanpaths, fixation_frames, fixed_rate_frames, pixel_index
+from fixlib.experiments.predictors import (SURE, certain_frames, data_config, load_windows, make_spec, seen,
+                                           test_truth)
 from fixlib.experiments.profiles import get_profile
 from fixlib.models import BASELINES
 from fixlib.results import RunSpec, pack
@@ -63,9 +64,7 @@ def _score_trivial(config: dict) -> dict:
         inputs = windows["test"]["coordinates"][:, :where["n_in"]]
         logits = certain_frames(baseline.predict(inputs, where["n_out"]), size)
     evaluation = metrics.evaluate_frames(logits, **truth)
-    return dict(metrics=evaluation.summary, by_horizon=evaluation.by_horizon,
-                windows={part: len(windows[part]["coordinates"]) for part in windows},
-                content_sha256={part: content_sha256(windows[part]) for part in windows})
+    return dict(metrics=evaluation.summary, by_horizon=evaluation.by_horizon) | seen(windows)
 
 
 def describe(scanpaths: Scanpaths) -> dict:

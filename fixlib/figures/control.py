@@ -15,11 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fixlib.figures.loss_comparison import best_constant_loss, runs_of
-from fixlib.figures.style import NAMES, book_style, colour_of, name_of, stamp_study
+from fixlib.figures.style import FRAMING_TITLES, NAMES, book_style, colour_of, framings_of, name_of, stamp_study
 from fixlib.metrics import paired_difference
 from fixlib.results import Run
 
-FRAMING_TITLES = {"fixations": "One frame a fixation", "10hz": "One frame every 100 ms"}
 OPTIMUM_COLOUR = "#E69F00"
 MOST_LEFT = 2.0  # where the panel of what is left to be learnt ends; networks beyond are drawn as arrows there
 POINT_OPTIMUM = "optimum_distance"
@@ -40,11 +39,6 @@ SHARE = Compared(("left_to_learn",), "Still to be learnt\n(1 constant, 0 optimum
 RECALL = Compared(("white_pixel_recall",), "Recall at 0.5\n")
 F1 = Compared(("best_f1",), "Best F1 at any threshold\n", ".3f")
 ERROR = Compared(("error", "error_median"), "Mean pixel error (px),\nby the geometric median")
-
-
-def framings_of(study) -> list[str]:
-    """The framings that the study's variants name."""
-    return list(dict.fromkeys(name.partition(".")[2] for name in study.variants()))
 
 
 def networks_of(study, framing: str, kind: str = "") -> list[str]:

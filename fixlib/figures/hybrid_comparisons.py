@@ -10,17 +10,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from fixlib.figures.style import name_of
+from fixlib.figures.control import POINT_OPTIMUM as OPTIMUM
+from fixlib.figures.style import FRAMING_TITLES, framings_of, name_of
 from fixlib.metrics import paired_difference
 from fixlib.models import SimVP, SimVP_RegressionHead, count_parameters
 from fixlib.results import Run
 
-FRAMING_TITLES = {"fixations": "One frame a fixation", "10hz": "One frame every 100 ms"}
 # The error reported for the approaches before the hybrid, and the one hoped for, by the original document (px).
 REPORTED_PX, HOPED_PX = 5.12, 3.0
 DECODINGS = {"error_argmax": "brightest pixel", "error_mean": "mean", "error_median": "geometric median"}
-# On simulated gaze: the point of least expected distance.
-OPTIMUM = "optimum_distance"
 
 
 @dataclass(frozen=True)
@@ -55,11 +53,6 @@ class Predictor:
     def window_errors_of(self, run: Run) -> np.ndarray:
         """Error of each test window, px."""
         return run.per_window[f"error_{self.decoding}" if self.decoding else "error"].astype(float)
-
-
-def framings_of(study) -> list[str]:
-    """The framings that the study's variants name."""
-    return list(dict.fromkeys(name.partition(".")[2] for name in study.variants()))
 
 
 def runs_of(study, predictor: Predictor) -> list[Run]:

@@ -23,6 +23,8 @@ COLOURS = {
     "frames_mse": "#000000", "gru_l1": "#009E73",
 }
 BASELINE_COLOUR = "#777777"
+# What follows the dot in a variant NAME.FRAMING.
+FRAMING_TITLES = {"fixations": "One frame a fixation", "10hz": "One frame every 100 ms"}
 NAMES = {
     "mse": "MSE", "focal": "Focal", "sparsity": "Sparsity (MSE + L1)", "concentration": "Concentration",
     "composite": "Composite", "dice": "Dice", "weighted_mse": "Weighted MSE",
@@ -33,6 +35,11 @@ NAMES = {
     "centre_bias": "Centre bias (density)",
     "transition_table": "Transition table",
 }
+
+
+def framings_of(study) -> list[str]:
+    """The framings that the study's variants name."""
+    return list(dict.fromkeys(name.partition(".")[2] for name in study.variants()))
 
 
 def name_of(variant: str) -> str:
