@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import nbformat
 
 from fixlib import paths
+from fixlib.atomic import atomic_write
 
 PAPERMILL_METADATA = ("papermill", "execution", "widgets")
 
@@ -172,9 +172,8 @@ def _store(executed: Path, notebook: Path) -> None:
             part.metadata.pop(key, None)
         if part.metadata.get("tags") == []:
             del part.metadata["tags"]
-    unfinished = notebook.with_suffix(".tmp")
-    nbformat.write(book, unfinished)
-    shutil.move(unfinished, notebook)
+    with atomic_write(notebook) as file:
+        file.write(f"{nbformat.writes(book)}\n".encode())
 
 
 def compare_with_recorded(results: str) -> str:

@@ -14,11 +14,8 @@ configuration or data can never be answered with an old result:
 
 import base64
 import hashlib
-import importlib.metadata
 import json
 import math
-import os
-import platform
 import re
 import zlib
 from collections.abc import Iterable
@@ -30,7 +27,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from fixlib.atomic import atomic_write
+from fixlib.machine import environment
 from fixlib.paths import root
+
+__all__ = ["PER_WINDOW", "ResultError", "Results", "Run", "RunSpec", "environment", "pack", "payload_of", "unpack"]
 
 FORMAT_VERSION = 1
 _REQUIRED = ("metrics", "data_label", "simulated")
@@ -163,7 +164,8 @@ class Results:
         content["checksum"] = _sha256(content)
         # One line a key: small, and a reader (or git) can still see what is in it.
         lines = ",\n".join(f"{json.dumps(name)}: {_canonical(value)}" for name, value in content.items())
-        _write_atomically(path, f"{{\n{lines}\n}}\n")
+        with atomic_write(path) as file:
+            file.write(f"{{\n{lines}\n}}\n".encode())
         return path
 
     def runs(self, experiment: str | None = None, dataset: str | None = None,
@@ -190,22 +192,6 @@ def payload_of(evaluation, columns: Iterable[str] = PER_WINDOW) -> dict[str, Any
     if evaluation.pr_curve is not None:
         kept["pr_curve"] = {name: np.asarray(values) for name, values in evaluation.pr_curve.items()}
     return kept
-
-
-def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Versions and hardware behind a run. Names no machine, user or path."""
-    device = torch.device(device)
-    return dict(fixlib=_own_version(), python=platform.python_version(), torch=torch.__version__,
-                numpy=np.__version__, system=platform.system(), machine=platform.machine(),
-                processors=os.cpu_count(), threads=torch.get_num_threads(),
-                device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type)
-
-
-def _own_version() -> str:
-    try:
-        return importlib.metadata.version("fixlib")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def pack(array: Any, dtype: str = "float16") -> dict[str, Any]:
@@ -310,17 +296,3 @@ def _canonical(value: Any) -> str:
 
 def _sha256(value: Any) -> str:
     return hashlib.sha256(_canonical(value).encode("utf-8")).hexdigest()
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """Under another name first, so that an interruption leaves no half-written run."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(unfinished, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

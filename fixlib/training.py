@@ -7,7 +7,7 @@ clipping, ReduceLROnPlateau, and the weights of the epoch with the lowest valida
 from __future__ import annotations
 
 import copy
-import os
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from fixlib.checkpoints import Checkpoint, restore, training_state
 from fixlib.data import create_sparse_frames
 from fixlib.metrics import white_pixel_counts
 
@@ -85,7 +86,7 @@ class WindowLoader:
 def train_model_with_loss(
     model: nn.Module, train_loader: Iterable, val_loader: Iterable, loss_fn: Callable[[Tensor, Tensor], Tensor],
     epochs: int = 25, *, learning_rate: float = 1e-3, weight_decay: float = 1e-5, clip_norm: float = 1.0,
-    plateau_patience: int = 5, plateau_factor: float = 0.5, checkpoint: Path | str | None = None,
+    plateau_patience: int = 5, plateau_factor: float = 0.5, checkpoint: Checkpoint | Path | str | None = None,
     on_epoch: Callable[[dict], None] | None = None, progress: bool = True,
 ) -> tuple[nn.Module, list[dict]]:
     """Train `model` and give it back with the weights of its best validation epoch, and its history.
@@ -99,8 +100,9 @@ def train_model_with_loss(
         learning_rate, weight_decay: Adam's.
         clip_norm: the largest gradient norm; larger ones are scaled down to it.
         plateau_patience, plateau_factor: ReduceLROnPlateau's, on the validation loss.
-        checkpoint: a file to write after every epoch and to go on from if it exists. An interrupted and
-            resumed training ends with the same numbers as an uninterrupted one.
+        checkpoint: a file to write after every epoch and to go on from if it exists and is of this very
+            training (see `fixlib.checkpoints`). An interrupted and resumed training ends with the same numbers
+            as an uninterrupted one.
         on_epoch: called with each epoch's record, e.g. to print or log it.
         progress: show a bar over the epochs.
 
@@ -109,28 +111,39 @@ def train_model_with_loss(
         seconds.
 
     Raises:
-        TrainingDiverged: a loss or gradient norm is not finite; the message names epoch and batch. The last
-            checkpoint is left as it was.
+        TrainingDiverged: a loss or gradient norm is not finite; the message names epoch, batch and the last
+            good checkpoint, which is left as it was.
     """
     optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimiser, patience=plateau_patience, factor=plateau_factor)
     history: list[dict] = []
     best = copy.deepcopy(model.state_dict())
-    if checkpoint and Path(checkpoint).exists():
-        history, best = _load_checkpoint(Path(checkpoint), model, optimiser, scheduler)
+    if checkpoint and not isinstance(checkpoint, Checkpoint):
+        checkpoint = Checkpoint(checkpoint)
+    if checkpoint:
+        owner = checkpoint.owner(model, dict(
+            learning_rate=learning_rate, weight_decay=weight_decay, clip_norm=clip_norm,
+            plateau_patience=plateau_patience, plateau_factor=plateau_factor))
+        if state := checkpoint.load(owner):
+            history, best = restore(state, model, optimiser, scheduler)
     for epoch in tqdm(range(len(history) + 1, epochs + 1), disable=not progress, initial=len(history), total=epochs,
                       unit="epoch"):
         start = time.perf_counter()
-        train_loss = _train_epoch(model, train_loader, loss_fn, optimiser, clip_norm, epoch)
-        val_loss = mean_loss(model, val_loader, loss_fn)
+        try:
+            train_loss = _train_epoch(model, train_loader, loss_fn, optimiser, clip_norm, epoch)
+            val_loss = _finite_validation_loss(model, val_loader, loss_fn, epoch)
+        except TrainingDiverged as error:
+            kept = f"the last good checkpoint is {checkpoint.path}, of epoch {epoch - 1}" if checkpoint and history \
+                else "there is no checkpoint yet"
+            raise TrainingDiverged(f"{error}; {kept}") from None
         if val_loss < min((h["val_loss"] for h in history), default=float("inf")):
             best = copy.deepcopy(model.state_dict())
         history.append(dict(epoch=epoch, train_loss=train_loss, val_loss=val_loss,
                             learning_rate=optimiser.param_groups[0]["lr"], seconds=time.perf_counter() - start))
         scheduler.step(val_loss)
         if checkpoint:
-            _save_checkpoint(Path(checkpoint), model, optimiser, scheduler, history, best)
+            checkpoint.save(training_state(model, optimiser, scheduler, history, best), owner)
         if on_epoch:
             on_epoch(history[-1])
     model.load_state_dict(best)
@@ -159,6 +172,13 @@ def _train_epoch(model, loader, loss_fn, optimiser, clip_norm, epoch) -> float:
                                f"{norms[batch]:g}; lower the learning rate or look at that batch")
     weights = torch.tensor(counts, dtype=torch.float64)
     return float((losses * weights).sum() / weights.sum())
+
+
+def _finite_validation_loss(model, loader, loss_fn, epoch) -> float:
+    found = mean_loss(model, loader, loss_fn)
+    if not math.isfinite(found):
+        raise TrainingDiverged(f"epoch {epoch}, validation: loss {found:g}; lower the learning rate")
+    return found
 
 
 @torch.no_grad()
@@ -208,29 +228,3 @@ def evaluate_model(model: nn.Module, test_loader: Iterable, loss_fn: Callable[[T
 
 def _ratio(numerator: float, denominator: float) -> float:
     return numerator / denominator if denominator else 0.0
-
-
-def _save_checkpoint(path: Path, model, optimiser, scheduler, history, best) -> None:
-    state = dict(model=model.state_dict(), optimiser=optimiser.state_dict(), scheduler=scheduler.state_dict(),
-                 history=history, best=best, random_state=torch.get_rng_state())
-    if torch.cuda.is_available():
-        state["cuda_random_state"] = torch.cuda.get_rng_state()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Under another name first, so that a kill while writing leaves the last whole checkpoint.
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(unfinished, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
-
-
-def _load_checkpoint(path: Path, model, optimiser, scheduler) -> tuple[list[dict], dict]:
-    state = torch.load(path, weights_only=True, map_location=next(model.parameters()).device)
-    model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
-    scheduler.load_state_dict(state["scheduler"])
-    torch.set_rng_state(state["random_state"].cpu())
-    if torch.cuda.is_available() and "cuda_random_state" in state:
-        torch.cuda.set_rng_state(state["cuda_random_state"].cpu())
-    return state["history"], state["best"]

@@ -8,14 +8,13 @@ reads it without running code.
 
 from __future__ import annotations
 
-import os
-import uuid
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from fixlib import paths
+from fixlib.atomic import atomic_write
 from fixlib.data.errors import DataFileError
 from fixlib.data.scanpaths import PARTS, Source
 
@@ -149,19 +148,12 @@ def save_sequences(sequences: dict, path: Path | str) -> None:
 
     Raises:
         DataFileError: ``sequences`` is not a sequence set; nothing is written.
+        OSError: the file cannot be written.
     """
     path = Path(path)
     checked = check_sequences(sequences, f"the data for {path}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")  # same folder: renaming is atomic
-    try:
-        with open(partial, "xb") as file:
-            torch.save(_compact(checked), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_write(path) as file:
+        torch.save(_compact(checked), file)
 
 
 def _compact(sequences: dict) -> dict:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from fixlib import paths
+from fixlib.atomic import atomic_write
 from fixlib.data.errors import ChecksumError, DataFileError, DataUnavailable
 from fixlib.data.registry import OSIE_FILE, OSIE_SOURCE, Download
 from fixlib.data.scanpaths import Scanpaths
@@ -114,7 +115,9 @@ def fetch_osie() -> Path:
             except OSError as error:  # no such file, no connection, timeout, HTTP error
                 tried.append(f"{address} ({type(error).__name__}: {_short(error)})")
                 continue
-            _put_in_place(fetched, target)
+            content = fetched.read_bytes()
+        with atomic_write(target) as file:
+            file.write(content)
         return target
     raise DataUnavailable(
         f"the OSIE recordings are not at {target} and could not be fetched from " + "; ".join(tried)
@@ -149,16 +152,6 @@ def _retrieve(address: str, file: Download, folder: str) -> Path:
 
 def _copy(address: str, output_file: str, _pooch: object) -> None:
     shutil.copyfile(Path(address).expanduser(), output_file)
-
-
-def _put_in_place(fetched: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        shutil.copyfile(fetched, partial)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _verify(path: Path, file: Download) -> None:

@@ -1,0 +1,52 @@
+"""What a result follows from besides its configuration and data: versions and hardware."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+# Where all of these are equal, a run repeats bit for bit; where one differs, only approximately: another processor
+# or number of threads adds the same numbers in another order.
+DECIDES_BITS = ("fixlib", "torch", "numpy", "system", "machine", "processor", "vector_instructions", "threads",
+                "device", "devices")
+
+
+def environment(device: torch.device | str = "cpu", devices: int = 1) -> dict[str, Any]:
+    """Versions and hardware behind a run. Names no machine, user or path."""
+    device = torch.device(device)
+    return dict(fixlib=_own_version(), python=platform.python_version(), torch=str(torch.__version__),
+                numpy=np.__version__, system=platform.system(), machine=platform.machine(), processor=_processor(),
+                vector_instructions=torch.backends.cpu.get_cpu_capability(), processors=os.cpu_count(),
+                threads=torch.get_num_threads(), devices=devices,
+                device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type)
+
+
+def bits(known: dict[str, Any]) -> dict[str, Any]:
+    """The part of an `environment` that decides the last bits; None for what an older record does not say."""
+    return {name: known.get(name) for name in DECIDES_BITS}
+
+
+def same_bits(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether a run in one environment must repeat bit for bit in the other; not where either leaves it open."""
+    return None not in bits(one).values() and bits(one) == bits(other)
+
+
+def _processor() -> str:
+    """The processor's model, e.g. "AMD EPYC 7763": libraries choose their code by it."""
+    information = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", information.read_text(), re.MULTILINE) if information.exists() else None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _own_version() -> str:
+    try:
+        return importlib.metadata.version("fixlib")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
