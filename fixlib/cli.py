@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-EXPECTED_ERRORS = (ValueError, FileNotFoundError, FileExistsError, RuntimeError)
+EXPECTED_ERRORS = (ValueError, OSError, RuntimeError)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--framings", type=_names, metavar="fixations,10hz", help="hybrid_regression only; default: both")
     run.add_argument("--results", default="", metavar="DIR", help="where runs are recorded (default: results)")
     run.add_argument("--workers", type=int, help="processes (default: one a processor core)")
+    run.add_argument("--dask", default="", metavar="ADDRESS",
+                     help="run on the Dask cluster whose scheduler has this address, or on a `local` one")
     run.set_defaults(command=_run)
 
     book = commands.add_parser(
@@ -90,10 +92,18 @@ def _prepare(options) -> None:
 
 
 def _run(options) -> None:
-    from fixlib.experiments import obtain
+    from fixlib.experiments import ExperimentError, obtain
     choices = {name: getattr(options, name) for name in ("losses", "framings") if getattr(options, name)}
-    study = obtain(options.experiment, options.dataset, options.profile, options.seeds, options.results,
-                   options.workers, **choices)
+    try:
+        study = obtain(options.experiment, options.dataset, options.profile, options.seeds, options.results,
+                       options.workers, options.dask, **choices)
+    except ExperimentError as error:
+        _print_study(error.study)
+        raise
+    _print_study(study)
+
+
+def _print_study(study) -> None:
     print(study.notice)
     print(study.table().dropna(axis="columns", how="all").to_string(index=False, float_format="%.4g"))
 

@@ -1,0 +1,68 @@
+"""Dask clusters as workers of a sweep; Dask starts them, here, on Slurm or on Kubernetes (see the README)."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@contextmanager
+def connected(address: str, workers: int, threads: int, see: Path) -> Iterator[tuple[dict, type[Exception]]]:
+    """A connection to the cluster of that address, or to a "local" one made for the purpose.
+
+    Args:
+        address: of Dask's scheduler, e.g. tcp://10.0.0.1:8786; or "local".
+        workers, threads: of a local cluster: processes, and torch's threads in each.
+        see: the project's folder, which every worker has to see.
+
+    Returns:
+        Arguments for `joblib.Parallel`, and the exception that says that a worker died.
+
+    Raises:
+        ImportError: Dask is not installed; the message says how to install it.
+        OSError: no scheduler answers at that address.
+        ValueError: no workers, workers with several threads (a run's random state is its process's), or workers
+            that do not see the project's folder.
+    """
+    try:
+        import dask
+        from distributed import Client, KilledWorker, LocalCluster
+    except ImportError as error:
+        raise ImportError("--dask needs Dask: pip install -c constraints.txt -e '.[scale]'") from error
+    # Dask's own default sets MALLOC_TRIM_THRESHOLD_, with which torch is more than twice as slow.
+    spawned = {"distributed.nanny.pre-spawn-environ": {name: str(threads) for name in THREAD_VARIABLES}}
+    with dask.config.set(spawned):
+        started = LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=None,
+                               dashboard_address=None) if address == "local" else None
+        try:
+            with Client(started or address) as client:
+                _check(client, see)
+                yield dict(n_jobs=-1, backend="dask"), KilledWorker
+        finally:
+            if started:
+                started.close()
+
+
+def _check(client, see: Path) -> None:
+    """Refuse workers that would give wrong numbers or write where nobody looks."""
+    threads = client.nthreads()
+    if not threads:
+        raise ValueError("the Dask cluster has no workers: start some, e.g. `dask worker ADDRESS --nthreads 1`")
+    if several := [worker for worker, number in threads.items() if number != 1]:
+        raise ValueError(f"the Dask workers {', '.join(several)} have several threads, and would mix the random "
+                         "numbers of the runs in them: start them with --nthreads 1")
+    token = see / "build" / f".seen-{uuid.uuid4().hex[:8]}"
+    token.parent.mkdir(parents=True, exist_ok=True)
+    token.touch()
+    try:
+        blind = [worker for worker, sees in client.run(os.path.exists, str(token)).items() if not sees]
+    finally:
+        token.unlink()
+    if blind:
+        raise ValueError(f"the Dask workers {', '.join(blind)} do not see {see}: put the project on a disk that all "
+                         "machines share, under the same name, and run from there")
