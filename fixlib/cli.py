@@ -53,6 +53,18 @@ def _parser() -> argparse.ArgumentParser:
                      help="run on the Dask cluster whose scheduler has this address, or on a `local` one")
     run.set_defaults(command=_run)
 
+    verify = commands.add_parser("verify", help="repeat recorded runs and compare; fails if one differs")
+    verify.add_argument("runs", nargs="*", help="keys or beginnings of file names (default: all that fit the options)")
+    how_many = verify.add_mutually_exclusive_group()
+    how_many.add_argument("--sample", type=int, metavar="N", help="draw N of them (default: 5, unless runs are named)")
+    how_many.add_argument("--all", action="store_true", help="every one of them")
+    verify.add_argument("--experiment", help="only its runs")
+    verify.add_argument("--dataset", help="only runs on it")
+    verify.add_argument("--profile", help="only runs of that size")
+    verify.add_argument("--results", default="", metavar="DIR", help="where the runs are recorded (default: results)")
+    verify.add_argument("--workers", type=int, help="processes (default: one a processor core)")
+    verify.set_defaults(command=_verify)
+
     book = commands.add_parser(
         "book", help="execute the chapters in order with papermill; copies and HTML under build/")
     book.add_argument("chapters", nargs="*", help="e.g. 01_sparsity_analysis (default: all)")
@@ -106,6 +118,24 @@ def _run(options) -> None:
 def _print_study(study) -> None:
     print(study.notice)
     print(study.table().dropna(axis="columns", how="all").to_string(index=False, float_format="%.4g"))
+
+
+def _verify(options) -> int:
+    from fixlib import paths
+    from fixlib.experiments.verify import choose, table, verify
+    from fixlib.results import Results
+    if options.sample is not None and options.sample < 1:
+        raise ValueError(f"--sample must be at least 1, not {options.sample}")
+    everything = options.all or options.runs and options.sample is None
+    runs = choose(Results(paths.root() / options.results if options.results else None), options.runs,
+                  None if everything else options.sample or 5, options.experiment, options.dataset, options.profile)
+    checks = verify(runs, options.workers)
+    print(table(checks).to_string(index=False))
+    wrong = [check for check in checks if check.wrong]
+    for check in wrong:
+        print(f"{check.run.path}:\n  " + "\n  ".join(check.wrong[:10]))
+    print(f"{len(checks) - len(wrong)} of {len(checks)} runs repeat as recorded")
+    return int(bool(wrong))
 
 
 def _book(options) -> None:

@@ -250,15 +250,16 @@ def _progress(specs: list[RunSpec]) -> Iterator[Callable[[Outcome], None]]:
     Gives a function that is to be told each outcome.
     """
     from tqdm.auto import tqdm
-    log = log_file(specs[0].experiment)
+    experiments = dict.fromkeys(spec.experiment for spec in specs)
+    logs = {log: log.stat().st_size if log.exists() else 0 for log in map(log_file, experiments)}
     epochs = {Path(spec.filename).stem: spec.config.get("training", {}).get("epochs", 1) for spec in specs}
     ended: dict[str, int] = {}
-    start, done, failed = log.stat().st_size if log.exists() else 0, threading.Event(), 0
-    bar = tqdm(total=sum(epochs.values()), unit="epoch", desc=f"{specs[0].experiment}: {len(specs)} runs")
+    done, failed = threading.Event(), 0
+    bar = tqdm(total=sum(epochs.values()), unit="epoch", desc=f"{', '.join(experiments)}: {len(specs)} runs")
 
     def show() -> None:
-        counted = {name: epoch for name, epoch in _last_epochs(log, start).items() if name in epochs} | ended
-        bar.n = sum(counted.values())
+        read = {name: epoch for log, start in logs.items() for name, epoch in _last_epochs(log, start).items()}
+        bar.n = sum(({name: epoch for name, epoch in read.items() if name in epochs} | ended).values())
         bar.refresh()
 
     def watch() -> None:

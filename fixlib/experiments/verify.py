@@ -1,0 +1,184 @@
+"""Repeating recorded runs from their recorded configuration, and comparing.
+
+On the same kind of machine with the same versions (`fixlib.machine.DECIDES_BITS`, recorded with every run) all that
+is recorded has to be equal to the last recorded digit. Elsewhere the same sums are added up in another order, and
+training makes the difference grow. There the rule is:
+
+* what does not follow from training (hashes and numbers of windows, parameter counts, everything of a run without
+  training) has to be equal, floating-point numbers to `UNTRAINED`;
+* the training loss of the first epoch has to be equal to `FIRST_EPOCH`: it follows from data, seed, model, loss and
+  settings, and rounding has had no time to grow;
+* later losses have to be equal to `LATER`;
+* a metric may move by `INTERVAL` of the width of its recorded 95% interval, or by `LATER` of its value.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fixlib import paths
+from fixlib.experiments.sweep import Outcome, carry_out
+from fixlib.machine import same_bits
+from fixlib.results import Results, Run
+
+UNTRAINED = 1e-5
+FIRST_EPOCH = 5e-5
+LATER = 0.05
+INTERVAL = 0.25
+HALF_PRECISION = 2e-3  # arrays are recorded as float16: a last digit of theirs is 1e-3
+# What a run took, not what it gave.
+TAKEN = ("seconds", "peak_memory_mb", "environment")
+
+
+@dataclass(frozen=True)
+class Check:
+    """A recorded run against its repetition.
+
+    Attributes:
+        run: as recorded.
+        rule: "bit for bit", "tolerance", or "" where it could not be repeated.
+        wrong: what differs by more than the rule allows; empty if nothing does.
+        largest: the quantity nearest to (or farthest beyond) what the rule allows, and how near: 1 is the limit.
+    """
+
+    run: Run
+    rule: str
+    wrong: tuple[str, ...]
+    largest: tuple[str, float] = ("", 0.0)
+
+
+def choose(results: Results, names: Sequence[str] = (), sample: int | None = None, experiment: str | None = None,
+           dataset: str | None = None, profile: str | None = None) -> list[Run]:
+    """The recorded runs to verify.
+
+    Args:
+        names: beginnings of file names, or keys; none for all.
+        sample: draw so many of those found, other ones each time.
+        experiment, dataset, profile: only those.
+
+    Raises:
+        ValueError: nothing is recorded that fits, or a name fits nothing.
+    """
+    runs = results.runs(experiment, dataset, profile)
+    for name in names:
+        if not any(_is_named(run, name) for run in runs):
+            raise ValueError(f"no recorded run has the key {name!r} or a file name that begins so")
+    runs = [run for run in runs if not names or any(_is_named(run, name) for name in names)]
+    if not runs:
+        raise ValueError(f"no run of that kind is recorded in {results.folder}")
+    return runs if sample is None else random.sample(runs, min(sample, len(runs)))
+
+
+def _is_named(run: Run, name: str) -> bool:
+    return name == run.spec.key or run.spec.filename.startswith(name)
+
+
+def verify(runs: Sequence[Run], workers: int | None = None) -> list[Check]:
+    """Repeat each run and compare; the recorded files are only read.
+
+    Args:
+        runs: recorded ones.
+        workers: processes, see `fixlib.experiments.sweep.carry_out`.
+    """
+    build = paths.root() / "build"
+    build.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=build, prefix="verify-") as folder:
+        results = Results(Path(folder))
+        outcomes = carry_out([run.spec for run in runs], results, workers)
+        return [_check(run, outcome, results) for run, outcome in zip(runs, outcomes)]
+
+
+def _check(run: Run, outcome: Outcome, results: Results) -> Check:
+    if outcome.state == "failed":
+        return Check(run, "", (f"it could not be repeated: {outcome.reason}",))
+    return compare(run, results.read(run.spec))
+
+
+def compare(recorded: Run, repeated: Run) -> Check:
+    """The two by the rule that holds for where they were made."""
+    exactly = same_bits(recorded.payload.get("environment", {}), repeated.payload["environment"])
+    theirs, ours = dict(_numbers(recorded.payload)), dict(_numbers(repeated.payload))
+    wrong = [f"{name} is on one side only" for name in sorted(set(theirs) ^ set(ours))]
+    beyond = {name: 0.0 if _equal(theirs[name], ours[name]) else float("inf") if exactly
+              else _beyond(name, theirs[name], ours[name], recorded) for name in theirs if name in ours}
+    wrong += [f"{name}: recorded {_short(theirs[name])}, repeated {_short(ours[name])}"
+              for name, share in beyond.items() if share > 1]
+    largest = max(beyond.items(), key=lambda item: item[1], default=("", 0.0))
+    return Check(recorded, "bit for bit" if exactly else "tolerance", tuple(wrong), largest)
+
+
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Everything that a payload holds but what the run took, each with the way to it: metrics.error.value."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if key not in TAKEN:
+                yield from _numbers(item, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray | float | int) and isinstance(other, np.ndarray | float | int):
+        return np.array_equal(one, other, equal_nan=np.asarray(one).dtype.kind == "f")
+    return one == other
+
+
+def _beyond(name: str, recorded: Any, repeated: Any, run: Run) -> float:
+    """How far the two are apart, as a share of what is allowed: above 1 is too far."""
+    if run.history and _is_detail(name):
+        return 0.0
+    if not all(isinstance(value, np.ndarray | float | int) and not isinstance(value, bool)
+               for value in (recorded, repeated)) or np.shape(recorded) != np.shape(repeated):
+        return float("inf")
+    one, other = np.asarray(recorded, dtype=float), np.asarray(repeated, dtype=float)
+    if not np.array_equal(np.isfinite(one), np.isfinite(other)):
+        return float("inf")
+    allowed = _allowed(name, one, isinstance(recorded, np.ndarray), run)
+    apart = np.abs(one - other)[np.isfinite(one)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.nan_to_num(apart / np.broadcast_to(allowed, one.shape)[np.isfinite(one)], nan=0.0).max(initial=0))
+
+
+def _is_detail(name: str) -> bool:
+    """What follows from a metric that is compared, window by window or step by step: not compared again."""
+    part, _, rest = name.partition(".")
+    compared = ("subject", "stimulus", "frames", "changed_frames", "amplitude")  # of the windows, not of the network
+    return (part in ("by_horizon", "pr_curve") or part == "per_window" and rest not in compared
+            or part == "examples" and rest in ("maps", "peaks")
+            or name.endswith((".learning_rate", ".low", ".high")))
+
+
+def _allowed(name: str, recorded: np.ndarray, is_array: bool, run: Run) -> np.ndarray | float:
+    part, size = name.split(".")[0], np.abs(recorded)
+    if run.history and name == "history.0.train_loss":
+        return FIRST_EPOCH * size
+    if run.history and part in ("history", "test_loss"):
+        return LATER * size
+    if run.history and part == "metrics":
+        metric = run.metrics[name.split(".")[1]]
+        return max(LATER * float(size), INTERVAL * (metric["high"] - metric["low"]))
+    return (HALF_PRECISION if is_array else UNTRAINED) * size
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"array of {value.shape}"
+    return f"{value:.7g}" if isinstance(value, float) else str(value)[:40]
+
+
+def table(checks: Sequence[Check]) -> pd.DataFrame:
+    """One row a check."""
+    return pd.DataFrame([dict(
+        experiment=check.run.spec.experiment, dataset=check.run.spec.dataset, variant=check.run.spec.variant,
+        profile=check.run.spec.profile, seed=check.run.spec.seed, rule=check.rule,
+        verdict="DIFFERS" if check.wrong else "as recorded",
+        nearest_to_its_limit=check.largest[0] if check.largest[1] else "", share=round(check.largest[1], 3),
+    ) for check in checks])
