@@ -10,7 +10,7 @@ from types import ModuleType
 import pandas as pd
 
 from fixlib import data, paths
-from fixlib.experiments.sweep import carry_out, experiment_module
+from fixlib.experiments.sweep import carry_out, experiment_module, remove_old_checkpoints
 from fixlib.results import Results, Run
 
 FALLBACK = "simulated"
@@ -117,6 +117,7 @@ def obtain(experiment: str, dataset: str = "osie", profile: str = "quick", seeds
         _at_hand(used)
         specs = module.specs(used, profile, seeds, **choices)
         missing = [spec for spec in specs if not results.has(spec)]
+    remove_old_checkpoints((spec for spec in specs if spec not in missing), results)
     outcomes = carry_out(missing, results, workers, dask) if missing else []
     study = Study(dataset, used, tuple(results.read(spec) for spec in specs if results.has(spec)),
                   sum(outcome.state == "trained" for outcome in outcomes))

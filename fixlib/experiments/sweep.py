@@ -6,14 +6,15 @@ share them out: a run that another process is training is left for later, waited
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import import_module
@@ -107,18 +108,25 @@ def _in_processes(work: Callable, processes: dict, died: type[Exception], specs:
     from joblib import Parallel, delayed
     pool = partial(Parallel, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1, **processes)
     left = {spec.key: spec for spec in specs}
+    started: list[RunSpec] = []
+
+    def tasks(chosen: list[RunSpec]) -> Iterator:
+        for spec in chosen:
+            started.append(spec)
+            yield delayed(work)(spec, wait)
+
     while left:
-        started: list[RunSpec] = []
+        started.clear()
         try:
-            for outcome in pool()(delayed(work)(started.append(spec) or spec, wait) for spec in list(left.values())):
+            for outcome in pool()(tasks(list(left.values()))):
                 del left[outcome.spec.key]
                 yield outcome
         except died:
             # One of those under way did it, e.g. by asking for too much memory: each has a pool to itself.
-            for spec in (spec for spec in started if spec.key in left):
+            for spec in [spec for spec in started if spec.key in left]:
                 del left[spec.key]
                 try:
-                    yield from pool()([delayed(work)(spec, wait)])
+                    yield from pool()(tasks([spec]))
                 except died:
                     yield _failed(spec, "its process was killed, most likely for want of memory: use fewer workers")
 
@@ -136,7 +144,7 @@ def _run_one(folder: Path, spec: RunSpec, wait: bool) -> Outcome:
     """Train and record one run, unless another process has done it or (where not told to wait) is doing it."""
     results = Results(folder)
     try:
-        with lock(spec).acquire(timeout=-1 if wait else 0, poll_interval=POLL_SECONDS):
+        with lock(spec, results).acquire(timeout=-1 if wait else 0, poll_interval=POLL_SECONDS):
             if results.has(spec):
                 return Outcome(spec, "read")
             record(spec, results)
@@ -147,11 +155,30 @@ def _run_one(folder: Path, spec: RunSpec, wait: bool) -> Outcome:
         return _failed(spec, f"{type(error).__name__}: {error}")
 
 
-def lock(spec: RunSpec) -> filelock.BaseFileLock:
+def _work_file(spec: RunSpec, results: Results, kind: str) -> Path:
+    """A file under build/ that one run, recorded in one place, has to itself."""
+    place = hashlib.sha256(str(results.folder.resolve()).encode()).hexdigest()[:6]
+    return paths.root() / "build" / kind / f"{Path(spec.filename).stem}-{place}"
+
+
+def lock(spec: RunSpec, results: Results) -> filelock.BaseFileLock:
     """Whoever holds it may train the run and write its files."""
-    path = paths.root() / "build" / "locks" / f"{Path(spec.filename).stem}.lock"
+    path = _work_file(spec, results, "locks")
     path.parent.mkdir(parents=True, exist_ok=True)
     return filelock.FileLock(path)
+
+
+def checkpoint_of(spec: RunSpec, results: Results) -> Checkpoint:
+    """Where the run's training is kept between epochs."""
+    return Checkpoint(_work_file(spec, results, "checkpoints"), run=spec.key)
+
+
+def remove_old_checkpoints(specs: Iterable[RunSpec], results: Results) -> None:
+    """Remove those of recorded runs: a process that was killed just after it recorded one leaves it."""
+    for spec in specs:
+        if checkpoint_of(spec, results).path.exists():
+            with suppress(filelock.Timeout), lock(spec, results).acquire(timeout=0):
+                checkpoint_of(spec, results).path.unlink(missing_ok=True)
 
 
 def failure_file(spec: RunSpec) -> Path:
@@ -174,7 +201,7 @@ def record(spec: RunSpec, results: Results) -> Path:
 
     Only for who holds the run's lock.
     """
-    checkpoint = Checkpoint(paths.root() / "build" / "checkpoints" / f"{Path(spec.filename).stem}.pt", run=spec.key)
+    checkpoint = checkpoint_of(spec, results)
     for path in (checkpoint.path, results.path(spec), failure_file(spec)):
         remove_leftovers(path)
     path = results.write(spec, measured(spec, checkpoint, _epoch_logger(spec)))

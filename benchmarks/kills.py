@@ -1,0 +1,126 @@
+"""Does a sweep survive being killed? SIGKILL to all of its processes at random moments, again and again.
+
+    python -m benchmarks.kills            # 50 kills
+    python -m benchmarks.kills --quick    # 4 kills
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from fixlib import data
+from fixlib.experiments.verify import differences
+from fixlib.results import Results
+
+LOSSES = "mse,dice,weighted_mse"
+# A kill comes this many seconds at most after the first sign of work: a smoke run takes about one.
+LONGEST_WAIT = 4.0
+
+
+def make_dataset(folder: Path) -> Path:
+    """A few simulated scanpaths as a folder of prepared files."""
+    for part, (subjects, seed) in dict(train=(3, 1), val=(2, 2), test=(2, 3)).items():
+        data.save_sequences(data.fixed_rate_frames(data.simulate_scanpaths(subjects, 6, seed=seed), 10.0),
+                            folder / f"{part}_data.pt")
+    return folder
+
+
+def start_sweep(root: Path, dataset: Path, *more: str) -> subprocess.Popen:
+    """A `smoke` sweep of two workers in a process group of its own, in a project folder of its own."""
+    command = [sys.executable, "-m", "fixlib", "run", "loss_comparison", "--dataset", str(dataset), "--profile", "smoke",
+               "--losses", LOSSES, "--workers", "2", *more]
+    here = Path(__file__).resolve().parents[1]
+    environment = os.environ | {"FIXLIB_ROOT": str(root), "PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"}
+    root.mkdir(parents=True, exist_ok=True)
+    return subprocess.Popen(command, env=environment, start_new_session=True, cwd=root, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
+
+
+def kill_at_random(sweep: subprocess.Popen, root: Path, moments: random.Random) -> bool:
+    """SIGKILL to the whole group some time after it began to work; False if it had ended by itself."""
+    before = _signs(root)
+    while sweep.poll() is None and _signs(root) == before:
+        time.sleep(0.02)
+    time.sleep(moments.uniform(0, LONGEST_WAIT))
+    ended = sweep.poll() is not None
+    if not ended:
+        os.killpg(sweep.pid, signal.SIGKILL)
+    sweep.communicate()
+    return not ended
+
+
+def _signs(root: Path) -> tuple:
+    """What changes when a sweep begins to work."""
+    locks, logs = root / "build" / "locks", root / "logs"
+    return (len(list(locks.glob("*"))), sum(log.stat().st_size for log in logs.glob("*")))
+
+
+def finish(sweep: subprocess.Popen) -> str:
+    """Wait for a sweep; its output. RuntimeError if it fails."""
+    output, _ = sweep.communicate(timeout=600)
+    if sweep.returncode:
+        raise RuntimeError(f"the sweep ended with {sweep.returncode}:\n{output[-2000:]}")
+    return output
+
+
+def compare(reference: Path, root: Path) -> tuple[int, list[str]]:
+    """How many runs there are, and what is wrong: runs missing or different, files left over."""
+    wrong = [f"left over: {path.relative_to(root)}" for path in root.rglob("*.tmp")]
+    wrong += [f"left over: {path.relative_to(root)}" for path in (root / "build" / "checkpoints").glob("*")]
+    runs, results = Results(reference / "results").runs(), Results(root / "results")
+    for run in runs:
+        if not results.has(run.spec):
+            wrong.append(f"missing: {run.spec.filename}")
+        elif different := differences(run, results.read(run.spec)):
+            wrong.append(f"{run.spec.filename} differs in {different[0]}")
+    return len(runs), wrong
+
+
+def measure(kills: int, seeds: str, seed: int = 0, tell: Callable[[str], None] = lambda text: None) -> dict:
+    """Kill sweeps `kills` times in all, let each come to its end, and compare with a sweep left in peace."""
+    moments, done = random.Random(seed), 0
+    sweeps, runs, wrong = 0, 0, []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        dataset = make_dataset(folder / "gaze")
+        finish(start_sweep(folder / "peace", dataset, "--seeds", seeds))
+        while done < kills:
+            root = folder / "killed"
+            while done < kills and kill_at_random(start_sweep(root, dataset, "--seeds", seeds), root, moments):
+                done += 1
+                recorded = len(Results(root / "results").runs())  # ResultError if a file is half-written
+                tell(f"kill {done}: {recorded} runs recorded")
+            finish(start_sweep(root, dataset, "--seeds", seeds))
+            runs, found = compare(folder / "peace", root)
+            wrong, sweeps = wrong + found, sweeps + 1
+            shutil.rmtree(root)
+    return dict(kills=done, sweeps=sweeps, runs=runs, wrong=wrong)
+
+
+def run(quick: bool) -> list[dict]:
+    """Rows of name, value, unit and note."""
+    found = measure(4, "0") if quick else measure(50, "0-5", tell=lambda text: print(text, flush=True))
+    note = f"of {found['kills']} kills in {found['sweeps']} sweeps of {found['runs']} runs"
+    return [dict(name="kills of a smoke sweep", value=found["kills"], unit="kills", note="SIGKILL to the process group"),
+            dict(name="runs lost, different or half-written after a resume", value=len(found["wrong"]), unit="runs",
+                 note="; ".join([note, *found["wrong"][:5]]))]
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="4 kills")
+    for row in run(parser.parse_args().quick):
+        print(row)
