@@ -4,48 +4,56 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @contextmanager
-def connected(address: str, workers: int, threads: int, see: Path) -> Iterator[tuple[dict, type[Exception]]]:
-    """A connection to the cluster of that address, or to a "local" one made for the purpose.
+def connected(address: str, workers: int, threads: int, see: Path) -> Iterator:
+    """A client of the cluster of that address, or of a "local" one made for the purpose and closed at the end.
 
     Args:
         address: of Dask's scheduler, e.g. tcp://10.0.0.1:8786; or "local".
         workers, threads: of a local cluster: processes, and torch's threads in each.
         see: the project's folder, which every worker has to see.
 
-    Returns:
-        Arguments for `joblib.Parallel`, and the exception that says that a worker died.
-
     Raises:
-        ImportError: Dask is not installed; the message says how to install it.
+        RuntimeError: Dask is not installed; the message says how to install it.
         OSError: no scheduler answers at that address.
         ValueError: no workers, workers with several threads (a run's random state is its process's), or workers
             that do not see the project's folder.
     """
     try:
         import dask
-        from distributed import Client, KilledWorker, LocalCluster
+        from distributed import Client, LocalCluster
     except ImportError as error:
-        raise ImportError("--dask needs Dask: pip install -c constraints.txt -e '.[scale]'") from error
+        raise RuntimeError("--dask needs Dask: pip install -c constraints.txt -e '.[scale]'") from error
     # Dask's own default sets MALLOC_TRIM_THRESHOLD_, with which torch is more than twice as slow.
     spawned = {"distributed.nanny.pre-spawn-environ": {name: str(threads) for name in THREAD_VARIABLES}}
-    with dask.config.set(spawned):
-        started = LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=None,
-                               dashboard_address=None) if address == "local" else None
+    with dask.config.set(spawned), ExitStack() as stack:
+        if address == "local":
+            address = stack.enter_context(LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=None,
+                                                       dashboard_address=None))
+        client = stack.enter_context(Client(address))
+        _check(client, see)
+        yield client
+
+
+def outcomes(client, work: Callable, died: Callable, tasks: Sequence[tuple]) -> Iterator:
+    """work(*task) of each task on the cluster, as they come; died(*task) for one whose workers kept dying.
+
+    Dask's own futures and not joblib's Dask backend, which waits for ever where a worker dies (joblib 1.6).
+    """
+    from distributed import KilledWorker, as_completed
+    futures = {client.submit(work, *task, pure=False): task for task in tasks}
+    for future in as_completed(futures):
         try:
-            with Client(started or address) as client:
-                _check(client, see)
-                yield dict(n_jobs=-1, backend="dask"), KilledWorker
-        finally:
-            if started:
-                started.close()
+            yield future.result()
+        except KilledWorker:
+            yield died(*futures[future])
 
 
 def _check(client, see: Path) -> None:

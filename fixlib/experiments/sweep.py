@@ -89,24 +89,24 @@ def _pool(workers: int | None, dask: str, runs: int, folder: Path) -> Iterator[C
         raise ValueError(f"workers must be at least 1, not {workers}")
     workers = min(workers, runs)
     project = {name: os.environ[name] for name in PROJECT_VARIABLES if name in os.environ}
+    # More threads than cores would only get in each other's way.
+    threads = max(1, cores // workers)
     if dask:
-        from fixlib.experiments.cluster import connected
-        with connected(dask, workers, threads=max(1, cores // workers), see=paths.root()) as (processes, died):
-            yield partial(_in_processes, partial(_in_worker, folder, project, None), processes, died)
+        from fixlib.experiments import cluster
+        with cluster.connected(dask, workers, threads, see=paths.root()) as client:
+            work = partial(_in_worker, folder, project, None)
+            yield lambda specs, wait: cluster.outcomes(client, work, _killed, [(spec, wait) for spec in specs])
     elif workers == 1:
         yield lambda specs, wait: (_run_one(folder, spec, wait) for spec in specs)
     else:
-        # More threads than cores would only get in each other's way.
-        threads = max(1, cores // workers)
-        processes = dict(n_jobs=workers, backend="loky", inner_max_num_threads=threads)
-        yield partial(_in_processes, partial(_in_worker, folder, project, threads), processes, BrokenProcessPool)
+        yield partial(_in_processes, partial(_in_worker, folder, project, threads), workers, threads)
 
 
-def _in_processes(work: Callable, processes: dict, died: type[Exception], specs: list[RunSpec],
-                  wait: bool) -> Iterator[Outcome]:
-    """Outcomes as they come. A worker killed from outside takes its pool along, but no other run is lost."""
+def _in_processes(work: Callable, workers: int, threads: int, specs: list[RunSpec], wait: bool) -> Iterator[Outcome]:
+    """Outcomes as they come. A process killed from outside takes joblib's pool along, but no other run is lost."""
     from joblib import Parallel, delayed
-    pool = partial(Parallel, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1, **processes)
+    pool = partial(Parallel, n_jobs=workers, backend="loky", inner_max_num_threads=threads,
+                   return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
     left = {spec.key: spec for spec in specs}
     started: list[RunSpec] = []
 
@@ -121,14 +121,18 @@ def _in_processes(work: Callable, processes: dict, died: type[Exception], specs:
             for outcome in pool()(tasks(list(left.values()))):
                 del left[outcome.spec.key]
                 yield outcome
-        except died:
+        except BrokenProcessPool:
             # One of those under way did it, e.g. by asking for too much memory: each has a pool to itself.
             for spec in [spec for spec in started if spec.key in left]:
                 del left[spec.key]
                 try:
                     yield from pool()(tasks([spec]))
-                except died:
-                    yield _failed(spec, "its process was killed, most likely for want of memory: use fewer workers")
+                except BrokenProcessPool:
+                    yield _killed(spec)
+
+
+def _killed(spec: RunSpec, *_) -> Outcome:
+    return _failed(spec, "its process was killed, most likely for want of memory: use fewer workers")
 
 
 def _in_worker(folder: Path, project: dict[str, str], threads: int | None, spec: RunSpec, wait: bool) -> Outcome:

@@ -1,0 +1,283 @@
+"""Many runs: each trained once, none lost, whatever is killed; failures recorded; verification."""
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import kills
+from fixlib.cli import main
+from fixlib.experiments import ExperimentError, cluster, loss_comparison, obtain, sweep
+from fixlib.experiments.verify import choose, compare, table, verify
+from fixlib.machine import DECIDES_BITS, bits, environment, same_bits
+from fixlib.results import Results, Run
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return str(kills.make_dataset(tmp_path_factory.mktemp("gaze")))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project folder of its own."""
+    monkeypatch.setenv("FIXLIB_ROOT", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def recorded(dataset, tmp_path_factory):
+    """Six recorded smoke runs, by one process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIXLIB_ROOT", str(tmp_path_factory.mktemp("recorded")))
+        return obtain("loss_comparison", dataset, "smoke", losses=["mse", "dice"], workers=1).runs
+
+
+def same(runs, others) -> bool:
+    return len(runs) == len(others) and all(
+        one.spec == other.spec and not compare(one, other).wrong for one, other in zip(runs, others))
+
+
+class TestKills:
+    def test_a_sweep_killed_again_and_again_ends_with_the_same_bits(self):
+        found = kills.measure(3, "0")
+        assert found["kills"] == 3 and found["runs"] == 7 and found["wrong"] == []
+
+    def test_a_killed_worker_is_one_failed_run_and_the_others_are_recorded(self, project, dataset):
+        # The run of one loss kills its own process, as a machine without memory would.
+        script = project / "sweep.py"
+        script.write_text(
+            "import os, signal, sys\n"
+            "from fixlib.experiments import loss_comparison, obtain, ExperimentError\n"
+            "def run(spec, checkpoint, on_epoch, run=loss_comparison.run):\n"
+            "    if spec.variant == 'mse':\n"
+            "        os.kill(os.getpid(), signal.SIGKILL)\n"
+            "    return run(spec, checkpoint, on_epoch)\n"
+            "if __name__ == '__main__':\n"
+            "    from fixlib.experiments import sweep\n"
+            "    in_worker = sweep._in_worker\n"
+            "    def patched(*arguments):\n"
+            "        loss_comparison.run = run\n"
+            "        return in_worker(*arguments)\n"
+            "    sweep._in_worker = patched\n"
+            f"    obtain('loss_comparison', {dataset!r}, 'smoke', losses=['mse', 'dice'], workers=2)\n")
+        here = Path(__file__).resolve().parents[1]
+        ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300,
+                               env=os.environ | {"PYTHONPATH": str(here)})
+        assert ended.returncode == 1
+        assert "1 of 6 runs failed" in ended.stderr and "mse-smoke-0" in ended.stderr, ended.stderr[-1000:]
+        assert "its process was killed, most likely for want of memory" in ended.stderr
+        assert sorted(run.spec.variant for run in Results().runs()) == [
+            "centre", "centre_bias", "dice", "repeat_last", "transition_table"]
+        assert len(list((project / "build" / "failed").iterdir())) == 1
+
+    def test_the_checkpoint_of_a_recorded_run_is_removed(self, project, dataset):
+        study = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1)
+        left = sweep.checkpoint_of(study.run("mse").spec, Results()).path
+        left.write_bytes(b"left by a process killed just after it recorded the run")
+        assert obtain("loss_comparison", dataset, "smoke", losses=["mse"]).trained == 0
+        assert not left.exists()
+
+
+class TestTwoSweeps:
+    def test_every_run_is_trained_once(self, project, dataset, recorded):
+        sweeps = [kills.start_sweep(project, dataset) for _ in range(2)]
+        outputs = [kills.finish(one) for one in sweeps]
+        tables = [output[output.index("variant"):] for output in outputs]
+        assert tables[0] == tables[1]
+        epochs = [line.split(" train ")[0] for line in
+                  (project / "logs" / "training_log_loss_comparison.txt").read_text().splitlines()]
+        assert sorted(epochs) == sorted(set(epochs)) and len(epochs) == 3 * 2
+        trained = [int(output.split("trained just now: ")[1].split(".")[0]) for output in outputs]
+        assert sum(trained) == 7
+        ours = [run for run in Results().runs() if run.spec.variant != "weighted_mse"]
+        assert same(sorted(ours, key=lambda run: run.spec.filename), sorted(recorded, key=lambda run: run.spec.filename))
+
+    def test_a_run_that_another_process_is_at_is_left_for_later(self, project, dataset):
+        spec = loss_comparison.specs(dataset, "smoke", losses=["mse"])[0]
+        with sweep.lock(spec, Results()):
+            outcome = sweep._run_one(Results().folder, spec, False)
+        assert outcome.state == "busy" and not Results().has(spec)
+        assert sweep._run_one(Results().folder, spec, True).state == "trained"
+        assert sweep._run_one(Results().folder, spec, False).state == "read"
+
+
+class TestFailures:
+    def test_a_run_that_is_not_finite_is_recorded_as_failed_and_can_be_tried_again(self, project, dataset, monkeypatch):
+        build = sweep.experiment_module("loss_comparison").run.__globals__["run_predictor"].__globals__["build"]
+        calls = []
+
+        def poisoned(config):
+            model, inputs, targets, loss = build(config)
+            if config["loss"]["name"] != "mse":
+                return model, inputs, targets, loss
+
+            class NotFinite(torch.nn.Module):
+                def forward(self, output, target):
+                    calls.append(1)  # 2 batches and 1 validation batch an epoch: the 5th call is epoch 2, batch 2
+                    return loss(output, target) * (float("inf") if len(calls) == 5 else 1)
+            return model, inputs, targets, NotFinite()
+
+        with monkeypatch.context() as patch:
+            patch.setattr("fixlib.experiments.predictors.build", poisoned)
+            with pytest.raises(ExperimentError, match="1 of 6 runs failed") as failure:
+                obtain("loss_comparison", dataset, "smoke", losses=["mse", "dice"], workers=1)
+        assert [run.spec.variant for run in failure.value.study.runs][0] == "dice"
+        [note] = (project / "build" / "failed").iterdir()
+        reason = json.loads(note.read_text())["failed"]
+        spec = loss_comparison.specs(dataset, "smoke", losses=["mse"])[0]
+        checkpoint = sweep.checkpoint_of(spec, Results()).path
+        assert "TrainingDiverged: epoch 2, batch 2: loss inf" in reason
+        assert f"the last good checkpoint is {checkpoint}, of epoch 1" in reason and checkpoint.exists()
+        study = obtain("loss_comparison", dataset, "smoke", losses=["mse", "dice"], workers=1)
+        assert study.trained == 1 and len(study.run("mse").history) == 2
+        assert not note.exists() and not checkpoint.exists()
+
+    def test_the_command_prints_the_table_and_fails(self, project, dataset, monkeypatch, capsys):
+        run = loss_comparison.run
+        monkeypatch.setattr(loss_comparison, "run", lambda spec, *more: 1 / 0 if spec.variant == "mse"
+                            else run(spec, *more))
+        assert main(["run", "loss_comparison", "--dataset", dataset, "--profile", "smoke", "--losses", "mse,dice",
+                     "--workers", "1"]) == 1
+        printed = capsys.readouterr()
+        assert "transition_table" in printed.out and "ZeroDivisionError" in printed.err
+
+    def test_no_workers_are_refused(self, project, dataset, capsys):
+        assert main(["run", "loss_comparison", "--dataset", dataset, "--profile", "smoke", "--workers", "0"]) == 1
+        assert "workers must be at least 1, not 0" in capsys.readouterr().err
+
+
+class TestDask:
+    def test_a_worker_that_keeps_dying_is_one_failed_task(self):
+        pytest.importorskip("distributed")
+        with cluster.connected("local", 2, 1, see=Path(__file__).parent.parent) as client:
+            environments = client.run(lambda: dict(os.environ))
+            found = list(cluster.outcomes(client, die_or_give, lambda number: f"{number} died", [(n,) for n in range(4)]))
+        assert sorted(map(str, found)) == ["0", "1", "2 died", "3"]
+        for variables in environments.values():
+            assert variables["OMP_NUM_THREADS"] == "1" and "MALLOC_TRIM_THRESHOLD_" not in variables
+
+    def test_gives_what_processes_give(self, project, dataset, recorded):
+        pytest.importorskip("distributed")
+        study = obtain("loss_comparison", dataset, "smoke", losses=["mse", "dice"], workers=2, dask="local")
+        assert study.trained == 6 and same(study.runs, recorded)
+
+    def test_workers_that_would_mix_their_random_numbers_are_refused(self, project, dataset):
+        distributed = pytest.importorskip("distributed")
+        with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as made:
+            with pytest.raises(ValueError, match="several threads(.|\n)*--nthreads 1"):
+                obtain("loss_comparison", dataset, "smoke", losses=["mse"], dask=made.scheduler_address)
+
+
+def die_or_give(number):
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def edited(run: Run, way: str, value) -> Run:
+    """A copy of the run with one number of its payload replaced."""
+    payload = copy.deepcopy(run.payload)
+    part, *keys = way.split(".")
+    place = payload
+    for key in [part, *keys][:-1]:
+        place = place[int(key) if key.isdigit() else key]
+    place[keys[-1] if keys else part] = value
+    return replace(run, payload=payload)
+
+
+def elsewhere(run: Run) -> Run:
+    return edited(run, "environment.processor", "another")
+
+
+class TestVerify:
+    def test_recorded_runs_repeat_bit_for_bit(self, project, recorded):
+        before = {run.path: run.path.read_bytes() for run in recorded}
+        checks = verify(recorded, workers=1)
+        assert [check.rule for check in checks] == ["bit for bit"] * 6 and not any(check.wrong for check in checks)
+        assert set(table(checks)["verdict"]) == {"as recorded"}
+        assert {run.path: run.path.read_bytes() for run in recorded} == before
+
+    def test_one_digit_is_noticed_on_the_same_machine_and_forgiven_elsewhere(self, recorded):
+        run = recorded[0]
+        other = edited(run, "history.1.train_loss", run.history[1]["train_loss"] * 1.000001)
+        check = compare(other, run)
+        assert check.rule == "bit for bit" and check.wrong[0].startswith("history.1.train_loss: recorded 0.")
+        assert compare(elsewhere(other), run).rule == "tolerance" and not compare(elsewhere(other), run).wrong
+
+    @pytest.mark.parametrize("way, change", [
+        ("history.0.train_loss", lambda value: value * 1.001), ("history.1.val_loss", lambda value: value * 1.2),
+        ("metrics.error_mean.value", lambda value: value + 3), ("metrics.error_mean.value", lambda value: float("nan")),
+        ("parameters", lambda value: value + 1), ("content_sha256.test", lambda value: "0" * 64),
+        ("windows.train", lambda value: value - 1), ("test_loss", lambda value: value / 2),
+    ])
+    def test_a_wrong_number_is_noticed_elsewhere_too(self, recorded, way, change):
+        run = next(run for run in recorded if run.spec.variant == "mse")
+        value = run.payload
+        for key in way.split("."):
+            value = value[int(key) if key.isdigit() else key]
+        [wrong] = compare(elsewhere(edited(run, way, change(value))), run).wrong
+        assert wrong.startswith(way)
+
+    def test_another_seed_and_another_loss_are_noticed_elsewhere_too(self, recorded, project, dataset):
+        mse, dice = recorded[:2]
+        other_seed = obtain("loss_comparison", dataset, "smoke", seeds=[1], losses=["mse"], workers=1).run("mse")
+        for other in (other_seed, dice):
+            assert any(wrong.startswith("history.0.train_loss") for wrong in compare(elsewhere(mse), other).wrong)
+
+    def test_rounding_elsewhere_is_forgiven_and_a_baseline_must_be_exact(self, recorded):
+        run = next(run for run in recorded if run.spec.variant == "centre_bias")
+        value = run.metrics["error_mean"]["value"]
+        assert not compare(elsewhere(edited(run, "metrics.error_mean.value", value * (1 + 1e-6))), run).wrong
+        assert compare(elsewhere(edited(run, "metrics.error_mean.value", value * (1 + 1e-4))), run).wrong
+
+    def test_recorded_runs_of_other_seeds_and_losses_do_not_pass_for_one_another(self):
+        """The recorded control has three seeds: of its networks none repeats as another seed, or as another loss."""
+        runs = [run for run in Results(Path(__file__).resolve().parents[1] / "results").runs("simulated_control")
+                if run.history and run.spec.variant.endswith(".fixations")]
+        assert len(runs) > 20
+        for run in runs:
+            assert not compare(run, run).wrong
+            for other in runs:
+                assert other is run or compare(run, other).wrong, (run.spec.filename, other.spec.filename)
+
+    def test_the_command_fails_on_a_mismatch_and_says_where(self, project, dataset, capsys):
+        study = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1)
+        assert main(["verify", "mse", "--workers", "1"]) == 0
+        assert "1 of 1 runs repeat as recorded" in capsys.readouterr().out
+        run = study.run("mse")
+        forged = edited(run, "test_loss", 0.001)
+        run.path.unlink()
+        Results().write(run.spec, forged.payload)
+        assert main(["verify", run.spec.key, "--workers", "1"]) == 1
+        printed = capsys.readouterr().out
+        assert "DIFFERS" in printed and "test_loss: recorded 0.001, repeated 0." in printed
+
+    def test_a_run_that_cannot_be_repeated_fails(self, project, recorded, monkeypatch):
+        monkeypatch.setattr(loss_comparison, "run", lambda *_: 1 / 0)
+        [check] = verify(recorded[:1], workers=1)
+        assert "could not be repeated: ZeroDivisionError" in check.wrong[0]
+
+    def test_what_is_verified_can_be_chosen(self, recorded):
+        results = Results(recorded[0].path.parents[2])
+        assert len(choose(results)) == 6 and len(choose(results, sample=2)) == 2
+        assert [run.spec.variant for run in choose(results, ["centre"])] == ["centre", "centre_bias"]
+        with pytest.raises(ValueError, match="no recorded run has the key 'centr3'"):
+            choose(results, ["centr3"])
+        with pytest.raises(ValueError, match="no run of that kind"):
+            choose(results, profile="paper")
+
+    def test_the_same_bits_are_expected_only_where_everything_that_decides_them_is_known_and_equal(self):
+        here = environment()
+        assert set(bits(here)) == set(DECIDES_BITS) and None not in bits(here).values()
+        assert same_bits(here, environment())
+        for name in DECIDES_BITS:
+            assert not same_bits(here | {name: "other"}, here), name
+        assert not same_bits({"torch": here["torch"]}, {"torch": here["torch"]})
