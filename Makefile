@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 
 help:
 	@echo "make book     install, train every model of the book at quick size, execute the chapters (build/)"
-	@echo "make test     install, unit tests, then pytest --nbval on the committed chapters"
+	@echo "make test     install, unit tests, repeat recorded smoke runs, then pytest --nbval on the committed chapters"
 	@echo "make lab      open the book in JupyterLab"
 	@echo "make paper    the runs at the mission's full configuration (hours on 2 cores; resumes)"
 	@echo "make figures  rebuild figures/ from results/"
@@ -19,7 +19,7 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,test]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,scale,test]'
 	touch $@
 
 book: $(INSTALLED)
@@ -27,6 +27,7 @@ book: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/fixlib verify --all --profile smoke --dataset simulated
 	$(BIN)/python -m pytest -n 2 --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
 
 lab: $(INSTALLED)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import torch
 
@@ -17,7 +19,7 @@ from fixlib.training import best_device
 
 def report() -> list[tuple[str, bool, str]]:
     """What was examined, whether it is as it should be, and what was found."""
-    return [_python(), _packages(), _device(), *_datasets(), _results()]
+    return [_python(), _packages(), _device(), *_datasets(), _results(), _failures()]
 
 
 def examine() -> int:
@@ -47,7 +49,14 @@ def _packages() -> tuple[str, bool, str]:
 
 
 def _device() -> tuple[str, bool, str]:
-    return "device", True, f"{best_device().type}, {os.cpu_count()} processor cores, {torch.get_num_threads()} threads"
+    bfloat16 = "has" if best_device().type == "cuda" or _bfloat16_instructions() else "has no"
+    return "device", True, (f"{best_device().type}, {os.cpu_count()} processor cores, {torch.get_num_threads()} threads, "
+                            f"{bfloat16} bfloat16 instructions (with them --precision bf16-mixed pays)")
+
+
+def _bfloat16_instructions() -> bool:
+    information = Path("/proc/cpuinfo")
+    return information.exists() and re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", information.read_text()) is not None
 
 
 def _datasets() -> list[tuple[str, bool, str]]:
@@ -64,3 +73,10 @@ def _datasets() -> list[tuple[str, bool, str]]:
 def _results() -> tuple[str, bool, str]:
     table = Results().table()
     return "recorded runs", len(table) > 0, f"{len(table)} in results/"
+
+
+def _failures() -> tuple[str, bool, str]:
+    """Runs whose last attempt failed; the same command tries them again."""
+    failed = sorted((paths.root() / "build" / "failed").glob("*.json"))
+    reasons = [f"{path.stem}: {json.loads(path.read_text(encoding='utf-8'))['failed']}" for path in failed]
+    return "failed runs", not failed, "; ".join(reasons) or "none"
