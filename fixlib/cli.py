@@ -51,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=int, help="processes (default: one a processor core)")
     run.add_argument("--dask", default="", metavar="ADDRESS",
                      help="run on the Dask cluster whose scheduler has this address, or on a `local` one")
+    run.add_argument("--devices", type=int, metavar="N",
+                     help="train one model over N processes, or N GPUs where there are any (default: 1)")
+    run.add_argument("--precision", default="32-true", help="32-true (default), bf16-mixed, or 16-mixed on a GPU")
     run.set_defaults(command=_run)
 
     verify = commands.add_parser("verify", help="repeat recorded runs and compare; fails if one differs")
@@ -106,9 +109,11 @@ def _prepare(options) -> None:
 def _run(options) -> None:
     from fixlib.experiments import ExperimentError, obtain
     choices = {name: getattr(options, name) for name in ("losses", "framings") if getattr(options, name)}
+    if options.devices is not None:
+        os.environ["FIXLIB_DEVICES"] = str(options.devices)  # seen by every process that trains
     try:
         study = obtain(options.experiment, options.dataset, options.profile, options.seeds, options.results,
-                       options.workers, options.dask, **choices)
+                       options.workers, options.dask, options.precision, **choices)
     except ExperimentError as error:
         _print_study(error.study)
         raise

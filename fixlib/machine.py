@@ -18,13 +18,25 @@ DECIDES_BITS = ("fixlib", "torch", "numpy", "system", "machine", "processor", "v
                 "device", "devices")
 
 
-def environment(device: torch.device | str = "cpu", devices: int = 1) -> dict[str, Any]:
+def devices() -> int:
+    """Over how many processes or GPUs one model is trained: ``FIXLIB_DEVICES``, else 1.
+
+    Raises:
+        ValueError: it is not a whole number from 1.
+    """
+    asked = os.environ.get("FIXLIB_DEVICES", "1")
+    if not asked.isdecimal() or int(asked) < 1:
+        raise ValueError(f"the number of devices must be a whole number from 1, not {asked!r}")
+    return int(asked)
+
+
+def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
     """Versions and hardware behind a run. Names no machine, user or path."""
     device = torch.device(device)
     return dict(fixlib=_own_version(), python=platform.python_version(), torch=str(torch.__version__),
                 numpy=np.__version__, system=platform.system(), machine=platform.machine(), processor=_processor(),
                 vector_instructions=torch.backends.cpu.get_cpu_capability(), processors=os.cpu_count(),
-                threads=torch.get_num_threads(), devices=devices,
+                threads=torch.get_num_threads(), devices=devices(),
                 device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type)
 
 

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from fixlib.checkpoints import Checkpoint, restore, training_state
 from fixlib.data import create_sparse_frames
+from fixlib.devices import OneDevice, Parts, fabric_for
 from fixlib.metrics import white_pixel_counts
 
 REPRESENTATIONS = ("frames", "points", "next_point")
@@ -87,7 +88,8 @@ def train_model_with_loss(
     model: nn.Module, train_loader: Iterable, val_loader: Iterable, loss_fn: Callable[[Tensor, Tensor], Tensor],
     epochs: int = 25, *, learning_rate: float = 1e-3, weight_decay: float = 1e-5, clip_norm: float = 1.0,
     plateau_patience: int = 5, plateau_factor: float = 0.5, checkpoint: Checkpoint | Path | str | None = None,
-    on_epoch: Callable[[dict], None] | None = None, progress: bool = True,
+    on_epoch: Callable[[dict], None] | None = None, progress: bool = True, precision: str = "32-true",
+    fabric=None, parts: Parts | None = None,
 ) -> tuple[nn.Module, list[dict]]:
     """Train `model` and give it back with the weights of its best validation epoch, and its history.
 
@@ -105,6 +107,8 @@ def train_model_with_loss(
             as an uninterrupted one.
         on_epoch: called with each epoch's record, e.g. to print or log it.
         progress: show a bar over the epochs.
+        precision: "32-true", or "bf16-mixed" or "16-mixed" by Lightning Fabric.
+        fabric, parts: of a training by several processes, see `fixlib.devices`: this one's.
 
     Returns:
         (model, history); history has one dict an epoch: epoch (from 1), train_loss, val_loss, learning_rate,
@@ -117,6 +121,8 @@ def train_model_with_loss(
     optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimiser, patience=plateau_patience, factor=plateau_factor)
+    if fabric is None:
+        fabric = OneDevice() if precision == "32-true" else fabric_for(precision)
     history: list[dict] = []
     best = copy.deepcopy(model.state_dict())
     if checkpoint and not isinstance(checkpoint, Checkpoint):
@@ -124,15 +130,17 @@ def train_model_with_loss(
     if checkpoint:
         owner = checkpoint.owner(model, dict(
             learning_rate=learning_rate, weight_decay=weight_decay, clip_norm=clip_norm,
-            plateau_patience=plateau_patience, plateau_factor=plateau_factor))
-        if state := checkpoint.load(owner):
+            plateau_patience=plateau_patience, plateau_factor=plateau_factor, precision=precision))
+        if state := fabric.broadcast(None if fabric.global_rank else checkpoint.load(owner)):
             history, best = restore(state, model, optimiser, scheduler)
+    trained, stepper = fabric.setup(model, optimiser)  # share weights and state with `model` and `optimiser`
     for epoch in tqdm(range(len(history) + 1, epochs + 1), disable=not progress, initial=len(history), total=epochs,
                       unit="epoch"):
         start = time.perf_counter()
         try:
-            train_loss = _train_epoch(model, train_loader, loss_fn, optimiser, clip_norm, epoch)
-            val_loss = _finite_validation_loss(model, val_loader, loss_fn, epoch)
+            train_loss = _train_epoch(trained, train_loader, loss_fn, stepper, clip_norm, epoch, fabric, parts,
+                                      may_overflow=precision == "16-mixed")
+            val_loss = _finite_validation_loss(trained, val_loader, loss_fn, epoch)
         except TrainingDiverged as error:
             kept = f"the last good checkpoint is {checkpoint.path}, of epoch {epoch - 1}" if checkpoint and history \
                 else "there is no checkpoint yet"
@@ -142,6 +150,8 @@ def train_model_with_loss(
         history.append(dict(epoch=epoch, train_loss=train_loss, val_loss=val_loss,
                             learning_rate=optimiser.param_groups[0]["lr"], seconds=time.perf_counter() - start))
         scheduler.step(val_loss)
+        if fabric.global_rank:
+            continue
         if checkpoint:
             checkpoint.save(training_state(model, optimiser, scheduler, history, best), owner)
         if on_epoch:
@@ -150,7 +160,7 @@ def train_model_with_loss(
     return model, history
 
 
-def _train_epoch(model, loader, loss_fn, optimiser, clip_norm, epoch) -> float:
+def _train_epoch(model, loader, loss_fn, optimiser, clip_norm, epoch, fabric, parts, may_overflow) -> float:
     model.train()
     if hasattr(loader, "epoch"):
         loader.epoch = epoch
@@ -158,20 +168,22 @@ def _train_epoch(model, loader, loss_fn, optimiser, clip_norm, epoch) -> float:
     for inputs, targets in loader:
         optimiser.zero_grad(set_to_none=True)
         loss = loss_fn(model(inputs), targets)
-        loss.backward()
-        norms.append(nn.utils.clip_grad_norm_(model.parameters(), clip_norm).detach())
+        fabric.backward(loss * parts.weight if parts else loss)
+        norms.append(fabric.clip_gradients(model, optimiser, max_norm=clip_norm, error_if_nonfinite=False).detach())
         optimiser.step()
         losses.append(loss.detach())
         counts.append(len(inputs))
     # Read once an epoch: reading every batch would make a GPU wait for each.
-    losses, norms = torch.stack(losses).double().cpu(), torch.stack(norms).cpu()
-    bad = torch.nonzero(~(losses.isfinite() & norms.isfinite()))
+    losses, norms = torch.stack(losses).double(), torch.stack(norms).cpu()
+    counts = torch.tensor(counts, dtype=torch.float64, device=losses.device)
+    sums, counts = (fabric.all_reduce(each, reduce_op="sum").cpu() for each in (losses * counts, counts))
+    # In 16 bits a gradient may overflow: that batch is skipped, and the scale lowered.
+    bad = torch.nonzero(~(sums.isfinite() & (norms.isfinite() | may_overflow)))
     if len(bad):
         batch = int(bad[0])
-        raise TrainingDiverged(f"epoch {epoch}, batch {batch + 1}: loss {losses[batch]:g}, gradient norm "
+        raise TrainingDiverged(f"epoch {epoch}, batch {batch + 1}: loss {sums[batch] / counts[batch]:g}, gradient norm "
                                f"{norms[batch]:g}; lower the learning rate or look at that batch")
-    weights = torch.tensor(counts, dtype=torch.float64)
-    return float((losses * weights).sum() / weights.sum())
+    return float(sums.sum() / counts.sum())
 
 
 def _finite_validation_loss(model, loader, loss_fn, epoch) -> float:

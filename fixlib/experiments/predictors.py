@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from fixlib import data, metrics
+from fixlib.checkpoints import Checkpoint
 from fixlib.data import content_sha256, create_sparse_frames, cut_windows, pixel_index
+from fixlib.devices import Parts, launch, share
 from fixlib.losses import SoftmaxCrossEntropy, get_loss_function
+from fixlib.machine import devices
 from fixlib.models import BASELINES, GazeGRU, SimVP, SimVP_RegressionHead, count_parameters
 from fixlib.results import RunSpec, pack, payload_of
 from fixlib.training import WindowLoader, best_device, predict, train_model_with_loss
@@ -62,7 +65,7 @@ def seen(windows: dict[str, dict]) -> dict:
                 windows={part: len(windows[part]["coordinates"]) for part in windows})
 
 
-def run_predictor(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> dict:
+def run_predictor(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
     """Train what `spec.config` describes, score it on the test windows, and give what is to be recorded.
 
     config["model"]["kind"] is "simvp" (frames), "regression" (the hybrid), "gru" or a baseline's name.
@@ -80,21 +83,19 @@ def run_predictor(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], No
     return recorded
 
 
-def _run_network(config: dict, seed: int, windows: dict, checkpoint: Path, on_epoch) -> tuple:
-    n_in, training = config["data"]["n_in"], dict(config["training"])
-    device, batch_size = best_device(), training.pop("batch_size")
-    torch.manual_seed(seed)
+def _run_network(config: dict, seed: int, windows: dict, checkpoint: Checkpoint | None, on_epoch) -> tuple:
     model, inputs, targets, loss = build(config)
-    model.to(device)
-
-    def loader(part: str, shuffle: bool = False) -> WindowLoader:
-        return WindowLoader(windows[part], n_in, inputs=inputs, targets=targets, batch_size=batch_size,
-                            shuffle=shuffle, seed=seed, device=device)
-
-    model, history = train_model_with_loss(model, loader("train", shuffle=True), loader("val"), loss,
-                                           checkpoint=checkpoint, on_epoch=on_epoch, progress=False,
-                                           **training)
-    outputs = predict(model, loader("test"))
+    if devices() == 1:
+        weights, history = _train(None, config, seed, windows, checkpoint, on_epoch)
+    else:
+        precision = config["training"].get("precision", "32-true")
+        weights, history = launch(_train, precision, devices(), config, seed, windows, checkpoint, on_epoch)
+    model.load_state_dict(weights)
+    model.to(best_device())
+    n_in = config["data"]["n_in"]
+    loader = WindowLoader(windows["test"], n_in, inputs=inputs, targets=targets,
+                          batch_size=config["training"]["batch_size"], device=best_device())
+    outputs = predict(model, loader)
     recorded = dict(history=history, parameters=count_parameters(model))
     truth = test_truth(windows["test"], n_in)
     if targets == "frames":
@@ -106,6 +107,27 @@ def _run_network(config: dict, seed: int, windows: dict, checkpoint: Path, on_ep
         return recorded, metrics.evaluate_frames(outputs, **truth), torch.sigmoid(outputs)
     points = outputs if targets == "points" else outputs[:, None]
     return recorded, metrics.evaluate_points(points, **truth), None
+
+
+def _train(fabric, config: dict, seed: int, windows: dict, checkpoint: Checkpoint | None, on_epoch) -> tuple:
+    """Best weights and history; with a `fabric` as one of its processes."""
+    training = dict(config["training"])
+    batch_size, device = training.pop("batch_size"), fabric.device if fabric else best_device()
+    torch.manual_seed(seed)
+    model, inputs, targets, loss = build(config)
+    model.to(device)
+
+    def loader(part: str, shuffle: bool = False) -> WindowLoader:
+        return WindowLoader(windows[part], config["data"]["n_in"], inputs=inputs, targets=targets,
+                            batch_size=batch_size, shuffle=shuffle, seed=seed, device=device)
+
+    train, parts = loader("train", shuffle=True), None
+    if fabric:
+        parts = Parts(fabric.global_rank, fabric.world_size)
+        model, train = share(model, parts), parts.of(train)
+    model, history = train_model_with_loss(model, train, loader("val"), loss, checkpoint=checkpoint, on_epoch=on_epoch,
+                                           progress=False, fabric=fabric, parts=parts, **training)
+    return {name: weight.cpu() for name, weight in model.state_dict().items()}, history
 
 
 def build(config: dict) -> tuple[nn.Module, str, str, nn.Module]:

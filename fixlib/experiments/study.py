@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import pandas as pd
 
 from fixlib import data, paths
+from fixlib.devices import check_precision
 from fixlib.experiments.sweep import carry_out, experiment_module, remove_old_checkpoints
-from fixlib.results import Results, Run
+from fixlib.results import Results, Run, RunSpec
 
 FALLBACK = "simulated"
 
@@ -87,7 +88,8 @@ def fallback_notice(requested: str) -> str:
 
 
 def obtain(experiment: str, dataset: str = "osie", profile: str = "quick", seeds: Sequence[int] = (0,),
-           results_dir: str = "", workers: int | None = None, dask: str = "", **choices) -> Study:
+           results_dir: str = "", workers: int | None = None, dask: str = "",
+           precision: str = "32-true", **choices) -> Study:
     """The runs of an experiment: read where they are recorded, trained where they are not.
 
     Args:
@@ -99,23 +101,29 @@ def obtain(experiment: str, dataset: str = "osie", profile: str = "quick", seeds
         results_dir: where runs are read from and written to, relative to the project; "" is `results`.
         workers: processes; by default one a processor core, and one altogether where there is a GPU.
         dask: "" for processes of this machine, "local" or a scheduler's address for a Dask cluster.
+        precision: of the training, see `fixlib.devices`; one other than the default makes other runs.
         choices: passed to the experiment's `specs` (e.g. losses=("mse", "dice")).
 
     Raises:
-        ValueError: an unknown experiment, dataset, profile or choice.
+        ValueError: an unknown experiment, dataset, profile, precision or choice.
         ExperimentError: a run failed; the others are recorded and will not be trained again. Why is kept in
             build/failed until the run succeeds.
     """
     module = experiment_module(experiment)
     _check_choices(module, choices)
+    check_precision(precision)
+
+    def specs_on(name: str) -> list[RunSpec]:
+        return [_in_precision(spec, precision) for spec in module.specs(name, profile, seeds, **choices)]
+
     results = Results(paths.root() / results_dir if results_dir else None)
-    specs = module.specs(dataset, profile, seeds, **choices)
+    specs = specs_on(dataset)
     missing = [spec for spec in specs if not results.has(spec)]
     used = dataset
     if missing and not _at_hand(dataset):
         used = FALLBACK
         _at_hand(used)
-        specs = module.specs(used, profile, seeds, **choices)
+        specs = specs_on(used)
         missing = [spec for spec in specs if not results.has(spec)]
     remove_old_checkpoints((spec for spec in specs if spec not in missing), results)
     outcomes = carry_out(missing, results, workers, dask) if missing else []
@@ -127,6 +135,13 @@ def obtain(experiment: str, dataset: str = "osie", profile: str = "quick", seeds
     if missing and hasattr(module, "finish"):
         module.finish(study)
     return study
+
+
+def _in_precision(spec: RunSpec, precision: str) -> RunSpec:
+    """The default is not written into a configuration, so that runs recorded before there was a choice are found."""
+    if precision == "32-true" or "training" not in spec.config:
+        return spec
+    return replace(spec, config=spec.config | dict(training=spec.config["training"] | dict(precision=precision)))
 
 
 def _check_choices(module: ModuleType, choices: dict) -> None:

@@ -28,12 +28,12 @@ import torch
 from fixlib import data, paths
 from fixlib.atomic import atomic_write, remove_leftovers
 from fixlib.checkpoints import Checkpoint
-from fixlib.machine import environment
+from fixlib.machine import devices, environment
 from fixlib.results import Results, RunSpec
 from fixlib.training import best_device
 
 # What tells a process which project and data it works on; given to worker processes, which may be older than it is.
-PROJECT_VARIABLES = ("FIXLIB_ROOT", "FIXLIB_DATA", "FIXLIB_DATA_MIRROR")
+PROJECT_VARIABLES = ("FIXLIB_ROOT", "FIXLIB_DATA", "FIXLIB_DATA_MIRROR", "FIXLIB_DEVICES")
 POLL_SECONDS = 0.5
 
 
@@ -67,7 +67,7 @@ def carry_out(specs: list[RunSpec], results: Results, workers: int | None = None
         One outcome a run ("trained", "read" or "failed"), in the order of `specs`.
 
     Raises:
-        ValueError: a Dask cluster whose workers cannot do the work (see `fixlib.experiments.cluster`).
+        ValueError: fewer than one worker, several together with several devices, or a Dask cluster whose workers cannot do the work (see `fixlib.experiments.cluster`).
     """
     found: dict[str, Outcome] = {}
     with _progress(specs) as progress, _pool(workers, dask, len(specs), results.folder) as pool:
@@ -84,9 +84,12 @@ def _pool(workers: int | None, dask: str, runs: int, folder: Path) -> Iterator[C
     """What takes (specs, wait) and yields their outcomes as they come."""
     cores = os.cpu_count() or 1
     if workers is None:
-        workers = 1 if best_device().type == "cuda" else cores
+        workers = 1 if best_device().type == "cuda" or devices() > 1 else cores
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
+    if devices() > 1:
+        if dask or workers > 1:
+            raise ValueError("several devices train one model at a time: leave out --workers and --dask")
     workers = min(workers, runs)
     project = {name: os.environ[name] for name in PROJECT_VARIABLES if name in os.environ}
     # More threads than cores would only get in each other's way.
@@ -208,27 +211,21 @@ def record(spec: RunSpec, results: Results) -> Path:
     checkpoint = checkpoint_of(spec, results)
     for path in (checkpoint.path, results.path(spec), failure_file(spec)):
         remove_leftovers(path)
-    path = results.write(spec, measured(spec, checkpoint, _epoch_logger(spec)))
+    path = results.write(spec, measured(spec, checkpoint, partial(_log_epoch, spec)))
     checkpoint.path.unlink(missing_ok=True)
     failure_file(spec).unlink(missing_ok=True)
     return path
 
 
 def measured(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
-    """What a run gives, with what it took: seconds (those before an interruption too), memory, environment."""
+    """What a run gives, with what it took: seconds (of all epochs, where earlier attempts did some), memory, environment."""
     source = data.describe(spec.config["data"]["dataset"])
-    trained_now: list[float] = []
-
-    def note(entry: dict) -> None:
-        trained_now.append(entry["seconds"])
-        on_epoch(entry)
-
     start = time.perf_counter()
     with _peak_memory() as peak:
-        payload = experiment_module(spec.experiment).run(spec, checkpoint, note)
-    earlier = sum(entry["seconds"] for entry in payload.get("history", [])) - sum(trained_now)
+        payload = experiment_module(spec.experiment).run(spec, checkpoint, on_epoch)
+    seconds = max(time.perf_counter() - start, sum(entry["seconds"] for entry in payload.get("history", [])))
     return payload | dict(
-        seconds=round(time.perf_counter() - start + earlier, 2), peak_memory_mb=round(peak["mb"]),
+        seconds=round(seconds, 2), peak_memory_mb=round(peak["mb"]),
         environment=environment(best_device()), data_label=source.label, simulated=source.simulated)
 
 
@@ -237,16 +234,13 @@ def log_file(experiment: str) -> Path:
     return paths.root() / "logs" / f"training_log_{experiment}.txt"
 
 
-def _epoch_logger(spec: RunSpec) -> Callable[[dict], None]:
-    epochs = spec.config.get("training", {}).get("epochs")
-
-    def write(entry: dict) -> None:
-        line = (f"{Path(spec.filename).stem} epoch {entry['epoch']}/{epochs} train {entry['train_loss']:.6g} "
-                f"val {entry['val_loss']:.6g} lr {entry['learning_rate']:g} {entry['seconds']:.1f} s\n")
-        log_file(spec.experiment).parent.mkdir(parents=True, exist_ok=True)
-        with open(log_file(spec.experiment), "a", encoding="utf-8") as file:
-            file.write(line)
-    return write
+def _log_epoch(spec: RunSpec, entry: dict) -> None:
+    line = (f"{Path(spec.filename).stem} epoch {entry['epoch']}/{spec.config['training']['epochs']} "
+            f"train {entry['train_loss']:.6g} val {entry['val_loss']:.6g} lr {entry['learning_rate']:g} "
+            f"{entry['seconds']:.1f} s\n")
+    log_file(spec.experiment).parent.mkdir(parents=True, exist_ok=True)
+    with open(log_file(spec.experiment), "a", encoding="utf-8") as file:
+        file.write(line)
 
 
 @contextmanager

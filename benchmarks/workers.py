@@ -1,0 +1,69 @@
+"""Do two workers of one thread finish more runs a minute than one worker of one thread?
+
+    python -m benchmarks.workers            # about 3 minutes on 2 idle cores
+    python -m benchmarks.workers --quick
+
+Both are timed in turns in one go, on the same runs, once their processes are up. Other work on the machine spoils the
+ratio, so the load of the machine stands beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.kills import make_dataset
+from fixlib.experiments import loss_comparison
+from fixlib.experiments.sweep import carry_out
+from fixlib.results import Results, RunSpec
+
+
+def specs(dataset: Path, count: int, epochs: int) -> list[RunSpec]:
+    """Runs of the `quick` network, of equal size."""
+    runs = loss_comparison.specs(str(dataset), "quick", range(count), losses=["weighted_mse"])[:count]
+    return [replace(run, config=run.config | dict(training=run.config["training"] | dict(epochs=epochs)))
+            for run in runs]
+
+
+def runs_a_minute(runs: list[RunSpec], workers: int, folder: Path) -> float:
+    """How fast those runs are carried out by so many processes of one thread."""
+    start = time.perf_counter()
+    outcomes = carry_out(runs, Results(folder), workers)
+    seconds = time.perf_counter() - start
+    if failed := [outcome.reason for outcome in outcomes if outcome.state != "trained"]:
+        raise RuntimeError(f"runs of the benchmark failed: {failed}")
+    return 60 * len(runs) / seconds
+
+
+def run(quick: bool) -> list[dict]:
+    """Rows of name, value, unit and note."""
+    torch.set_num_threads(1)
+    count, epochs, rounds = (4, 2, 1) if quick else (8, 10, 3)
+    load = os.getloadavg()[0]
+    measured: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        runs = specs(make_dataset(folder / "gaze"), count, epochs)
+        carry_out(runs[:2], Results(folder / "warm"), 2)  # starts the processes, imports torch in them
+        for number in range(rounds):
+            for workers, found in measured.items():
+                found.append(runs_a_minute(runs, workers, folder / f"{workers}-{number}"))
+    one, two = (statistics.median(measured[workers]) for workers in (1, 2))
+    note = f"medians of {rounds}, {count} runs of {epochs} epochs each; load before it {load:.1f} on {os.cpu_count()} cores"
+    return [dict(name="runs a minute, 1 worker of 1 thread", value=one, unit="1/min", note=note),
+            dict(name="runs a minute, 2 workers of 1 thread", value=two, unit="1/min", note=note),
+            dict(name="2 workers against 1", value=two / one, unit="x", note="aim: 1.7; " + note)]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter runs")
+    for row in run(parser.parse_args().quick):
+        print(row)
