@@ -1,0 +1,118 @@
+"""Several processes for one model give what one gives; bfloat16 gives it to within the spread over seeds."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import kills
+from fixlib import machine
+from fixlib.cli import main
+from fixlib.devices import Parts, check_precision, launch, share
+from fixlib.experiments import loss_comparison, obtain, predictors
+from fixlib.results import Results
+
+# Batches of 7, 7 and 2 windows: parts of unequal size. Half of the samples lose a branch.
+UNEVEN, DROP_PATH = 7, 0.5
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return str(kills.make_dataset(tmp_path_factory.mktemp("gaze")))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.setenv("FIXLIB_ROOT", str(tmp_path))
+    monkeypatch.delenv("FIXLIB_DEVICES", raising=False)
+    return tmp_path
+
+
+def train_all(fabric, configs: dict, windows: dict) -> dict:
+    return {name: predictors._train(fabric, config, 0, windows, None, None) for name, config in configs.items()}
+
+
+def test_two_processes_give_what_one_gives_with_the_same_batches(project, dataset):
+    configs = {}
+    for spec in loss_comparison.specs(dataset, "smoke"):
+        if "training" in spec.config:
+            config = json.loads(json.dumps(spec.config))
+            config["training"] |= dict(batch_size=UNEVEN, epochs=3)
+            config["model"] |= dict(drop_path=DROP_PATH)
+            configs[spec.variant] = config
+    windows = predictors.load_windows(configs["mse"]["data"])
+    alone, together = train_all(None, configs, windows), launch(train_all, "32-true", 2, configs, windows)
+    assert set(alone) == set(loss_comparison.LOSSES)
+    for name, (weights, history) in alone.items():
+        others, other_history = together[name]
+        for epoch, other in zip(history, other_history, strict=True):
+            assert other["train_loss"] == pytest.approx(epoch["train_loss"], rel=1e-5), name
+            assert other["val_loss"] == pytest.approx(epoch["val_loss"], rel=1e-5), name
+        assert set(weights) == set(others)
+        assert float(weights["hid.enc.0.block.norm1.running_var"].sub(
+            others["hid.enc.0.block.norm1.running_var"]).abs().max()) < 1e-5
+
+
+def test_the_command_trains_on_two_devices_and_records_how_many(project, dataset, monkeypatch, capfd):
+    monkeypatch.setenv("FIXLIB_DEVICES", "1")  # set back after the command has set it
+    assert main(["run", "loss_comparison", "--dataset", dataset, "--profile", "smoke", "--losses", "mse",
+                 "--devices", "2"]) == 0
+    [run] = [run for run in Results().runs() if run.history]
+    assert run.payload["environment"]["devices"] == 2 and run.spec in loss_comparison.specs(dataset, "smoke")
+    log = (project / "logs" / "training_log_loss_comparison.txt").read_text().splitlines()
+    assert [line.split(" train ")[0].split()[-1] for line in log] == ["1/2", "2/2"]  # by one of them only
+    assert main(["run", "loss_comparison", "--dataset", dataset, "--profile", "smoke", "--losses", "dice",
+                 "--devices", "2", "--workers", "2"]) == 1
+    assert "leave out --workers and --dask" in capfd.readouterr().err
+
+
+def test_a_batch_that_is_too_small_and_dropout_are_refused():
+    with pytest.raises(ValueError, match="a batch of 1 cannot be shared by 2 devices"):
+        Parts(0, 2).take(1)
+    with pytest.raises(ValueError, match="set drop=0"):
+        share(nn.Sequential(nn.Dropout(0.1)), Parts(0, 2))
+
+
+@pytest.mark.parametrize("size, processes", [(8, 2), (7, 2), (7, 3), (2, 2)])
+def test_the_parts_of_a_batch_are_the_batch_and_weigh_as_much(size, processes):
+    parts = [Parts(rank, processes) for rank in range(processes)]
+    rows = [row for part in parts for row in range(size)[part.take(size)]]
+    assert rows == list(range(size)) and sum(part.weight for part in parts) == pytest.approx(processes)
+
+
+@pytest.mark.parametrize("asked", ["0", "two", "-1", ""])
+def test_a_number_of_devices_that_is_none_is_refused(monkeypatch, asked):
+    monkeypatch.setenv("FIXLIB_DEVICES", asked)
+    with pytest.raises(ValueError, match="whole number from 1"):
+        machine.devices()
+
+
+class TestPrecision:
+    def test_bfloat16_agrees_with_float32_within_the_spread_over_seeds(self, project, dataset):
+        seeds = (0, 1, 2, 3)
+        exact, rough = (obtain("loss_comparison", dataset, "smoke", seeds=seeds, losses=["weighted_mse"], workers=1,
+                               precision=precision) for precision in ("32-true", "bf16-mixed"))
+        assert rough.trained == len(seeds)  # the baselines, which train nothing, are the same runs
+
+        def values(study, quantity):
+            return torch.tensor([quantity(study.run("weighted_mse", seed)) for seed in seeds], dtype=torch.float64)
+
+        for quantity in (lambda run: run.history[-1]["val_loss"], lambda run: run.payload["test_loss"],
+                         lambda run: run.metrics["error_mean"]["value"]):
+            mine, theirs = values(exact, quantity), values(rough, quantity)
+            assert not torch.equal(mine, theirs)  # it was another precision
+            assert (mine - theirs).abs().max() < mine.max() - mine.min()
+
+    def test_the_default_is_not_written_into_the_configuration_and_another_is(self, project, dataset):
+        spec = loss_comparison.specs(dataset, "smoke", losses=["mse"])[0]
+        assert obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1).run("mse").spec == spec
+        rough = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1, precision="bf16-mixed")
+        assert rough.run("mse").spec.config["training"]["precision"] == "bf16-mixed" and rough.run("mse").spec != spec
+
+    def test_one_that_does_not_exist_or_needs_a_gpu_is_refused(self, project, dataset, monkeypatch):
+        with pytest.raises(ValueError, match="unknown precision '8-bit'; choose one of 32-true"):
+            obtain("loss_comparison", dataset, "smoke", precision="8-bit")
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        with pytest.raises(ValueError, match="16-mixed needs a GPU"):
+            check_precision("16-mixed")
