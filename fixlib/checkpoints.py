@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from itertools import count
 from pathlib import Path
@@ -44,11 +45,10 @@ class Checkpoint:
         """The state, on the CPU, if there is one and it is this owner's; otherwise None."""
         if not self.path.exists():
             return None
+        content = self.path.read_bytes()
         try:
-            state = torch.load(self.path, weights_only=True, map_location="cpu")
+            state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
             written_by = state.pop("owner")
-        except OSError:
-            raise
         except Exception as error:  # torch raises many kinds on damaged files; all mean the same
             return self._set_aside(f"cannot be read ({type(error).__name__})")
         if different := [name for name in owner if written_by.get(name) != owner[name]]:

@@ -23,8 +23,8 @@ def connected(address: str, workers: int, threads: int, see: Path) -> Iterator:
     Raises:
         RuntimeError: Dask is not installed; the message says how to install it.
         OSError: no scheduler answers at that address.
-        ValueError: no workers, workers with several threads (a run's random state is its process's), or workers
-            that do not see the project's folder.
+        ValueError: workers with several threads (a run's random state is its process's), or workers that
+            do not see the project's folder.
     """
     try:
         import dask
@@ -58,9 +58,10 @@ def outcomes(client, work: Callable, died: Callable, tasks: Sequence[tuple]) -> 
 
 def _check(client, see: Path) -> None:
     """Refuse workers that would give wrong numbers or write where nobody looks."""
+    if not client.nthreads():
+        print("waiting for a worker of the Dask cluster, e.g. `dask worker ADDRESS --nthreads 1`", flush=True)
+        client.wait_for_workers(1)
     threads = client.nthreads()
-    if not threads:
-        raise ValueError("the Dask cluster has no workers: start some, e.g. `dask worker ADDRESS --nthreads 1`")
     if several := [worker for worker, number in threads.items() if number != 1]:
         raise ValueError(f"the Dask workers {', '.join(several)} have several threads, and would mix the random "
                          "numbers of the runs in them: start them with --nthreads 1")
