@@ -39,8 +39,8 @@ def make_dataset(folder: Path) -> Path:
 
 def start_sweep(root: Path, dataset: Path, *more: str) -> subprocess.Popen:
     """A `smoke` sweep of two workers in a process group of its own, in a project folder of its own."""
-    command = [sys.executable, "-m", "fixlib", "run", "loss_comparison", "--dataset", str(dataset), "--profile", "smoke",
-               "--losses", LOSSES, "--workers", "2", *more]
+    command = [sys.executable, "-m", "fixlib", "run", "loss_comparison", "--dataset", str(dataset),
+               "--profile", "smoke", "--losses", LOSSES, "--workers", "2", *more]
     here = Path(__file__).resolve().parents[1]
     environment = os.environ | {"FIXLIB_ROOT": str(root), "PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"}
     root.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def run(quick: bool) -> list[dict]:
     """Rows of name, value, unit and note."""
     found = measure(4, "0") if quick else measure(50, "0-5", tell=lambda text: print(text, flush=True))
     note = f"of {found['kills']} kills in {found['sweeps']} sweeps of {found['runs']} runs"
-    return [dict(name="kills of a smoke sweep", value=found["kills"], unit="kills", note="SIGKILL to the process group"),
+    return [dict(name="kills of a smoke sweep", value=found["kills"], unit="kills", note="SIGKILL to all processes"),
             dict(name="runs lost, different or half-written after a resume", value=len(found["wrong"]), unit="runs",
                  note="; ".join([note, *found["wrong"][:5]]))]
 

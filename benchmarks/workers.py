@@ -56,7 +56,8 @@ def run(quick: bool) -> list[dict]:
             for workers, found in measured.items():
                 found.append(runs_a_minute(runs, workers, folder / f"{workers}-{number}"))
     one, two = (statistics.median(measured[workers]) for workers in (1, 2))
-    note = f"medians of {rounds}, {count} runs of {epochs} epochs each; load before it {load:.1f} on {os.cpu_count()} cores"
+    note = (f"medians of {rounds}, {count} runs of {epochs} epochs each; load before it {load:.1f} on "
+            f"{os.cpu_count()} cores")
     return [dict(name="runs a minute, 1 worker of 1 thread", value=one, unit="1/min", note=note),
             dict(name="runs a minute, 2 workers of 1 thread", value=two, unit="1/min", note=note),
             dict(name="2 workers against 1", value=two / one, unit="x", note="aim: 1.7; " + note)]

@@ -50,8 +50,8 @@ def _packages() -> tuple[str, bool, str]:
 
 def _device() -> tuple[str, bool, str]:
     bfloat16 = "has" if best_device().type == "cuda" or _bfloat16_instructions() else "has no"
-    return "device", True, (f"{best_device().type}, {os.cpu_count()} processor cores, {torch.get_num_threads()} threads, "
-                            f"{bfloat16} bfloat16 instructions (with them --precision bf16-mixed pays)")
+    found = f"{best_device().type}, {os.cpu_count()} processor cores, {torch.get_num_threads()} threads"
+    return "device", True, f"{found}, {bfloat16} bfloat16 instructions (with them --precision bf16-mixed pays)"
 
 
 def _bfloat16_instructions() -> bool:

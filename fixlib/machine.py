@@ -53,7 +53,8 @@ def same_bits(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def _processor() -> str:
     """The processor's model, e.g. "AMD EPYC 7763": libraries choose their code by it."""
     information = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*:\s*(.+)$", information.read_text(), re.MULTILINE) if information.exists() else None
+    known = information.read_text() if information.exists() else ""
+    found = re.search(r"^model name\s*:\s*(.+)$", known, re.MULTILINE)
     return found[1].strip() if found else platform.processor() or platform.machine()
 
 

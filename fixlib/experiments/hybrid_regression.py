@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from fixlib import paths
+from fixlib.checkpoints import Checkpoint
 from fixlib.experiments.predictors import data_config, make_spec, run_predictor, training_config
 from fixlib.experiments.profiles import Profile, get_profile
 from fixlib.models import BASELINES
@@ -56,7 +56,7 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,),
     return found
 
 
-def run(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> dict:
+def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
     """Carry out one run; see `fixlib.experiments.predictors.run_predictor`."""
     return run_predictor(spec, checkpoint, on_epoch)
 

@@ -6,8 +6,8 @@ Four frames in, the next one out, every 100 ms: the shortest task in which the l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
+from fixlib.checkpoints import Checkpoint
 from fixlib.experiments.loss_comparison import LOSSES
 from fixlib.experiments.predictors import data_config, make_spec, run_predictor, training_config
 from fixlib.experiments.profiles import get_profile
@@ -50,6 +50,6 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     return [make_spec(NAME, variant, size, seed, made) for variant, made in configs.items() for seed in seeds]
 
 
-def run(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> dict:
+def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
     """Carry out one run; see `fixlib.experiments.predictors.run_predictor`."""
     return run_predictor(spec, checkpoint, on_epoch)

@@ -6,8 +6,8 @@ Four frames in, the next one out, on `simulated`, beside the optimum that its ex
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
+from fixlib.checkpoints import Checkpoint
 from fixlib.experiments import loss_comparison
 from fixlib.experiments.hybrid_regression import FRAMINGS, N_IN, N_OUT, networks
 from fixlib.experiments.predictors import data_config, load_windows, make_spec, run_predictor, training_config
@@ -44,7 +44,7 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     return found
 
 
-def run(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> dict:
+def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
     """Train a network, or compute what the exact density allows."""
     if spec.config["model"]["kind"] == "optimum":
         from fixlib.experiments.optimum import optimum_payload

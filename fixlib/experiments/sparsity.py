@@ -7,13 +7,13 @@ without the recordings.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
 from fixlib import data, metrics
+from fixlib.checkpoints import Checkpoint
 from fixlib.data import Scanpaths, fixation_frames, fixed_rate_frames, pixel_index
 from fixlib.experiments.predictors import (SURE, certain_frames, data_config, load_windows, make_spec, seen,
                                            test_truth)
@@ -46,7 +46,7 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
         make_spec(NAME, name, size, 0, dict(data=where, model=dict(kind=name))) for name in TRIVIAL]
 
 
-def run(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> dict:
+def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
     """Describe the recordings, or score a predictor that learns nothing."""
     if spec.variant == "description":
         return describe(data.open_scanpaths(spec.config["data"]["dataset"]))

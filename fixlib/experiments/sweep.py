@@ -67,7 +67,8 @@ def carry_out(specs: list[RunSpec], results: Results, workers: int | None = None
         One outcome a run ("trained", "read" or "failed"), in the order of `specs`.
 
     Raises:
-        ValueError: fewer than one worker, several together with several devices, or a Dask cluster whose workers cannot do the work (see `fixlib.experiments.cluster`).
+        ValueError: fewer than one worker, several together with several devices, or a Dask cluster whose workers
+            cannot do the work (see `fixlib.experiments.cluster`).
     """
     found: dict[str, Outcome] = {}
     with _progress(specs) as progress, _pool(workers, dask, len(specs), results.folder) as pool:
@@ -87,9 +88,8 @@ def _pool(workers: int | None, dask: str, runs: int, folder: Path) -> Iterator[C
         workers = 1 if best_device().type == "cuda" or devices() > 1 else cores
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
-    if devices() > 1:
-        if dask or workers > 1:
-            raise ValueError("several devices train one model at a time: leave out --workers and --dask")
+    if devices() > 1 and (dask or workers > 1):
+        raise ValueError("several devices train one model at a time: leave out --workers and --dask")
     workers = min(workers, runs)
     project = {name: os.environ[name] for name in PROJECT_VARIABLES if name in os.environ}
     # More threads than cores would only get in each other's way.
@@ -218,7 +218,7 @@ def record(spec: RunSpec, results: Results) -> Path:
 
 
 def measured(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
-    """What a run gives, with what it took: seconds (of all epochs, where earlier attempts did some), memory, environment."""
+    """What a run gives, with what it took: memory, environment, seconds (with those of earlier attempts' epochs)."""
     source = data.describe(spec.config["data"]["dataset"])
     start = time.perf_counter()
     with _peak_memory() as peak:

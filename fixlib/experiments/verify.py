@@ -10,16 +10,17 @@ training makes the difference grow. There the rule is:
   settings, and rounding has had no time to grow;
 * the losses of the first half of the epochs have to be equal to `FIRST_HALF`, the later ones and the loss on the test
   windows to `LATER`;
-* a metric may move by `INTERVAL` of the width of its recorded 95% interval, or by `VALUE` of itself where that is more.
+* a metric may move by `INTERVAL` of the width of its recorded 95% interval, or by `VALUE` of itself where that is
+  more.
 
 Pictures, curves and errors window by window are not compared there: the metrics sum them up. Nor is the threshold of
 the best F1: the curve is flat about it.
 
 How it was chosen: runs of `quick` size recorded on a processor with other vector instructions, repeated. Their first
 epoch differed by 7e-5 at most, a loss of the first half by 4%, a later one by 22%, a metric by 0.23 of its interval's
-width; runs without training by 3e-7. By this rule each of the 120 ordered pairs of recorded runs that differ by the seed
-alone is told apart, and all but 7 of the 1,634 that differ by the setting alone (a term's weight at 0 or a tenth of its
-value, Dice's smoothing at 1e-5, 1e-3 or 0.1: much the same network).
+width; runs without training by 3e-7. By this rule each of the 120 ordered pairs of recorded runs that differ by the
+seed alone is told apart, and all but 7 of the 1,634 that differ by the setting alone (a term's weight at 0 or a tenth
+of its value, Dice's smoothing at 1e-5, 1e-3 or 0.1: much the same network).
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ def compare(recorded: Run, repeated: Run) -> Check:
     theirs, ours = dict(_numbers(recorded.payload)), dict(_numbers(repeated.payload))
     shares = {name: 0.0 if _equal(theirs[name], ours[name]) else _share(name, theirs[name], ours[name], recorded)
               for name in theirs if name in ours}
-    wrong = [name for name in theirs if shares.get(name, float("inf")) > 1] + [name for name in ours if name not in theirs]
+    wrong = [name for name in theirs if shares.get(name, float("inf")) > 1]
+    wrong += [name for name in ours if name not in theirs]
     largest = max(shares.items(), key=lambda item: item[1], default=("", 0.0))
     return Check(recorded, "tolerance", tuple(_both(name, theirs, ours) for name in wrong), largest)
 
@@ -160,9 +162,10 @@ def _share(name: str, recorded: Any, repeated: Any, run: Run) -> float:
     if not np.array_equal(np.isfinite(one), np.isfinite(other)):
         return float("inf")
     allowed = _allowed(name, one, isinstance(recorded, np.ndarray), run)
-    apart = np.abs(one - other)[np.isfinite(one)]
+    known = np.isfinite(one)
+    apart, allowed = np.abs(one - other)[known], np.broadcast_to(allowed, one.shape)[known]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return float(np.nan_to_num(apart / np.broadcast_to(allowed, one.shape)[np.isfinite(one)], nan=0.0).max(initial=0))
+        return float(np.nan_to_num(apart / allowed, nan=0.0).max(initial=0))  # nothing apart, nothing allowed: 0
 
 
 def _is_detail(name: str) -> bool:
