@@ -33,29 +33,29 @@ def applies(target: Tensor | WhitePixels, from_logits: bool, reduction: str = "m
 
 def over_pixels(form: Callable[..., Value], input: Tensor, pixels: WhitePixels, reduction: str, **options) -> Tensor:
     """The sum or mean over all pixels of a form that gives the sum."""
-    total = of_frames(form, input, pixels, **options)
-    return total / input.numel() if reduction == "mean" else total
+    return of_frames(form, input, pixels, count=input.numel() if reduction == "mean" else 1, **options)
 
 
-def of_frames(form: Callable[..., Value], input: Tensor, pixels: WhitePixels, **options) -> Tensor:
-    """The value of a form, differentiable. It sees the logits (..., H * W), in float32 at least."""
+def of_frames(form: Callable[..., Value], input: Tensor, pixels: WhitePixels, count: int = 1, **options) -> Tensor:
+    """The value of a form divided by `count`, differentiable. It sees the logits (..., H * W), in float32 at least."""
     x = as_logits(input)
     check_shapes(input, pixels)
-    return _Closed.apply(x.flatten(-2), form, pixels, options)
+    return _Closed.apply(x, form, pixels, count, options)
 
 
 class _Closed(Function):
     """A form, differentiated by its own formula."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, form: Callable[..., Value], pixels: WhitePixels, options: dict) -> Tensor:
-        value, ctx.pull = form(x, pixels.position, pixels.present.to(x.dtype), **options)
-        return value
+    def forward(ctx, x: Tensor, form: Callable[..., Value], pixels: WhitePixels, count: int, options: dict) -> Tensor:
+        value, ctx.pull = form(x.flatten(-2), pixels.position, pixels.present.to(x.dtype), **options)
+        ctx.shape, ctx.count = x.shape, count
+        return value / count
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return ctx.pull(gradient), None, None, None
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.pull(gradient / ctx.count).view(ctx.shape), None, None, None, None
 
 
 # The forms. `at` (..., 1) is the white pixel of each frame and `white` (..., 1) is 1; in an empty frame, 0 and 0.
@@ -73,7 +73,10 @@ def squared_error(x: Tensor, at: Tensor, white: Tensor, pos_weight: float = 1.0,
         total += l1_weight * p.sum()
 
     def pull(gradient: Tensor) -> Tensor:
-        return _through_sigmoid(torch.addcmul(l1_weight * gradient, weighted, 2 * gradient), p)
+        slopes = weighted * (2 * gradient)
+        if l1_weight:
+            slopes += l1_weight * gradient
+        return _through_sigmoid(slopes, p)
 
     return total, pull
 
@@ -120,8 +123,8 @@ def tversky_distance(x: Tensor, at: Tensor, white: Tensor, alpha: float, beta: f
     """errors / (errors + TP + s) of each frame, with errors = alpha FP + beta FN."""
     p = torch.sigmoid(x)
     at_white = p.gather(-1, at)
-    p.scatter_(-1, at, at_white * (1 - white))  # the black pixels', from here on
     hit = at_white * white
+    p.scatter_(-1, at, at_white - hit)  # of black pixels only, from here on
     errors = alpha * p.sum(-1, keepdim=True) + beta * (white - hit)
     rest = hit + smooth
     whole = errors + rest
