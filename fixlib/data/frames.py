@@ -98,8 +98,8 @@ def white_pixel_index(coordinates: torch.Tensor, fixation_mask: torch.Tensor, si
     """
     _check_points(coordinates, fixation_mask, size)
     inside = fixation_mask & ((coordinates >= 0) & (coordinates < size)).all(dim=-1)
-    pixel = pixel_index(torch.where(inside[..., None], coordinates, 0), size)
-    return torch.where(inside, pixel, -1)
+    column, row = coordinates.floor().long().unbind(dim=-1)  # of no meaning outside
+    return torch.where(inside, row * size + column, -1)
 
 
 def _check_points(coordinates: torch.Tensor, mask: torch.Tensor, size: int) -> None:
