@@ -47,7 +47,8 @@ def measure(name: str, size: int, threads: int, turns: int) -> list[dict]:
     for kind in references:
         ratio, low, high = paired_ratio(timed[kind].seconds, closed.seconds)
         rows.append(dict(
-            name=name, size=size, against=kind, ours=1e6 * closed.median / calls, reference=1e6 * timed[kind].median / calls,
+            name=name, size=size, against=kind,
+            ours=1e6 * closed.median / calls, reference=1e6 * timed[kind].median / calls,
             ratio=ratio, ratio_quartiles=[low, high], unit="us",
             processor_time_ratio=paired_ratio(timed[kind].processor_seconds, closed.processor_seconds)[0],
             ours_mb=closed.grown_mb, reference_mb=timed[kind].grown_mb))

@@ -18,7 +18,7 @@ CASES = [(name, {}) for name in NAMES] + [
     ("focal", {"alpha": 0.0, "gamma": 3.0}),
     ("sparsity", {"weight": 0.3}),
     ("concentration", {"normalise": True}),
-    ("composite", {"focal_weight": 0.2, "concentration_weight": 0.1, "gamma": 1.0, "l1_weight": 2.0, "normalise": True}),
+    ("composite", {"focal_weight": 0.2, "concentration_weight": 0.1, "gamma": 1.0, "l1_weight": 2.0}),
     ("dice", {"smooth": 1.0}),
     ("weighted_mse", {"pos_weight": 7.0}),
     ("weighted_mse", {"pos_weight": 0.0}),
@@ -96,7 +96,7 @@ def test_saturated_logits_are_as_finite_and_as_large_as_in_the_dense_form(name, 
             value, gradient = loss_and_gradient(loss, logits.to(dtype), pixels)
             expected, expected_gradient = loss_and_gradient(loss, logits.to(dtype), frames)
             assert torch.isfinite(gradient).all()
-            torch.testing.assert_close(value, expected, rtol=1e-6, atol=2e-7)  # the dense Dice is 1 minus a rounded ratio
+            torch.testing.assert_close(value, expected, rtol=1e-6, atol=2e-7)  # dense Dice: 1 minus a rounded ratio
             torch.testing.assert_close(gradient, expected_gradient, rtol=1e-5, atol=1e-9)
 
 

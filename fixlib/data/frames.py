@@ -91,7 +91,7 @@ def create_sparse_frames(
 def white_pixel_index(coordinates: torch.Tensor, fixation_mask: torch.Tensor, size: int = 32) -> torch.Tensor:
     """Number of the pixel that ``create_sparse_frames`` makes white in each frame, -1 where it makes none.
 
-    Args, errors: those of ``create_sparse_frames``.
+    Arguments and errors are those of ``create_sparse_frames``.
 
     Returns:
         int64 (B, T) on the device of the coordinates: floor(y) * size + floor(x), or -1.

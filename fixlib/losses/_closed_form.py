@@ -2,7 +2,7 @@
 
 Each loss is written twice in this package: as its formula over dense frames (`pixel`, `frame`), which autograd
 differentiates, and here as a sum over black pixels and one white one, with its derivative by the logits beside it.
-That takes a third of the passes over memory, and passes are what a loss costs. The tests hold the two together.
+That takes fewer passes over memory, and passes are what a loss costs. The tests hold the two together.
 
 No sum takes back what it added for a pixel before: where all but one pixel is nearly right, rounding would be all
 that is left of the difference.

@@ -18,7 +18,12 @@ PIXELS = (-2, -1)
 
 
 def dice_loss(
-    input: Tensor, target: Tensor | WhitePixels, smooth: float = 1e-5, *, from_logits: bool = True, reduction: str = "mean"
+    input: Tensor,
+    target: Tensor | WhitePixels,
+    smooth: float = 1e-5,
+    *,
+    from_logits: bool = True,
+    reduction: str = "mean",
 ) -> Tensor:
     """1 - (2 sum(p y) + s) / (sum p + sum y + s) for each frame, with s = `smooth` > 0.
 

@@ -3,6 +3,8 @@
 For all: `input` and `target` are (..., H, W) of equal shape, for example (B, T, 1, H, W). `input` holds
 logits and p = sigmoid(input), unless ``from_logits=False``, when it holds p itself. `target` y is in [0, 1];
 the frames of this project hold 0 and 1, values in between are soft targets (each formula taken as written).
+Where a frame has one white pixel at most, :class:`fixlib.losses.WhitePixels` may take the place of `target`, for the
+same number with less work.
 ``reduction`` is 'mean' or 'sum' over all pixels, or 'none': one value a pixel, shape (..., H, W). The result
 is float32 (float64 for float64 input), finite, as is its gradient, for any finite logit.
 
@@ -18,7 +20,9 @@ from fixlib.losses._common import Loss, check_at_least_zero, log_probabilities, 
 from fixlib.losses.targets import WhitePixels
 
 
-def mse_loss(input: Tensor, target: Tensor | WhitePixels, *, from_logits: bool = True, reduction: str = "mean") -> Tensor:
+def mse_loss(
+    input: Tensor, target: Tensor | WhitePixels, *, from_logits: bool = True, reduction: str = "mean"
+) -> Tensor:
     """(p - y)^2, the Brier (1950) score: its best output is the true probability."""
     if closed_form.applies(target, from_logits, reduction):
         return closed_form.over_pixels(closed_form.squared_error, input, target, reduction)
@@ -26,7 +30,9 @@ def mse_loss(input: Tensor, target: Tensor | WhitePixels, *, from_logits: bool =
     return reduce((probability(x, from_logits) - y).square(), reduction)
 
 
-def bce_loss(input: Tensor, target: Tensor | WhitePixels, *, from_logits: bool = True, reduction: str = "mean") -> Tensor:
+def bce_loss(
+    input: Tensor, target: Tensor | WhitePixels, *, from_logits: bool = True, reduction: str = "mean"
+) -> Tensor:
     """-y log p - (1 - y) log(1 - p), binary cross-entropy in nats."""
     if closed_form.applies(target, from_logits, reduction):
         return closed_form.over_pixels(closed_form.cross_entropy, input, target, reduction)
@@ -53,7 +59,12 @@ def weighted_mse_loss(
 
 
 def sparsity_loss(
-    input: Tensor, target: Tensor | WhitePixels, weight: float = 1.0, *, from_logits: bool = True, reduction: str = "mean"
+    input: Tensor,
+    target: Tensor | WhitePixels,
+    weight: float = 1.0,
+    *,
+    from_logits: bool = True,
+    reduction: str = "mean",
 ) -> Tensor:
     """(p - y)^2 + `weight` |p|: MSE and an L1 penalty on what is predicted (p is never negative)."""
     check_at_least_zero(weight=weight)
