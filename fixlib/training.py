@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from fixlib.checkpoints import Checkpoint, restore, training_state
-from fixlib.data import create_sparse_frames
+from fixlib.data import white_pixel_index
 from fixlib.devices import OneDevice, Parts, fabric_for
+from fixlib.losses import WhitePixels
 from fixlib.metrics import white_pixel_counts
 
-REPRESENTATIONS = ("frames", "points", "next_point")
+REPRESENTATIONS = ("frames", "white_pixels", "points", "next_point")
 
 
 class TrainingDiverged(RuntimeError):
@@ -40,7 +41,8 @@ class WindowLoader:
         windows: sequence set of windows (N, n_in + n_out, 2), every frame valid (see `fixlib.data.cut_windows`).
         n_in: how many leading frames are input; the others are the target.
         inputs, targets: "frames" gives (B, T, 1, H, W), "points" (B, T, 2) in px, "next_point" (targets only)
-            the first target point alone, (B, 2) in px.
+            the first target point alone, (B, 2) in px; "white_pixels" (targets only) stands for those frames, and
+            the losses of `fixlib.losses` take it as it is, so that no target frame is drawn.
         batch_size: windows a batch; the last batch may be smaller.
         shuffle: whether an epoch visits the windows in a random order. The order follows from `seed` and the
             epoch's number alone, so a resumed run sees the batches that an uninterrupted one would have.
@@ -60,27 +62,29 @@ class WindowLoader:
         if not 0 < n_in < length:
             raise ValueError(f"n_in={n_in} leaves no target in windows of {length} frames; cut longer windows")
         self.coordinates = windows["coordinates"].to(device)
-        self.mask = windows["fixation_mask"].to(device)
-        self.size = windows["meta"]["size"]
+        size = windows["meta"]["size"]
+        index = white_pixel_index(self.coordinates, windows["fixation_mask"].to(device), size)
+        self.pixels = WhitePixels(index.unsqueeze(-1), size)  # checked here, once
         self.n_in, self.inputs, self.targets = n_in, inputs, targets
         self.batch_size, self.shuffle, self.seed, self.epoch = batch_size, shuffle, seed, 0
 
     def __len__(self) -> int:
         return -(-len(self.coordinates) // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | WhitePixels]]:
         order = torch.arange(len(self.coordinates))
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(len(order), generator=generator)
-        for rows in order.split(self.batch_size):
-            points, mask = self.coordinates[rows], self.mask[rows]
-            yield (self._represent(points[:, :self.n_in], mask[:, :self.n_in], self.inputs),
-                   self._represent(points[:, self.n_in:], mask[:, self.n_in:], self.targets))
+        for rows in order.to(self.coordinates.device).split(self.batch_size):
+            yield (self._represent(rows, slice(None, self.n_in), self.inputs),
+                   self._represent(rows, slice(self.n_in, None), self.targets))
 
-    def _represent(self, points: Tensor, mask: Tensor, representation: str) -> Tensor:
-        if representation == "frames":
-            return create_sparse_frames(points, mask, self.size)
+    def _represent(self, rows: Tensor, times: slice, representation: str) -> Tensor | WhitePixels:
+        if representation in ("frames", "white_pixels"):
+            pixels = self.pixels[rows][:, times]
+            return pixels.frames() if representation == "frames" else pixels
+        points = self.coordinates[rows][:, times]
         return points if representation == "points" else points[:, 0]
 
 
@@ -218,7 +222,7 @@ def evaluate_model(model: nn.Module, test_loader: Iterable, loss_fn: Callable[[T
 
     Args:
         model: gives logits of the targets' shape (B, T, 1, H, W).
-        test_loader: iterable of (inputs, target frames).
+        test_loader: iterable of (inputs, target frames, or the white pixels that stand for them).
         loss_fn: gives `test_loss`.
         threshold: a pixel counts as predicted white where sigmoid(logit) > threshold.
 
@@ -228,7 +232,8 @@ def evaluate_model(model: nn.Module, test_loader: Iterable, loss_fn: Callable[[T
     model.eval()
     counts = torch.zeros(3, dtype=torch.float64)
     for inputs, targets in test_loader:
-        found = white_pixel_counts(torch.sigmoid(model(inputs).float()), targets, threshold)
+        frames = targets.frames() if isinstance(targets, WhitePixels) else targets
+        found = white_pixel_counts(torch.sigmoid(model(inputs).float()), frames, threshold)
         counts += torch.tensor([float(f) for f in found], dtype=torch.float64)
     true_positive, false_positive, false_negative = counts.tolist()
     return dict(

@@ -17,6 +17,7 @@ from fixlib.data.frames import (
     fixed_rate_frames,
     pixel_centre,
     pixel_index,
+    white_pixel_index,
 )
 from fixlib.data.osie import fetch_osie, read_osie
 from fixlib.data.patterns import make_patterns
@@ -44,4 +45,5 @@ __all__ = [
     "load_real_training_data", "load_sequences", "make_patterns", "next_fixation_density", "open_dataset",
     "open_scanpaths", "pixel_centre", "pixel_index", "prepare", "read_osie", "save_sequences",
     "scanpath_statistics", "simulate_scanpaths", "split_by_stimulus_and_subject", "transition_matrix",
+    "white_pixel_index",
 ]

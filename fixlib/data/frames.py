@@ -82,13 +82,24 @@ def create_sparse_frames(
         TypeError: not tensors, or a mask that is not bool.
         ValueError: wrong shapes, or a point that is not finite although its mask is True.
     """
+    index = white_pixel_index(coordinates, fixation_mask, size)
+    frames = torch.zeros(*index.shape, size * size, dtype=torch.float32, device=index.device)
+    frames.scatter_(2, index.clamp(min=0)[..., None], (index >= 0)[..., None].to(torch.float32))
+    return frames.view(*index.shape, 1, size, size)
+
+
+def white_pixel_index(coordinates: torch.Tensor, fixation_mask: torch.Tensor, size: int = 32) -> torch.Tensor:
+    """Number of the pixel that ``create_sparse_frames`` makes white in each frame, -1 where it makes none.
+
+    Arguments and errors are those of ``create_sparse_frames``.
+
+    Returns:
+        int64 (B, T) on the device of the coordinates: floor(y) * size + floor(x), or -1.
+    """
     _check_points(coordinates, fixation_mask, size)
     inside = fixation_mask & ((coordinates >= 0) & (coordinates < size)).all(dim=-1)
-    pixel = pixel_index(torch.where(inside[..., None], coordinates, 0), size)
-    batch, length = inside.shape
-    frames = torch.zeros(batch, length, size * size, dtype=torch.float32, device=coordinates.device)
-    frames.scatter_(2, pixel[..., None], inside[..., None].to(torch.float32))
-    return frames.view(batch, length, 1, size, size)
+    column, row = coordinates.floor().long().unbind(dim=-1)  # of no meaning outside
+    return torch.where(inside, row * size + column, -1)
 
 
 def _check_points(coordinates: torch.Tensor, mask: torch.Tensor, size: int) -> None:

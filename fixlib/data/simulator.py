@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
+import scipy  # its parts are imported where they are first used: they take a second
 
 from fixlib.data.scanpaths import Scanpaths, Source
 
@@ -96,7 +96,7 @@ def cell_masses(
     """Probability (3, size, size * cells_per_pixel) of each cell along an axis, by component and pixel."""
     means, sds = axis_components(np.arange(size) + 0.5, axis, parameters, size)
     edges = np.arange(size * cells_per_pixel + 1) / cells_per_pixel
-    cumulated = ndtr((edges - means[..., None]) / sds[:, None, None])
+    cumulated = scipy.special.ndtr((edges - means[..., None]) / sds[:, None, None])
     return np.diff(cumulated) / (cumulated[..., -1:] - cumulated[..., :1])
 
 
@@ -139,7 +139,7 @@ def next_fixation_density(
     for axis in (0, 1):
         means, sds = axis_components(np.floor(current[..., axis]) + 0.5, axis, parameters, size)
         sds = sds.reshape(by_component)
-        mass = ndtr((size - means) / sds) - ndtr((0 - means) / sds)
+        mass = scipy.special.ndtr((size - means) / sds) - scipy.special.ndtr((0 - means) / sds)
         z = (following[..., axis] - means) / sds
         density = density * np.exp(-0.5 * z**2) / (np.sqrt(2 * np.pi) * sds * mass)
     inside = ((following >= 0) & (following < size)).all(axis=-1)
@@ -216,6 +216,6 @@ def _draw_points(
     for axis in (0, 1):
         means, sds = axis_components(np.floor(current[:, axis]) + 0.5, axis, parameters, size)
         mean, sd = means[component, np.arange(len(component))], sds[component]
-        low, high = ndtr((0 - mean) / sd), ndtr((size - mean) / sd)
-        points[:, axis] = mean + sd * ndtri(low + (high - low) * generator.random(len(mean)))
+        low, high = scipy.special.ndtr((0 - mean) / sd), scipy.special.ndtr((size - mean) / sd)
+        points[:, axis] = mean + sd * scipy.special.ndtri(low + (high - low) * generator.random(len(mean)))
     return np.clip(points, 0, np.nextafter(size, 0))  # rounding only

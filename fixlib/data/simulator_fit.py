@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import least_squares
+import scipy  # its parts are imported where they are first used: they take a second
 
 from fixlib.data.scanpaths import Scanpaths
 from fixlib.data.simulator import DEFAULT, SimulatorParameters, cell_masses
@@ -130,7 +130,7 @@ def fit_parameters(
         relative = [value / statistics[name] - 1 for name, value in expected.items()]
         return np.array([*relative, *(below / (0.25, 0.5, 0.75) - 1)])
 
-    return _unpack(least_squares(residuals, _pack(start), x_scale=0.1).x, start)
+    return _unpack(scipy.optimize.least_squares(residuals, _pack(start), x_scale=0.1).x, start)
 
 
 def _pack(p: SimulatorParameters) -> np.ndarray:

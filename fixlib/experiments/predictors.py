@@ -98,7 +98,7 @@ def _run_network(config: dict, seed: int, windows: dict, checkpoint: Checkpoint 
     outputs = predict(model, loader)
     recorded = dict(history=history, parameters=count_parameters(model))
     truth = test_truth(windows["test"], n_in)
-    if targets == "frames":
+    if targets == "white_pixels":
         target_frames = create_sparse_frames(truth["coordinates"], truth["mask"], config["data"]["size"])
         recorded["test_loss"] = float(loss(outputs, target_frames))
         if isinstance(loss, SoftmaxCrossEntropy):  # its maps are densities, not a yes or no a pixel
@@ -142,7 +142,7 @@ def build(config: dict) -> tuple[nn.Module, str, str, nn.Module]:
     name = loss.pop("name")
     if kind == "simvp":
         model = SimVP(in_shape=(n_in, 1, size, size), out_frames=n_out, **options)
-        return model, "frames", "frames", get_loss_function(name, **loss)
+        return model, "frames", "white_pixels", get_loss_function(name, **loss)
     if kind == "regression":
         model = SimVP_RegressionHead(in_shape=(n_in, 1, size, size), **options)
         return model, "frames", "next_point", POINT_LOSSES[name]()

@@ -10,9 +10,9 @@ from functools import cache
 
 import matplotlib.pyplot as plt
 import numpy as np
+import scipy  # its parts are imported where they are first used: they take a second
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from scipy.stats import poisson
 
 from fixlib.data.simulator import DEFAULT, LABEL, SimulatorParameters, transition_matrix
 from fixlib.figures.style import BASELINE_COLOUR, book_style, colour_of, image_axes, name_of, stamp
@@ -267,7 +267,7 @@ def chances_of_changes(milliseconds: float, most: int = 14, parameters: Simulato
     A simulated fixation lasts `duration_shape` exponential phases, and a moment falls into any of them alike.
     """
     phases = parameters.duration_shape
-    steps = poisson.pmf(np.arange(phases * (most + 1)), milliseconds * phases / parameters.duration_mean_ms)
+    steps = scipy.stats.poisson.pmf(np.arange(phases * (most + 1)), milliseconds * phases / parameters.duration_mean_ms)
     return np.mean([np.concatenate([np.zeros(start), steps[:len(steps) - start]]).reshape(-1, phases).sum(1)
                     for start in range(phases)], axis=0)
 

@@ -40,6 +40,7 @@ from fixlib.losses.pixel import (
     sparsity_loss,
     weighted_mse_loss,
 )
+from fixlib.losses.targets import WhitePixels
 
 LOSSES: dict[str, type[Loss]] = {
     "mse": MSE,
@@ -99,6 +100,7 @@ __all__ = [
     "SparsityLoss",
     "TverskyLoss",
     "WeightedMSE",
+    "WhitePixels",
     "bce_loss",
     "best_constant",
     "best_output",

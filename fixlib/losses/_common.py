@@ -6,19 +6,40 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fixlib.losses.targets import WhitePixels
+
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def prepare(input: Tensor, target: Tensor, from_logits: bool) -> tuple[Tensor, Tensor]:
-    """Check the pair and give both in float32 (float64 stays), in which every loss is computed.
+def prepare(input: Tensor, target: Tensor | WhitePixels, from_logits: bool) -> tuple[Tensor, Tensor]:
+    """Check the pair and give both in the dtype of every loss, the target as frames."""
+    x = as_logits(input)
+    if not isinstance(target, Tensor | WhitePixels):
+        raise TypeError(f"loss target must be a torch.Tensor, got {type(target).__name__}")
+    check_shapes(input, target)
+    if isinstance(target, WhitePixels):
+        y = target.frames().to(x.dtype)
+    else:
+        y = target.to(x.dtype)
+        _check_unit_interval(y, "target", "frames hold 0 or 1 (soft targets lie in between)")
+    if not from_logits:
+        _check_unit_interval(x, "input", "from_logits=False expects probabilities; a network emits logits")
+    return x, y
+
+
+def as_logits(input: Tensor) -> Tensor:
+    """Checked, and in float32 (float64 stays), in which every loss is computed.
 
     Half precision is left behind here because a sum over 1,024 pixels, or a log near 1, does not survive it.
     """
-    for name, value in (("input", input), ("target", target)):
-        if not isinstance(value, Tensor):
-            raise TypeError(f"loss {name} must be a torch.Tensor, got {type(value).__name__}")
+    if not isinstance(input, Tensor):
+        raise TypeError(f"loss input must be a torch.Tensor, got {type(input).__name__}")
     if not input.is_floating_point():
         raise TypeError(f"loss input must be floating point (logits of the network), got {input.dtype}")
+    return input.to(torch.promote_types(input.dtype, torch.float32))
+
+
+def check_shapes(input: Tensor, target: Tensor | WhitePixels) -> None:
     if input.shape != target.shape:
         raise ValueError(
             f"loss input has shape {tuple(input.shape)} but target {tuple(target.shape)}: they must be "
@@ -26,12 +47,6 @@ def prepare(input: Tensor, target: Tensor, from_logits: bool) -> tuple[Tensor, T
         )
     if input.dim() < 2 or input.numel() == 0:
         raise ValueError(f"loss needs at least one frame (..., H, W), got shape {tuple(input.shape)}")
-    dtype = torch.promote_types(input.dtype, torch.float32)
-    x, y = input.to(dtype), target.to(dtype)
-    _check_unit_interval(y, "target", "frames hold 0 or 1 (soft targets lie in between)")
-    if not from_logits:
-        _check_unit_interval(x, "input", "from_logits=False expects probabilities; a network emits logits")
-    return x, y
 
 
 def _check_unit_interval(values: Tensor, name: str, hint: str) -> None:
@@ -97,7 +112,7 @@ class Loss(nn.Module):
     def options(self) -> dict:
         return {name: getattr(self, name) for name in self._names}
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+    def forward(self, input: Tensor, target: Tensor | WhitePixels) -> Tensor:
         return type(self).function(input, target, **self.options)
 
     def extra_repr(self) -> str:

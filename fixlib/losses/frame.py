@@ -9,14 +9,21 @@ frame, shape (...), except for concentration and composite, which have one a pix
 import torch
 from torch import Tensor
 
-from fixlib.losses._common import Loss, bounded, check_at_least_zero, prepare, probability, reduce
+from fixlib.losses import _closed_form as closed_form
+from fixlib.losses._common import Loss, as_logits, bounded, check_at_least_zero, prepare, probability, reduce
 from fixlib.losses.pixel import focal_loss, sparsity_loss
+from fixlib.losses.targets import WhitePixels
 
 PIXELS = (-2, -1)
 
 
 def dice_loss(
-    input: Tensor, target: Tensor, smooth: float = 1e-5, *, from_logits: bool = True, reduction: str = "mean"
+    input: Tensor,
+    target: Tensor | WhitePixels,
+    smooth: float = 1e-5,
+    *,
+    from_logits: bool = True,
+    reduction: str = "mean",
 ) -> Tensor:
     """1 - (2 sum(p y) + s) / (sum p + sum y + s) for each frame, with s = `smooth` > 0.
 
@@ -24,6 +31,8 @@ def dice_loss(
     frame and an empty prediction are worth (see the known answers of chapter 2).
     """
     _check_smooth(smooth)
+    if closed_form.applies(target, from_logits):  # as the Tversky index that it is
+        return tversky_loss(input, target, 0.5, 0.5, smooth / 2, reduction=reduction)
     x, y = prepare(input, target, from_logits)
     p = probability(x, from_logits)
     overlap = (p * y).sum(PIXELS)
@@ -33,7 +42,7 @@ def dice_loss(
 
 def tversky_loss(
     input: Tensor,
-    target: Tensor,
+    target: Tensor | WhitePixels,
     alpha: float = 0.3,
     beta: float = 0.7,
     smooth: float = 1e-5,
@@ -51,7 +60,7 @@ def tversky_loss(
 
 def focal_tversky_loss(
     input: Tensor,
-    target: Tensor,
+    target: Tensor | WhitePixels,
     alpha: float = 0.3,
     beta: float = 0.7,
     gamma: float = 4 / 3,
@@ -74,7 +83,7 @@ def focal_tversky_loss(
 
 
 def softmax_cross_entropy_loss(
-    input: Tensor, target: Tensor, *, from_logits: bool = True, reduction: str = "mean"
+    input: Tensor, target: Tensor | WhitePixels, *, from_logits: bool = True, reduction: str = "mean"
 ) -> Tensor:
     """-sum(y log softmax(logits)) / sum(y) for each frame, in nats: where is the white pixel, among H * W?
 
@@ -83,6 +92,8 @@ def softmax_cross_entropy_loss(
     equally. An empty frame has no position and counts 0. With ``from_logits=False`` the input is divided by
     its sum over the frame.
     """
+    if closed_form.applies(target, from_logits):
+        return reduce(closed_form.of_frames(closed_form.softmax_cross_entropy, input, target), reduction)
     x, y = prepare(input, target, from_logits)
     if from_logits:
         log_density = torch.log_softmax(x.flatten(-2), dim=-1).view_as(x)
@@ -96,7 +107,7 @@ def softmax_cross_entropy_loss(
 
 def concentration_loss(
     input: Tensor,
-    target: Tensor,
+    target: Tensor | WhitePixels,
     normalise: bool = False,
     *,
     from_logits: bool = True,
@@ -108,6 +119,8 @@ def concentration_loss(
     H^2 + W^2, which brings the term from hundreds of px^2 to the scale of the other losses, below 1. Nothing
     in it rewards a white pixel: its best output is 0 everywhere but at the target, where anything goes.
     """
+    if closed_form.applies(target, from_logits, reduction):
+        return closed_form.over_pixels(closed_form.concentration, input, target, reduction, normalise=normalise)
     x, y = prepare(input, target, from_logits)
     squared_distance = _squared_distance_to_centre(y)
     if normalise:
@@ -117,7 +130,7 @@ def concentration_loss(
 
 def composite_components(
     input: Tensor,
-    target: Tensor,
+    target: Tensor | WhitePixels,
     alpha: float = 0.25,
     gamma: float = 2.0,
     l1_weight: float = 1.0,
@@ -128,7 +141,10 @@ def composite_components(
 ) -> dict[str, Tensor]:
     """The three parts of :func:`composite_loss` before weighting: keys focal, sparsity, concentration."""
     # Converted once, so that the three gradients add up in float32 and not in the input's half precision.
-    x, y = prepare(input, target, from_logits)
+    if closed_form.applies(target, from_logits, reduction):
+        x, y = as_logits(input), target
+    else:
+        x, y = prepare(input, target, from_logits)
     common = {"from_logits": from_logits, "reduction": reduction}
     return {
         "focal": focal_loss(x, y, alpha, gamma, **common),
@@ -139,7 +155,7 @@ def composite_components(
 
 def composite_loss(
     input: Tensor,
-    target: Tensor,
+    target: Tensor | WhitePixels,
     focal_weight: float = 1.0,
     sparsity_weight: float = 0.8,
     concentration_weight: float = 1.5,
@@ -175,11 +191,13 @@ def _check_smooth(smooth: float) -> None:
 
 
 def _tversky_distance(
-    input: Tensor, target: Tensor, alpha: float, beta: float, smooth: float, from_logits: bool
+    input: Tensor, target: Tensor | WhitePixels, alpha: float, beta: float, smooth: float, from_logits: bool
 ) -> Tensor:
     """1 - Tversky index a frame, written as errors / (errors + TP + s): never below 0 by rounding."""
     check_at_least_zero(alpha=alpha, beta=beta)
     _check_smooth(smooth)
+    if closed_form.applies(target, from_logits):
+        return closed_form.of_frames(closed_form.tversky_distance, input, target, alpha=alpha, beta=beta, smooth=smooth)
     x, y = prepare(input, target, from_logits)
     p = probability(x, from_logits)
     errors = alpha * (p * (1 - y)).sum(PIXELS) + beta * ((1 - p) * y).sum(PIXELS)
@@ -293,7 +311,7 @@ class CompositeLoss(Loss):
             reduction=reduction,
         )
 
-    def components(self, input: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def components(self, input: Tensor, target: Tensor | WhitePixels) -> dict[str, Tensor]:
         """The three unweighted values, by name, under this loss's own options."""
         options = {name: value for name, value in self.options.items() if not name.endswith("_weight")}
         return composite_components(input, target, l1_weight=self.l1_weight, **options)

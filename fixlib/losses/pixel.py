@@ -3,6 +3,8 @@
 For all: `input` and `target` are (..., H, W) of equal shape, for example (B, T, 1, H, W). `input` holds
 logits and p = sigmoid(input), unless ``from_logits=False``, when it holds p itself. `target` y is in [0, 1];
 the frames of this project hold 0 and 1, values in between are soft targets (each formula taken as written).
+Where a frame has one white pixel at most, :class:`fixlib.losses.WhitePixels` may take the place of `target`, for the
+same number with less work.
 ``reduction`` is 'mean' or 'sum' over all pixels, or 'none': one value a pixel, shape (..., H, W). The result
 is float32 (float64 for float64 input), finite, as is its gradient, for any finite logit.
 
@@ -13,17 +15,27 @@ range. TypeError: not tensors, or an input that is not floating point.
 import torch
 from torch import Tensor
 
+from fixlib.losses import _closed_form as closed_form
 from fixlib.losses._common import Loss, check_at_least_zero, log_probabilities, prepare, probability, reduce
+from fixlib.losses.targets import WhitePixels
 
 
-def mse_loss(input: Tensor, target: Tensor, *, from_logits: bool = True, reduction: str = "mean") -> Tensor:
+def mse_loss(
+    input: Tensor, target: Tensor | WhitePixels, *, from_logits: bool = True, reduction: str = "mean"
+) -> Tensor:
     """(p - y)^2, the Brier (1950) score: its best output is the true probability."""
+    if closed_form.applies(target, from_logits, reduction):
+        return closed_form.over_pixels(closed_form.squared_error, input, target, reduction)
     x, y = prepare(input, target, from_logits)
     return reduce((probability(x, from_logits) - y).square(), reduction)
 
 
-def bce_loss(input: Tensor, target: Tensor, *, from_logits: bool = True, reduction: str = "mean") -> Tensor:
+def bce_loss(
+    input: Tensor, target: Tensor | WhitePixels, *, from_logits: bool = True, reduction: str = "mean"
+) -> Tensor:
     """-y log p - (1 - y) log(1 - p), binary cross-entropy in nats."""
+    if closed_form.applies(target, from_logits, reduction):
+        return closed_form.over_pixels(closed_form.cross_entropy, input, target, reduction)
     x, y = prepare(input, target, from_logits)
     log_p, log_not_p = log_probabilities(x, from_logits)
     return reduce(-y * log_p - (1 - y) * log_not_p, reduction)
@@ -31,7 +43,7 @@ def bce_loss(input: Tensor, target: Tensor, *, from_logits: bool = True, reducti
 
 def weighted_mse_loss(
     input: Tensor,
-    target: Tensor,
+    target: Tensor | WhitePixels,
     pos_weight: float = 100.0,
     *,
     from_logits: bool = True,
@@ -39,16 +51,25 @@ def weighted_mse_loss(
 ) -> Tensor:
     """w (p - y)^2 with w = `pos_weight` where y > 0, else 1. The mean divides by pixels, not by weights."""
     check_at_least_zero(pos_weight=pos_weight)
+    if closed_form.applies(target, from_logits, reduction):
+        return closed_form.over_pixels(closed_form.squared_error, input, target, reduction, pos_weight=pos_weight)
     x, y = prepare(input, target, from_logits)
     error = (probability(x, from_logits) - y).square()
     return reduce(torch.where(y > 0, pos_weight * error, error), reduction)
 
 
 def sparsity_loss(
-    input: Tensor, target: Tensor, weight: float = 1.0, *, from_logits: bool = True, reduction: str = "mean"
+    input: Tensor,
+    target: Tensor | WhitePixels,
+    weight: float = 1.0,
+    *,
+    from_logits: bool = True,
+    reduction: str = "mean",
 ) -> Tensor:
     """(p - y)^2 + `weight` |p|: MSE and an L1 penalty on what is predicted (p is never negative)."""
     check_at_least_zero(weight=weight)
+    if closed_form.applies(target, from_logits, reduction):
+        return closed_form.over_pixels(closed_form.squared_error, input, target, reduction, l1_weight=weight)
     x, y = prepare(input, target, from_logits)
     p = probability(x, from_logits)
     return reduce((p - y).square() + weight * p, reduction)
@@ -56,7 +77,7 @@ def sparsity_loss(
 
 def focal_loss(
     input: Tensor,
-    target: Tensor,
+    target: Tensor | WhitePixels,
     alpha: float = 0.25,
     gamma: float = 2.0,
     *,
@@ -73,6 +94,9 @@ def focal_loss(
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is the weight of the positive class and must lie in [0, 1], got {alpha}")
     check_at_least_zero(gamma=gamma)
+    if closed_form.applies(target, from_logits, reduction):
+        return closed_form.over_pixels(closed_form.cross_entropy, input, target, reduction,
+                                       white_weight=alpha, black_weight=1 - alpha, gamma=gamma)
     x, y = prepare(input, target, from_logits)
     log_p, log_not_p = log_probabilities(x, from_logits)
     # exp(gamma log(1 - p)) rather than (1 - p)**gamma, whose gradient is infinite at p = 1 when gamma < 1.
