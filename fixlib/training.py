@@ -112,7 +112,7 @@ def train_model_with_loss(
         TrainingDiverged: a loss or gradient norm is not finite; the message names epoch and batch. The last
             checkpoint is left as it was.
     """
-    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    optimiser = make_optimiser(model, learning_rate, weight_decay)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimiser, patience=plateau_patience, factor=plateau_factor)
     history: list[dict] = []
@@ -135,6 +135,11 @@ def train_model_with_loss(
             on_epoch(history[-1])
     model.load_state_dict(best)
     return model, history
+
+
+def make_optimiser(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Adam over the model's parameters."""
+    return torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
 
 
 def _train_epoch(model, loader, loss_fn, optimiser, clip_norm, epoch) -> float:
