@@ -17,6 +17,9 @@ MISSION = dict(in_shape=(10, 1, 32, 32), hid_S=64, hid_T=256, N_S=4, N_T=8)
 
 # The attention's 21 x 21 field of view: a 5 x 5 depthwise convolution, then 7 x 7 spread out by 3.
 LOCAL_KERNEL, WIDE_KERNEL, WIDE_DILATION = 5, 7, 3
+# On a CPU, dilated depthwise convolutions are slow. Maps of at most so many positions go through the wide kernel as a
+# matrix instead, in batches of at least so many: making the matrices costs more than it saves in smaller ones.
+MATRIX_POSITIONS, MATRIX_BATCH = 64, 4
 FIRST_DROP_PATH = 0.01
 LAYER_SCALE = 0.01
 
@@ -90,6 +93,34 @@ class StochasticDepth(nn.Module):
         return x * x.new_empty(len(x), 1, 1, 1).bernoulli_(keep).div_(keep)
 
 
+def mix_channels(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 1x1 convolution as one matrix product over all positions: faster on a CPU where `x` is channels last."""
+    mixed = nn.functional.linear(x.permute(0, 2, 3, 1), convolution.weight.flatten(1), convolution.bias)
+    return mixed.permute(0, 3, 1, 2)
+
+
+def convolve_as_matrix(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """A depthwise convolution that keeps the map's size, as one (H*W, H*W) matrix a channel; the same numbers.
+
+    Taps that meet nothing but padding (24 of the wide kernel's 49 on 8 x 8) are left out.
+    """
+    B, C, H, W = x.shape
+    carries = _taps(convolution, H, W)
+    used = carries.any(dim=1)
+    weight = convolution.weight.flatten(1)[:, used]
+    matrices = (weight @ carries[used].to(weight.dtype)).view(C, H * W, H * W)
+    out = x.permute(1, 0, 2, 3).reshape(C, B, H * W) @ matrices + convolution.bias[:, None, None]
+    return out.view(C, B, H, W).permute(1, 0, 2, 3)
+
+
+def _taps(convolution: nn.Conv2d, H: int, W: int) -> Tensor:
+    """(taps, H*W * H*W): whether a tap carries what is at the first position to the second."""
+    kernel, dilation = convolution.kernel_size[0], convolution.dilation[0]
+    offsets = dilation * (torch.arange(kernel) - kernel // 2)
+    rows, columns = (torch.arange(size)[:, None] - torch.arange(size) == offsets[:, None, None] for size in (H, W))
+    return (rows[:, None, :, None, :, None] & columns[None, :, None, :, None, :]).reshape(kernel**2, -1)
+
+
 class Gate(nn.Module):
     """f * sigmoid(g), both looking at 21 x 21 positions of their own channel and then mixing channels."""
 
@@ -103,8 +134,15 @@ class Gate(nn.Module):
         self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        f, g = self.conv1(self.conv_spatial(self.conv0(x))).chunk(2, dim=1)
+        f, g = mix_channels(self.conv1, self._look_wide(self.conv0(x))).chunk(2, dim=1)
         return f * torch.sigmoid(g)
+
+    def _look_wide(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and x[0, 0].numel() <= MATRIX_POSITIONS and len(x) >= MATRIX_BATCH:
+            out = convolve_as_matrix(self.conv_spatial, x)
+        else:
+            out = self.conv_spatial(x.contiguous())  # the one layer that channels last slows down, threefold
+        return out.contiguous(memory_format=torch.channels_last)
 
 
 class GatedAttention(nn.Module):
@@ -117,7 +155,8 @@ class GatedAttention(nn.Module):
         self.proj_2 = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.proj_2(self.spatial_gating_unit(nn.functional.gelu(self.proj_1(x))))
+        gated = self.spatial_gating_unit(nn.functional.gelu(mix_channels(self.proj_1, x)))
+        return x + mix_channels(self.proj_2, gated)
 
 
 class DepthwiseConv(nn.Module):
@@ -142,7 +181,8 @@ class ConvMLP(nn.Module):
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.drop(self.fc2(self.drop(nn.functional.gelu(self.dwconv(self.fc1(x))))))
+        wide = self.drop(nn.functional.gelu(self.dwconv(mix_channels(self.fc1, x))))
+        return self.drop(mix_channels(self.fc2, wide))
 
 
 class GatedBlock(nn.Module):
@@ -184,7 +224,7 @@ class TranslatorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.block(x)
-        return self.reduction(x) if self.has_reduction else x
+        return mix_channels(self.reduction, x) if self.has_reduction else x
 
 
 class Translator(nn.Module):
@@ -200,7 +240,8 @@ class Translator(nn.Module):
         )
 
     def forward(self, latent: Tensor) -> Tensor:
-        return self.enc(latent.flatten(1, 2)).view_as(latent)
+        stacked = latent.flatten(1, 2).contiguous(memory_format=torch.channels_last)  # as `mix_channels` wants it
+        return self.enc(stacked).unflatten(1, latent.shape[1:3])
 
 
 class SimVP(nn.Module):
