@@ -63,8 +63,24 @@ class Encoder(nn.Module):
         )
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        skip = self.enc[0](frames)
-        return self.enc[1:](skip), skip
+        distinct, which = distinct_frames(frames)
+        skip = self.enc[0](distinct)
+        latent = self.enc[1:](skip)
+        if which is None:
+            return latent, skip
+        return latent.index_select(0, which), skip.index_select(0, which)
+
+
+def distinct_frames(frames: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The frames (N, C, H, W) without repetitions, and for each frame which of them it is (None: itself).
+
+    Gaze rests: of frames 100 ms apart more than half equal the one before. Not looked for on a GPU, which would have
+    to wait for the answer, nor where a gradient is wanted for every frame.
+    """
+    if frames.device.type != "cpu" or frames.requires_grad:
+        return frames, None
+    distinct, which = frames.unique(dim=0, return_inverse=True)
+    return (distinct, which) if len(distinct) < len(frames) else (frames, None)
 
 
 class Decoder(nn.Module):
