@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.reference import ReferenceHybrid, ReferenceSimVP, training_step
 from benchmarks.turns import Side, paired_ratio, take_turns
 from fixlib import data
+from fixlib.memory import keep_freed_memory
 from fixlib.models import SimVP, SimVP_RegressionHead
 from fixlib.training import make_optimiser
 
@@ -92,6 +93,7 @@ def reference_step(network: str, dataset: str, **options) -> Callable[[], object
 
 def library_step(network: str, dataset: str, **options) -> Callable[[], object]:
     """The library's network as the library trains it."""
+    keep_freed_memory()
     model = _network(NETWORKS[network][1], options)
     optimiser = make_optimiser(model, learning_rate=1e-3, weight_decay=1e-5)
     return _step(model, optimiser, network, dataset, options)
