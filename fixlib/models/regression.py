@@ -46,8 +46,8 @@ class SimVP_RegressionHead(nn.Module):
         """(B, T, C, H, W) -> points (B, 2), px."""
         check_frames(frames, self.in_shape)
         latent, _ = self.enc(frames.flatten(0, 1))
-        translated = self.hid(latent.unflatten(0, frames.shape[:2]))
-        return self.size * (0.5 + self.head(translated[:, -1].flatten(1)) / 2)
+        last = self.hid(latent.unflatten(0, frames.shape[:2]), slice(-1, None))
+        return self.size * (0.5 + self.head(last.flatten(1)) / 2)
 
 
 def _mlp(*widths: int) -> nn.Sequential:

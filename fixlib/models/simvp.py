@@ -109,10 +109,13 @@ class StochasticDepth(nn.Module):
         return x * x.new_empty(len(x), 1, 1, 1).bernoulli_(keep).div_(keep)
 
 
-def mix_channels(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 1x1 convolution as one matrix product over all positions: faster on a CPU where `x` is channels last."""
-    mixed = nn.functional.linear(x.permute(0, 2, 3, 1), convolution.weight.flatten(1), convolution.bias)
-    return mixed.permute(0, 3, 1, 2)
+def mix_channels(convolution: nn.Conv2d, x: Tensor, outputs: slice = slice(None)) -> Tensor:
+    """A 1x1 convolution, of whose output channels `outputs` are wanted.
+
+    One matrix product over all positions: faster on a CPU where `x` is channels last.
+    """
+    weight, bias = convolution.weight.flatten(1)[outputs], convolution.bias[outputs]
+    return nn.functional.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
 
 
 def convolve_as_matrix(convolution: nn.Conv2d, x: Tensor) -> Tensor:
@@ -238,13 +241,16 @@ class TranslatorBlock(nn.Module):
         if self.has_reduction:
             self.reduction = nn.Conv2d(channels_in, channels_out, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, outputs: slice = slice(None)) -> Tensor:
         x = self.block(x)
-        return mix_channels(self.reduction, x) if self.has_reduction else x
+        return mix_channels(self.reduction, x, outputs) if self.has_reduction else x[:, outputs]
 
 
 class Translator(nn.Module):
-    """Mixes time: (B, T, hid_S, h, w) -> the same shape, frames stacked as T * hid_S channels in between."""
+    """Mixes time: (B, T, hid_S, h, w) -> the same shape, frames stacked as T * hid_S channels in between.
+
+    Of the T time steps of the output only `steps` are computed where not all are wanted.
+    """
 
     def __init__(self, channels: int, hid_T: int, N_T: int, mlp_ratio: float, drop: float, drop_path: float):
         super().__init__()
@@ -255,9 +261,12 @@ class Translator(nn.Module):
             *(TranslatorBlock(a, b, mlp_ratio, drop, p) for a, b, p in zip(widths, widths[1:], drops))
         )
 
-    def forward(self, latent: Tensor) -> Tensor:
+    def forward(self, latent: Tensor, steps: slice = slice(None)) -> Tensor:
+        T, hid_S = latent.shape[1:3]
+        first, last, _ = steps.indices(T)
         stacked = latent.flatten(1, 2).contiguous(memory_format=torch.channels_last)  # as `mix_channels` wants it
-        return self.enc(stacked).unflatten(1, latent.shape[1:3])
+        translated = self.enc[-1](self.enc[:-1](stacked), slice(first * hid_S, last * hid_S))
+        return translated.unflatten(1, (last - first, hid_S))
 
 
 class SimVP(nn.Module):
@@ -340,9 +349,9 @@ class SimVP(nn.Module):
         """The first `count` of the T frames that follow `frames`."""
         B, T = frames.shape[:2]
         latent, skip = self.enc(frames.flatten(0, 1))
-        translated = self.hid(latent.unflatten(0, (B, T)))
-        skip = skip.unflatten(0, (B, T))
-        logits = self.dec(translated[:, :count].flatten(0, 1), skip[:, :count].flatten(0, 1))
+        translated = self.hid(latent.unflatten(0, (B, T)), slice(count))
+        skip = skip.unflatten(0, (B, T))[:, :count]
+        logits = self.dec(translated.flatten(0, 1), skip.flatten(0, 1))
         return logits.unflatten(0, (B, count))
 
 
