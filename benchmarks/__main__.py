@@ -3,9 +3,9 @@
     python -m benchmarks                  # everything
     python -m benchmarks steps --quick    # one part, a few cases and turns
 
-Each part is a module of this folder with TITLE, `run(quick, threads, dataset) -> rows`, all JSON values, and
-`table(rows)`, what is printed of them. Everything goes to build/benchmarks/PART.json with the machine it was
-measured on.
+Each part is a module of this folder with TITLE, `run(quick, threads, dataset)`, which gives rows of JSON values one by
+one, and `table(rows)`, what is printed of them. Every row is written to build/benchmarks/PART.json as soon as it is
+measured, with the machine it was measured on.
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ def main() -> None:
     print(" · ".join(f"{name} {value}" for name, value in where.items()))
     for name in options.parts or PARTS:
         part = import_module(f"benchmarks.{name}")
-        rows = part.run(options.quick, options.threads, options.dataset)
         options.out.mkdir(parents=True, exist_ok=True)
-        record = dict(part=name, dataset=options.dataset, quick=options.quick, machine=where,
-                      load_average=os.getloadavg(), rows=rows)
-        (options.out / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+        rows = []
+        for row in part.run(options.quick, options.threads, options.dataset):
+            rows.append(row | dict(load_average=os.getloadavg()[0]))
+            record = dict(part=name, dataset=options.dataset, quick=options.quick, machine=where, rows=rows)
+            (options.out / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+            print(".", end="", flush=True)
         print(f"\n### {part.TITLE}\n\n{markdown(part.table(rows))}\n")
 
 
