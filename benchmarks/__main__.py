@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-PARTS = ("steps",)
+PARTS = ("steps", "layers")
 
 
 def main() -> None:

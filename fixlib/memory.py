@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import platform
 
-# Of <malloc.h>: how much unused memory at the end of the heap is given back, and how many blocks are mapped by themselves.
+# Of <malloc.h>: from how much unused memory on the heap gives back, and how many blocks may lie outside it.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 KEPT_BYTES = 2**31 - 1
 

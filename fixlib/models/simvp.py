@@ -159,7 +159,8 @@ class Gate(nn.Module):
         return f * torch.sigmoid(g)
 
     def _look_wide(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" and x[0, 0].numel() <= MATRIX_POSITIONS and len(x) >= MATRIX_BATCH:
+        B, _, H, W = x.shape
+        if x.device.type == "cpu" and H * W <= MATRIX_POSITIONS and B >= MATRIX_BATCH:
             out = convolve_as_matrix(self.conv_spatial, x)
         else:
             out = self.conv_spatial(x.contiguous())  # the one layer that channels last slows down, threefold
