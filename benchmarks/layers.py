@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmarks.reference import GASubBlock
 from fixlib.memory import keep_freed_memory
-from fixlib.models.simvp import Encoder, GatedBlock, convolve_as_matrix, mix_channels
+from fixlib.models.simvp import Encoder, GatedBlock, convolve_as_matrix, encode_distinct, mix_channels
 
 TITLE = "Layers, one thread, processor time"
 LAST = torch.channels_last

@@ -42,7 +42,7 @@ QUICK = [case("simvp", "train", 10, 256), case("hybrid", "train", 4, 512)]
 def run(quick: bool, threads: int, dataset: str) -> Iterator[dict]:
     """A row a case."""
     for options in QUICK if quick else CASES + GROWTH:
-        yield measure(**options, turns=5 if quick else 9, threads=threads, dataset=dataset)
+        yield measure(**options, turns=5 if quick else 7, threads=threads, dataset=dataset)
 
 
 def measure(*, turns: int, threads: int, dataset: str, **options) -> dict:

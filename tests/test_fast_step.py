@@ -11,7 +11,7 @@ from torch import nn
 from benchmarks.reference import ReferenceHybrid, ReferenceSimVP
 from fixlib.memory import keep_freed_memory
 from fixlib.models import SimVP, SimVP_RegressionHead
-from fixlib.models.simvp import convolve_as_matrix, distinct_frames
+from fixlib.models.simvp import Encoder, convolve_as_matrix, encode_distinct
 from fixlib.training import make_optimiser
 
 # Maps of 8 x 8 (the wide kernel as a matrix), 16 x 16 and 32 x 32.
@@ -136,17 +136,16 @@ class Matrix(nn.Conv2d):
         return convolve_as_matrix(self, x)
 
 
-def test_distinct_frames_are_found_and_put_back():
-    frames = gaze(16, repeated=True).flatten(0, 1)
-    distinct, which = distinct_frames(frames)
-    assert len(distinct) == 8 and torch.equal(distinct[which], frames)
-
-
-def test_frames_all_different_or_with_a_gradient_are_taken_as_they_are():
-    different, repeated = (gaze(16, repeated).flatten(0, 1) for repeated in (False, True))
-    for frames in (different, repeated.requires_grad_()):
-        kept, which = distinct_frames(frames)
-        assert kept is frames and which is None
+@pytest.mark.parametrize("repeated, encoded", [(True, 8), (False, 12)])
+def test_every_distinct_frame_is_encoded_once(repeated, encoded):
+    torch.manual_seed(0)
+    encoder, frames = Encoder(1, 4, 2, 3), gaze(16, repeated)
+    latent, skip, which = encode_distinct(encoder, frames)
+    every_latent, every_skip = encoder(frames.flatten(0, 1))
+    assert len(skip) == encoded
+    torch.testing.assert_close(latent.flatten(0, 1), every_latent)
+    torch.testing.assert_close(skip[which.flatten()] if repeated else skip, every_skip)
+    assert (which is not None) == repeated
 
 
 def test_the_optimiser_is_adam():

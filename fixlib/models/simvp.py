@@ -53,7 +53,7 @@ class SpatialBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Frames one by one, (B*T, C, H, W) -> latent (B*T, hid_S, h, w) and skip (B*T, hid_S, H, W)."""
+    """Frames one by one, (N, C, H, W) -> latent (N, hid_S, h, w) and skip (N, hid_S, H, W)."""
 
     def __init__(self, channels: int, hid_S: int, N_S: int, kernel: int):
         super().__init__()
@@ -63,36 +63,45 @@ class Encoder(nn.Module):
         )
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        distinct, which = distinct_frames(frames)
-        skip = self.enc[0](distinct)
-        latent = self.enc[1:](skip)
-        if which is None:
-            return latent, skip
-        return latent.index_select(0, which), skip.index_select(0, which)
+        skip = self.enc[0](frames)
+        return self.enc[1:](skip), skip
 
 
-def distinct_frames(frames: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The frames (N, C, H, W) without repetitions, and for each frame which of them it is (None: itself).
+def encode_distinct(encoder: Encoder, frames: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Encode each distinct frame of (B, T, C, H, W) once: latent (B, T, hid_S, h, w), skip (N, hid_S, H, W), and which
+    skip (B, T) is whose (None: one each, in order).
 
-    Gaze rests: of frames 100 ms apart more than half equal the one before. Not looked for on a GPU, which would have
-    to wait for the answer, nor where a gradient is wanted for every frame.
+    Gaze rests: of frames 100 ms apart more than half equal the one before. Repetitions are not looked for on a GPU,
+    which would have to wait for the answer, nor where a gradient is wanted for every frame.
     """
-    if frames.device.type != "cpu" or frames.requires_grad:
-        return frames, None
-    distinct, which = frames.unique(dim=0, return_inverse=True)
-    return (distinct, which) if len(distinct) < len(frames) else (frames, None)
+    B, T = frames.shape[:2]
+    frames, which = frames.flatten(0, 1), None
+    if frames.device.type == "cpu" and not frames.requires_grad:
+        distinct, found = frames.unique(dim=0, return_inverse=True)
+        if len(distinct) < len(frames):
+            frames, which = distinct, found
+    latent, skip = encoder(frames)
+    if which is None:
+        return latent.unflatten(0, (B, T)), skip, None
+    return latent.index_select(0, which).unflatten(0, (B, T)), skip, which.view(B, T)
 
 
 class Decoder(nn.Module):
-    """The encoder's mirror image, (B*T, hid_S, h, w) and the skip -> logits (B*T, out_channels, H, W)."""
+    """The encoder's mirror image, latents (N, hid_S, h, w) and skips -> logits (N, out_channels, H, W).
+
+    `which` (N) says which of the skips belongs to each latent, where there are fewer.
+    """
 
     def __init__(self, hid_S: int, out_channels: int, N_S: int, kernel: int):
         super().__init__()
         self.dec = nn.Sequential(*(SpatialBlock(hid_S, hid_S, kernel, up=i % 2 == 0) for i in range(N_S)))
         self.readout = nn.Conv2d(hid_S, out_channels, 1)
 
-    def forward(self, latent: Tensor, skip: Tensor) -> Tensor:
-        return self.readout(self.dec[-1](self.dec[:-1](latent) + skip))
+    def forward(self, latent: Tensor, skip: Tensor, which: Tensor | None = None) -> Tensor:
+        x = self.dec[:-1](latent)
+        # Repeated only here, so that the copies do not wait in memory.
+        x = x + (skip if which is None else skip.index_select(0, which))
+        return self.readout(self.dec[-1](x))
 
 
 class StochasticDepth(nn.Module):
@@ -362,10 +371,12 @@ class SimVP(nn.Module):
     def _predict(self, frames: Tensor, count: int) -> Tensor:
         """The first `count` of the T frames that follow `frames`."""
         B, T = frames.shape[:2]
-        latent, skip = self.enc(frames.flatten(0, 1))
-        translated = self.hid(latent.unflatten(0, (B, T)), slice(count))
-        skip = skip.unflatten(0, (B, T))[:, :count]
-        logits = self.dec(translated.flatten(0, 1), skip.flatten(0, 1))
+        latent, skip, which = encode_distinct(self.enc, frames)
+        translated = self.hid(latent, slice(count)).flatten(0, 1)
+        if which is None:
+            logits = self.dec(translated, skip.unflatten(0, (B, T))[:, :count].flatten(0, 1))
+        else:
+            logits = self.dec(translated, skip, which[:, :count].flatten())
         return logits.unflatten(0, (B, count))
 
 
