@@ -109,6 +109,18 @@ def test_bfloat16_and_autocast_still_work(size):
         assert error(ours.bfloat16()(frames.bfloat16()), exact) < 0.05
 
 
+def test_several_networks_still_run_at_once_under_vmap():
+    _, ours = pair("simvp", 32)
+    _, other = pair("simvp", 32)
+    other.load_state_dict({name: value * 0.9 for name, value in other.state_dict().items()})
+    frames = gaze(32, repeated=True)
+    weights = {name: torch.stack([value, other.state_dict()[name]]) for name, value in ours.state_dict().items()
+               if value.is_floating_point()}
+    with torch.no_grad():
+        both = torch.func.vmap(lambda state: torch.func.functional_call(ours.eval(), state, (frames,)))(weights)
+        torch.testing.assert_close(both, torch.stack([ours(frames), other.eval()(frames)]), rtol=1e-4, atol=1e-4)
+
+
 # ---- the parts ----
 
 

@@ -118,6 +118,11 @@ class StochasticDepth(nn.Module):
         return x * x.new_empty(len(x), 1, 1, 1).bernoulli_(keep).div_(keep)
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """`x` with the channels of a position side by side in memory (written so that it also works under vmap)."""
+    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
 def mix_channels(convolution: nn.Conv2d, x: Tensor, outputs: slice = slice(None)) -> Tensor:
     """A 1x1 convolution, of whose output channels `outputs` are wanted.
 
@@ -173,7 +178,7 @@ class Gate(nn.Module):
             out = convolve_as_matrix(self.conv_spatial, x)
         else:
             out = self.conv_spatial(x.contiguous())  # the one layer that channels last slows down, threefold
-        return out.contiguous(memory_format=torch.channels_last)
+        return channels_last(out)
 
 
 class GatedAttention(nn.Module):
@@ -224,7 +229,7 @@ def normalise(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """
     if not norm.training:
         return norm(x)
-    return norm(x.contiguous()).contiguous(memory_format=torch.channels_last)
+    return channels_last(norm(x.contiguous()))
 
 
 class GatedBlock(nn.Module):
@@ -287,7 +292,7 @@ class Translator(nn.Module):
     def forward(self, latent: Tensor, steps: slice = slice(None)) -> Tensor:
         T, hid_S = latent.shape[1:3]
         first, last, _ = steps.indices(T)
-        stacked = latent.flatten(1, 2).contiguous(memory_format=torch.channels_last)  # as `mix_channels` wants it
+        stacked = channels_last(latent.flatten(1, 2))  # as `mix_channels` wants it
         translated = self.enc[-1](self.enc[:-1](stacked), slice(first * hid_S, last * hid_S))
         return translated.unflatten(1, (last - first, hid_S))
 
