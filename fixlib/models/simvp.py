@@ -177,7 +177,7 @@ class Gate(nn.Module):
         if x.device.type == "cpu" and H * W <= MATRIX_POSITIONS and B >= MATRIX_BATCH:
             out = convolve_as_matrix(self.conv_spatial, x)
         else:
-            out = self.conv_spatial(x.contiguous())  # the one layer that channels last slows down, threefold
+            out = self.conv_spatial(x.contiguous())  # the one layer that channels last slows down, twofold
         return channels_last(out)
 
 
