@@ -109,6 +109,16 @@ def test_bfloat16_and_autocast_still_work(size):
         assert error(ours.bfloat16()(frames.bfloat16()), exact) < 0.05
 
 
+@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_training_under_autocast_still_works(network, size):
+    _, ours = pair(network, size)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = ours.train()(gaze(size, repeated=True))
+    output.float().square().mean().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in ours.parameters())
+
+
 def test_several_networks_still_run_at_once_under_vmap():
     _, ours = pair("simvp", 32)
     _, other = pair("simvp", 32)

@@ -140,12 +140,37 @@ def convolve_as_matrix(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     B, C, H, W = x.shape
     carries = _taps(convolution, H, W)
     used = carries.any(dim=1)
-    weight = convolution.weight.flatten(1)[:, used]
-    matrices = (weight @ carries[used].to(weight.dtype)).view(C, H * W, H * W)
-    out = x.permute(1, 0, 2, 3).reshape(C, B, H * W) @ matrices + convolution.bias[:, None, None]
-    if out.requires_grad:  # its gradient comes channels last, which the batched product dislikes
-        out.register_hook(lambda gradient: None if gradient is None else gradient.contiguous())
-    return out.view(C, B, H, W).permute(1, 0, 2, 3)
+    weight = convolution.weight.flatten(1)[:, used].to(x.dtype)  # under autocast the dtypes differ
+    out = MatrixAChannel.apply(x.permute(1, 0, 2, 3).reshape(C, B, H * W), weight, carries[used].to(x.dtype))
+    return (out + convolution.bias[:, None, None]).view(C, B, H, W).permute(1, 0, 2, 3)
+
+
+class MatrixAChannel(torch.autograd.Function):
+    """x (C, B, P) @ matrices (C, P, P), the matrices being weight (C, taps) @ carries (taps, P * P).
+
+    They are made again in the backward pass: kept, those of the hybrid would take 63 MB.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, carries: Tensor) -> Tensor:
+        return x @ _matrices(weight, carries)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, carries = ctx.saved_tensors
+        gradient = gradient.to(x.dtype).contiguous()  # it comes channels last, which batched products dislike
+        return gradient @ _matrices(weight, carries).mT, (x.mT @ gradient).flatten(1) @ carries.mT, None
+
+
+def _matrices(weight: Tensor, carries: Tensor) -> Tensor:
+    positions = math.isqrt(carries.shape[1])
+    return (weight @ carries).unflatten(1, (positions, positions))
 
 
 def _taps(convolution: nn.Conv2d, H: int, W: int) -> Tensor:
