@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from fixlib.models.simvp import Encoder, Translator, check_architecture, check_frames
+from fixlib.models.simvp import Encoder, Translator, check_architecture, check_frames, encode_distinct
 
 HEAD_WIDTHS = (512, 256)
 
@@ -45,9 +45,9 @@ class SimVP_RegressionHead(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """(B, T, C, H, W) -> points (B, 2), px."""
         check_frames(frames, self.in_shape)
-        latent, _ = self.enc(frames.flatten(0, 1))
-        translated = self.hid(latent.unflatten(0, frames.shape[:2]))
-        return self.size * (0.5 + self.head(translated[:, -1].flatten(1)) / 2)
+        latent, _, _ = encode_distinct(self.enc, frames)
+        last = self.hid(latent, slice(-1, None))
+        return self.size * (0.5 + self.head(last.flatten(1)) / 2)
 
 
 def _mlp(*widths: int) -> nn.Sequential:

@@ -17,6 +17,9 @@ MISSION = dict(in_shape=(10, 1, 32, 32), hid_S=64, hid_T=256, N_S=4, N_T=8)
 
 # The attention's 21 x 21 field of view: a 5 x 5 depthwise convolution, then 7 x 7 spread out by 3.
 LOCAL_KERNEL, WIDE_KERNEL, WIDE_DILATION = 5, 7, 3
+# On a CPU, dilated depthwise convolutions are slow. Maps of at most so many positions go through the wide kernel as a
+# matrix instead, in batches of at least so many: making the matrices costs more than it saves in smaller ones.
+MATRIX_POSITIONS, MATRIX_BATCH = 64, 4
 FIRST_DROP_PATH = 0.01
 LAYER_SCALE = 0.01
 
@@ -50,7 +53,7 @@ class SpatialBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Frames one by one, (B*T, C, H, W) -> latent (B*T, hid_S, h, w) and skip (B*T, hid_S, H, W)."""
+    """Frames one by one, (N, C, H, W) -> latent (N, hid_S, h, w) and skip (N, hid_S, H, W)."""
 
     def __init__(self, channels: int, hid_S: int, N_S: int, kernel: int):
         super().__init__()
@@ -64,16 +67,41 @@ class Encoder(nn.Module):
         return self.enc[1:](skip), skip
 
 
+def encode_distinct(encoder: Encoder, frames: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Encode each distinct frame of (B, T, C, H, W) once: latent (B, T, hid_S, h, w), skip (N, hid_S, H, W), and which
+    skip (B, T) is whose (None: one each, in order).
+
+    Gaze rests: of frames 100 ms apart more than half equal the one before. Repetitions are not looked for on a GPU,
+    which would have to wait for the answer, nor where a gradient is wanted for every frame.
+    """
+    B, T = frames.shape[:2]
+    frames, which = frames.flatten(0, 1), None
+    if frames.device.type == "cpu" and not frames.requires_grad:
+        distinct, found = frames.unique(dim=0, return_inverse=True)
+        if len(distinct) < len(frames):
+            frames, which = distinct, found
+    latent, skip = encoder(frames)
+    if which is None:
+        return latent.unflatten(0, (B, T)), skip, None
+    return latent.index_select(0, which).unflatten(0, (B, T)), skip, which.view(B, T)
+
+
 class Decoder(nn.Module):
-    """The encoder's mirror image, (B*T, hid_S, h, w) and the skip -> logits (B*T, out_channels, H, W)."""
+    """The encoder's mirror image, latents (N, hid_S, h, w) and skips -> logits (N, out_channels, H, W).
+
+    `which` (N) says which of the skips belongs to each latent, where there are fewer.
+    """
 
     def __init__(self, hid_S: int, out_channels: int, N_S: int, kernel: int):
         super().__init__()
         self.dec = nn.Sequential(*(SpatialBlock(hid_S, hid_S, kernel, up=i % 2 == 0) for i in range(N_S)))
         self.readout = nn.Conv2d(hid_S, out_channels, 1)
 
-    def forward(self, latent: Tensor, skip: Tensor) -> Tensor:
-        return self.readout(self.dec[-1](self.dec[:-1](latent) + skip))
+    def forward(self, latent: Tensor, skip: Tensor, which: Tensor | None = None) -> Tensor:
+        x = self.dec[:-1](latent)
+        # Repeated only here, so that the copies do not wait in memory.
+        x = x + (skip if which is None else skip.index_select(0, which))
+        return self.readout(self.dec[-1](x))
 
 
 class StochasticDepth(nn.Module):
@@ -90,6 +118,69 @@ class StochasticDepth(nn.Module):
         return x * x.new_empty(len(x), 1, 1, 1).bernoulli_(keep).div_(keep)
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """`x` with the channels of a position side by side in memory (written so that it also works under vmap)."""
+    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
+def mix_channels(convolution: nn.Conv2d, x: Tensor, outputs: slice = slice(None)) -> Tensor:
+    """A 1x1 convolution, of whose output channels `outputs` are wanted.
+
+    One matrix product over all positions: faster on a CPU where `x` is channels last.
+    """
+    weight, bias = convolution.weight.flatten(1)[outputs], convolution.bias[outputs]
+    return nn.functional.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
+
+
+def convolve_as_matrix(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """A depthwise convolution that keeps the map's size, as one (H*W, H*W) matrix a channel; the same numbers.
+
+    Taps that meet nothing but padding (24 of the wide kernel's 49 on 8 x 8) are left out.
+    """
+    B, C, H, W = x.shape
+    carries = _taps(convolution, H, W)
+    used = carries.any(dim=1)
+    weight = convolution.weight.flatten(1)[:, used].to(x.dtype)  # under autocast the dtypes differ
+    out = MatrixAChannel.apply(x.permute(1, 0, 2, 3).reshape(C, B, H * W), weight, carries[used].to(x.dtype))
+    return (out + convolution.bias[:, None, None]).view(C, B, H, W).permute(1, 0, 2, 3)
+
+
+class MatrixAChannel(torch.autograd.Function):
+    """x (C, B, P) @ matrices (C, P, P), the matrices being weight (C, taps) @ carries (taps, P * P).
+
+    They are made again in the backward pass: kept, those of the hybrid would take 63 MB.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, carries: Tensor) -> Tensor:
+        return x @ _matrices(weight, carries)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, carries = ctx.saved_tensors
+        gradient = gradient.to(x.dtype).contiguous()  # it comes channels last, which batched products dislike
+        return gradient @ _matrices(weight, carries).mT, (x.mT @ gradient).flatten(1) @ carries.mT, None
+
+
+def _matrices(weight: Tensor, carries: Tensor) -> Tensor:
+    positions = math.isqrt(carries.shape[1])
+    return (weight @ carries).unflatten(1, (positions, positions))
+
+
+def _taps(convolution: nn.Conv2d, H: int, W: int) -> Tensor:
+    """(taps, H*W * H*W): whether a tap carries what is at the first position to the second."""
+    kernel, dilation = convolution.kernel_size[0], convolution.dilation[0]
+    offsets = dilation * (torch.arange(kernel) - kernel // 2)
+    rows, columns = (torch.arange(size)[:, None] - torch.arange(size) == offsets[:, None, None] for size in (H, W))
+    return (rows[:, None, :, None, :, None] & columns[None, :, None, :, None, :]).reshape(kernel**2, -1)
+
+
 class Gate(nn.Module):
     """f * sigmoid(g), both looking at 21 x 21 positions of their own channel and then mixing channels."""
 
@@ -103,8 +194,16 @@ class Gate(nn.Module):
         self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        f, g = self.conv1(self.conv_spatial(self.conv0(x))).chunk(2, dim=1)
+        f, g = mix_channels(self.conv1, self._look_wide(self.conv0(x))).chunk(2, dim=1)
         return f * torch.sigmoid(g)
+
+    def _look_wide(self, x: Tensor) -> Tensor:
+        B, _, H, W = x.shape
+        if x.device.type == "cpu" and H * W <= MATRIX_POSITIONS and B >= MATRIX_BATCH:
+            out = convolve_as_matrix(self.conv_spatial, x)
+        else:
+            out = self.conv_spatial(x.contiguous())  # the one layer that channels last slows down, twofold
+        return channels_last(out)
 
 
 class GatedAttention(nn.Module):
@@ -117,7 +216,8 @@ class GatedAttention(nn.Module):
         self.proj_2 = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.proj_2(self.spatial_gating_unit(nn.functional.gelu(self.proj_1(x))))
+        gated = self.spatial_gating_unit(nn.functional.gelu(mix_channels(self.proj_1, x)))
+        return x + mix_channels(self.proj_2, gated)
 
 
 class DepthwiseConv(nn.Module):
@@ -142,7 +242,19 @@ class ConvMLP(nn.Module):
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.drop(self.fc2(self.drop(nn.functional.gelu(self.dwconv(self.fc1(x))))))
+        wide = self.drop(nn.functional.gelu(self.dwconv(mix_channels(self.fc1, x))))
+        return self.drop(mix_channels(self.fc2, wide))
+
+
+def normalise(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """Batch normalisation of `x`, channels last.
+
+    In training not computed in that layout: there PyTorch sums the statistics up in float32 on a CPU, where it uses
+    float64 otherwise, and outputs would be wrong by 1e-4 on maps of 32 x 32.
+    """
+    if not norm.training:
+        return norm(x)
+    return channels_last(norm(x.contiguous()))
 
 
 class GatedBlock(nn.Module):
@@ -160,8 +272,8 @@ class GatedBlock(nn.Module):
         self.apply(_normal_by_fan_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.layer_scale_1[:, None, None] * self.attn(self.norm1(x)))
-        return x + self.drop_path(self.layer_scale_2[:, None, None] * self.mlp(self.norm2(x)))
+        x = x + self.drop_path(self.layer_scale_1[:, None, None] * self.attn(normalise(self.norm1, x)))
+        return x + self.drop_path(self.layer_scale_2[:, None, None] * self.mlp(normalise(self.norm2, x)))
 
 
 def _normal_by_fan_out(module: nn.Module) -> None:
@@ -182,13 +294,16 @@ class TranslatorBlock(nn.Module):
         if self.has_reduction:
             self.reduction = nn.Conv2d(channels_in, channels_out, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, outputs: slice = slice(None)) -> Tensor:
         x = self.block(x)
-        return self.reduction(x) if self.has_reduction else x
+        return mix_channels(self.reduction, x, outputs) if self.has_reduction else x[:, outputs]
 
 
 class Translator(nn.Module):
-    """Mixes time: (B, T, hid_S, h, w) -> the same shape, frames stacked as T * hid_S channels in between."""
+    """Mixes time: (B, T, hid_S, h, w) -> the same shape, frames stacked as T * hid_S channels in between.
+
+    Of the T time steps of the output only `steps` are computed where not all are wanted.
+    """
 
     def __init__(self, channels: int, hid_T: int, N_T: int, mlp_ratio: float, drop: float, drop_path: float):
         super().__init__()
@@ -199,8 +314,12 @@ class Translator(nn.Module):
             *(TranslatorBlock(a, b, mlp_ratio, drop, p) for a, b, p in zip(widths, widths[1:], drops))
         )
 
-    def forward(self, latent: Tensor) -> Tensor:
-        return self.enc(latent.flatten(1, 2)).view_as(latent)
+    def forward(self, latent: Tensor, steps: slice = slice(None)) -> Tensor:
+        T, hid_S = latent.shape[1:3]
+        first, last, _ = steps.indices(T)
+        stacked = channels_last(latent.flatten(1, 2))  # as `mix_channels` wants it
+        translated = self.enc[-1](self.enc[:-1](stacked), slice(first * hid_S, last * hid_S))
+        return translated.unflatten(1, (last - first, hid_S))
 
 
 class SimVP(nn.Module):
@@ -282,10 +401,12 @@ class SimVP(nn.Module):
     def _predict(self, frames: Tensor, count: int) -> Tensor:
         """The first `count` of the T frames that follow `frames`."""
         B, T = frames.shape[:2]
-        latent, skip = self.enc(frames.flatten(0, 1))
-        translated = self.hid(latent.unflatten(0, (B, T)))
-        skip = skip.unflatten(0, (B, T))
-        logits = self.dec(translated[:, :count].flatten(0, 1), skip[:, :count].flatten(0, 1))
+        latent, skip, which = encode_distinct(self.enc, frames)
+        translated = self.hid(latent, slice(count)).flatten(0, 1)
+        if which is None:
+            logits = self.dec(translated, skip.unflatten(0, (B, T))[:, :count].flatten(0, 1))
+        else:
+            logits = self.dec(translated, skip, which[:, :count].flatten())
         return logits.unflatten(0, (B, count))
 
 
