@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-PARTS = ("steps", "layers")
+PARTS = ("steps", "layers", "losses", "frames", "startup", "workers", "kills")
 
 
 def main() -> None:

@@ -1,13 +1,11 @@
 """Drawing the frames of white pixels, against the double loop of the original description.
 
-    python -m benchmarks.frames [--quick]
+    python -m benchmarks frames [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -20,9 +18,10 @@ SIZE = 32
 CASES = ((8, 20), (64, 20), (500, 20))
 
 
-def run(quick: bool = False, threads: int = os.cpu_count(), dataset: str = "") -> list[dict]:
+def run(quick: bool, threads: int, dataset: str) -> Iterator[dict]:
     """A row a number of windows."""
-    return [measure(*case, threads=threads, turns=5 if quick else 11) for case in (CASES[:2] if quick else CASES)]
+    for case in CASES[:2] if quick else CASES:
+        yield measure(*case, threads=threads, turns=5 if quick else 11)
 
 
 def measure(windows: int, frames: int, threads: int, turns: int) -> dict:
@@ -73,16 +72,3 @@ def some_points(windows: int, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     points = SIZE * torch.rand(windows, frames, 2, generator=generator)
     return points, torch.rand(windows, frames, generator=generator) > 0.1
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer cases and turns")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    options = parser.parse_args()
-    for row in table(run(options.quick, options.threads)):
-        print(*(f"{name}: {cell}" for name, cell in row.items()), sep=" | ")
-
-
-if __name__ == "__main__":
-    main()

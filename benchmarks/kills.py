@@ -1,12 +1,11 @@
 """Does a sweep survive being killed? SIGKILL to all of its processes at random moments, again and again.
 
-    python -m benchmarks.kills            # 50 kills
-    python -m benchmarks.kills --quick    # 4 kills
+    python -m benchmarks kills            # 50 kills
+    python -m benchmarks kills --quick    # 4 kills
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import shutil
@@ -18,13 +17,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from fixlib import data
 from fixlib.experiments.verify import differences
 from fixlib.results import Results
 
 LOSSES = "mse,dice,weighted_mse"
+TITLE = "Sweeps that are killed"
 # A kill comes this many seconds at most after the first sign of work: a smoke run takes about one.
 LONGEST_WAIT = 4.0
 
@@ -109,7 +107,7 @@ def measure(kills: int, seeds: str, seed: int = 0, tell: Callable[[str], None] =
     return dict(kills=done, sweeps=sweeps, runs=runs, wrong=wrong)
 
 
-def run(quick: bool) -> list[dict]:
+def run(quick: bool, threads: int, dataset: str) -> list[dict]:
     """Rows of name, value, unit and note."""
     found = measure(4, "0") if quick else measure(50, "0-5", tell=lambda text: print(text, flush=True))
     note = f"of {found['kills']} kills in {found['sweeps']} sweeps of {found['runs']} runs"
@@ -118,9 +116,6 @@ def run(quick: bool) -> list[dict]:
                  note="; ".join([note, *found["wrong"][:5]]))]
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="4 kills")
-    for row in run(parser.parse_args().quick):
-        print(row)
+def table(rows: list[dict]) -> list[dict]:
+    """What is printed of the rows."""
+    return [dict(what=row["name"], value=f"{row['value']:.4g} {row['unit']}", note=row["note"]) for row in rows]

@@ -1,16 +1,14 @@
 """Losses on white-pixel targets against their dense forms, forward and backward; also against kornia and monai.
 
-    python -m benchmarks.losses [--quick] [--threads 1]
+    python -m benchmarks losses [--quick] [--threads 1]
 
 kornia and monai are compared where they are installed; the library does not need them.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -24,15 +22,11 @@ PACKAGES = {"monai": ("focal", "dice", "tversky"), "kornia": ("focal",)}  # whic
 REFERENCES = {"dense": "the dense form, frames at hand", "drawn": "the dense form, frames drawn for the batch"}
 
 
-def run(quick: bool = False, threads: int = os.cpu_count(), dataset: str = "") -> list[dict]:
+def run(quick: bool, threads: int, dataset: str) -> Iterator[dict]:
     """A row a loss, size of frames and reference. The logits are random: a loss costs the same on any."""
-    rows = []
     for name in ("mse", "focal", "dice") if quick else LOSSES:
         for size in (32,) if quick else (32, 64, 128):
-            rows += measure(name, size, threads, turns=15 if quick else 40)
-            print(".", end="", flush=True)
-    print()
-    return rows
+            yield from measure(name, size, threads, turns=15 if quick else 40)
 
 
 def measure(name: str, size: int, threads: int, turns: int) -> list[dict]:
@@ -104,18 +98,3 @@ def other_loss(package: str, name: str) -> Callable:
             "tversky": lambda: losses.TverskyLoss(sigmoid=True, alpha=0.3, beta=0.7),
         }[name]()
     return lambda logits, frames: theirs(logits.flatten(0, 1), frames.flatten(0, 1))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="three losses, one size, few turns")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    options = parser.parse_args()
-    for row in table(run(options.quick, options.threads)):
-        print(*(f"{cell:>12}" for cell in row.values()), sep=" | ")
-    for package in PACKAGES.keys() - set(installed()):
-        print(f"{package} is not installed: not compared")
-
-
-if __name__ == "__main__":
-    main()

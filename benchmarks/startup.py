@@ -1,6 +1,6 @@
 """How long imports take beyond PyTorch's own, and how soon a notebook shows its first figure.
 
-    python -m benchmarks.startup [--quick]
+    python -m benchmarks startup [--quick]
 
 Imports are timed in fresh processes, after PyTorch's. A notebook's time runs from its first cell to the end of the
 first that shows a picture; the start of its kernel does not count. Run it on an idle machine.
@@ -8,11 +8,11 @@ first that shows a picture; the start of its kernel does not count. Run it on an
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import nbformat
 from nbclient import NotebookClient
@@ -35,18 +35,18 @@ print(torch_there - start, time.perf_counter() - torch_there)
 """
 
 
-def run(quick: bool = False, threads: int = 0, dataset: str = "") -> list[dict]:
+def run(quick: bool, threads: int, dataset: str) -> Iterator[dict]:
     """A row an import and a row a chapter; the reference is the limit, so that a ratio above 1 is within it."""
     turns = 3 if quick else 7
     spent = {statement: [] for statement in STATEMENTS}
     for _ in range(turns):
         for statement in STATEMENTS:
             spent[statement].append(import_seconds(statement))
-    rows = [_row("import torch", [torch for pairs in spent.values() for torch, _ in pairs], limit=None)]
-    rows += [_row(statement, [beyond for _, beyond in pairs], IMPORT_LIMIT_S) for statement, pairs in spent.items()]
+    yield _row("import torch", [torch for pairs in spent.values() for torch, _ in pairs], limit=None)
+    for statement, pairs in spent.items():
+        yield _row(statement, [beyond for _, beyond in pairs], IMPORT_LIMIT_S)
     for path in chapter_paths():
-        rows.append(_row(path.stem, [first_figure_seconds(path) for _ in range(1 if quick else 3)], FIGURE_LIMIT_S))
-    return rows
+        yield _row(path.stem, [first_figure_seconds(path) for _ in range(1 if quick else 3)], FIGURE_LIMIT_S)
 
 
 def table(rows: list[dict]) -> list[dict]:
@@ -82,14 +82,3 @@ def _row(name: str, seconds: list[float], limit: float | None) -> dict:
     ours = statistics.median(seconds)
     return dict(name=name, ours=ours, reference=limit, ratio=limit / ours if limit else None, unit="s",
                 least=min(seconds))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer turns")
-    for row in table(run(parser.parse_args().quick)):
-        print(*(f"{name}: {cell}" for name, cell in row.items()), sep=" | ")
-
-
-if __name__ == "__main__":
-    main()

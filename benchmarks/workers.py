@@ -1,7 +1,7 @@
 """Do two workers of one thread finish more runs a minute than one worker of one thread?
 
-    python -m benchmarks.workers            # about 3 minutes on 2 idle cores
-    python -m benchmarks.workers --quick
+    python -m benchmarks workers            # about 3 minutes on 2 idle cores
+    python -m benchmarks workers --quick
 
 Both are timed in turns in one go, on the same runs, once their processes are up. Other work on the machine spoils the
 ratio, so the load of the machine stands beside it.
@@ -9,7 +9,6 @@ ratio, so the load of the machine stands beside it.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import tempfile
@@ -19,10 +18,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.kills import make_dataset
+from benchmarks.kills import make_dataset, table  # noqa: F401 (a part has one; this one is the same)
 from fixlib.experiments import loss_comparison
 from fixlib.experiments.sweep import carry_out
 from fixlib.results import Results, RunSpec
+
+TITLE = "Workers"
 
 
 def specs(dataset: Path, count: int, epochs: int) -> list[RunSpec]:
@@ -42,7 +43,7 @@ def runs_a_minute(runs: list[RunSpec], workers: int, folder: Path) -> float:
     return 60 * len(runs) / seconds
 
 
-def run(quick: bool) -> list[dict]:
+def run(quick: bool, threads: int, dataset: str) -> list[dict]:
     """Rows of name, value, unit and note."""
     torch.set_num_threads(1)
     count, epochs, rounds = (4, 2, 1) if quick else (8, 10, 3)
@@ -61,10 +62,3 @@ def run(quick: bool) -> list[dict]:
     return [dict(name="runs a minute, 1 worker of 1 thread", value=one, unit="1/min", note=note),
             dict(name="runs a minute, 2 workers of 1 thread", value=two, unit="1/min", note=note),
             dict(name="2 workers against 1", value=two / one, unit="x", note="aim: 1.7; " + note)]
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter runs")
-    for row in run(parser.parse_args().quick):
-        print(row)
