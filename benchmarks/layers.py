@@ -70,7 +70,7 @@ def layers() -> dict[str, tuple[Tensor, dict[str, Callable[[Tensor], Tensor]]]]:
             "convolutions": plain_block, "convolutions, channels last": _last(plain_block), "fixlib": _last(block)}),
         f"encoder, {BATCH * FRAMES} frames, {DISTINCT} distinct": (repeated, {
             "every frame": lambda x: encoder.enc(x.detach()),
-            "distinct frames (fixlib)": lambda x: encoder(x.detach())[0]}),
+            "distinct frames (fixlib)": lambda x: encode_distinct(encoder, x.detach()[None])[0][0]}),
     }
 
 
