@@ -66,7 +66,7 @@ def layers() -> dict[str, tuple[Tensor, dict[str, Callable[[Tensor], Tensor]]]]:
             "convolution (fixlib)": dense, "convolution, channels last": _last(dense)}),
         "1x1 readout, 64 -> 1, 32 x 32": (map32, {
             "convolution (fixlib)": readout,
-            "matrix product": lambda x: (readout.weight.flatten(1) @ x.flatten(2) + readout.bias).unflatten(2, (32, 32))}),
+            "matrix product": lambda x: (readout.weight.flatten(1) @ x.flatten(2) + readout.bias).view(-1, 1, 32, 32)}),
         "translator block, 256, 8 x 8": (small, {
             "convolutions": plain_block, "convolutions, channels last": _last(plain_block), "fixlib": _last(block)}),
         f"encoder, {BATCH * FRAMES} frames, {DISTINCT} distinct": (repeated, {
