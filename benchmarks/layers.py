@@ -62,15 +62,16 @@ def layers() -> dict[str, tuple[Tensor, dict[str, Callable[[Tensor], Tensor]]]]:
         "5 x 5 depthwise, 8 x 8": (small, {
             "convolution": local, "convolution, channels last (fixlib)": _last(local),
             "matrix a channel": lambda x: convolve_as_matrix(local, x)}),
-        "3 x 3, 64 -> 64, 32 x 32": (map32, {"convolution (fixlib)": dense, "convolution, channels last": _last(dense)}),
+        "3 x 3, 64 -> 64, 32 x 32": (map32, {
+            "convolution (fixlib)": dense, "convolution, channels last": _last(dense)}),
         "1x1 readout, 64 -> 1, 32 x 32": (map32, {
             "convolution (fixlib)": readout,
-            "matrix product": lambda x: (readout.weight.flatten(1) @ x.flatten(2)).unflatten(2, (32, 32)) + readout.bias}),
+            "matrix product": lambda x: (readout.weight.flatten(1) @ x.flatten(2) + readout.bias).view(-1, 1, 32, 32)}),
         "translator block, 256, 8 x 8": (small, {
             "convolutions": plain_block, "convolutions, channels last": _last(plain_block), "fixlib": _last(block)}),
         f"encoder, {BATCH * FRAMES} frames, {DISTINCT} distinct": (repeated, {
             "every frame": lambda x: encoder.enc(x.detach()),
-            "distinct frames (fixlib)": lambda x: encoder(x.detach())[0]}),
+            "distinct frames (fixlib)": lambda x: encode_distinct(encoder, x.detach()[None])[0][0]}),
     }
 
 

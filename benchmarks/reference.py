@@ -196,7 +196,8 @@ class ReferenceHybrid(nn.Module):
         return self.size * (0.5 + self.head(translated[:, -1].reshape(B, -1)) / 2)
 
 
-def training_step(model: nn.Module, optimiser: torch.optim.Optimizer, loss_fn, frames: Tensor, target: Tensor) -> Tensor:
+def training_step(model: nn.Module, optimiser: torch.optim.Optimizer, loss_fn, frames: Tensor,
+                  target: Tensor) -> Tensor:
     """One step as the textbooks have it."""
     optimiser.zero_grad(set_to_none=True)
     loss = loss_fn(model(frames), target)
