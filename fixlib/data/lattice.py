@@ -25,7 +25,8 @@ from fixlib.data.scanpaths import PARTS, Source
 
 KINDS = ("line", "bounce", "arc")
 SPEEDS = (1, 2, 3)  # px a frame, along each axis that moves; along the circle for arcs
-RADII = (3 / 16, 5 / 16)  # of arcs, in sides of the grid
+RADIUS = 1 / 4  # of arcs, in sides of the grid
+SHARES = (0.7, 0.8)  # of all paths: up to the first for training, up to the second for validation, the others for test
 SOURCE = Source("patterns", "LATTICE MOTION (computed, not a recording)", "computed: see lattice_fingerprint",
                 "MIT (made by this library)", "none: generated, not recorded", True)
 _CHUNK = 64
@@ -49,9 +50,11 @@ class Paths:
     speed: np.ndarray
     size: int
 
-    def draw(self, n: int, noise: float, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """`n` paths: their numbers (n,), and their pixels (n, T) as noisy frames show them."""
-        rows = generator.choice(len(self.prior), size=n, p=self.prior)
+    def draw(self, n: int, noise: float, generator: np.random.Generator,
+             among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """`n` paths (of those numbers, by default all): numbers (n,), and pixels (n, T) as noisy frames show them."""
+        among = np.arange(len(self.prior)) if among is None else among
+        rows = generator.choice(among, size=n, p=self.prior[among] / self.prior[among].sum())
         replaced = generator.random((n, self.pixels.shape[1])) < noise
         anywhere = generator.integers(0, self.size**2, replaced.shape)
         return rows, np.where(replaced, anywhere, self.pixels[rows])
@@ -82,15 +85,13 @@ def _straight(size: int, length: int, speed: int) -> list[tuple[np.ndarray, str,
 
 def _arcs(size: int, length: int, speed: int) -> tuple[np.ndarray, str, int]:
     """Both ways round circles about corners of pixels, from evenly spaced places on them."""
-    found = []
-    for radius in (share * size for share in RADII):
-        steps = round(2 * np.pi * radius / speed)
-        centre = np.arange(np.floor(radius) + 1, size - radius)
-        for way in (1, -1):
-            angle = 2 * np.pi * (np.arange(steps)[:, None] + 0.5 + way * np.arange(length)) / steps
-            x, y = (np.floor(centre[:, None, None] + radius * f(angle)).astype(int) for f in (np.cos, np.sin))
-            found.append((y[:, None] * size + x[None]).reshape(-1, length))
-    return np.concatenate(found), "arc", speed
+    radius = RADIUS * size
+    steps = round(2 * np.pi * radius / speed)
+    start, way = np.arange(steps)[:, None, None], np.array([1, -1])[:, None]
+    angle = 2 * np.pi * (start + 0.5 + way * np.arange(length)).reshape(-1, length) / steps
+    centre = np.arange(np.floor(radius) + 1, size - radius)[:, None, None]
+    x, y = (np.floor(centre + radius * f(angle)).astype(int) for f in (np.cos, np.sin))
+    return (y[:, None] * size + x[None]).reshape(-1, length), "arc", speed
 
 
 def _even_prior(kind: np.ndarray, speed: np.ndarray) -> np.ndarray:
@@ -105,6 +106,9 @@ def _even_prior(kind: np.ndarray, speed: np.ndarray) -> np.ndarray:
 
 def lattice_windows(size: int, length: int, noise: float, counts: dict[str, int], seed: int = 0) -> dict[str, dict]:
     """Train, val and test windows: sequence sets of pixel centres; subject and stimulus are the window's number.
+
+    No path of one part is in another. Who does not know which paths were held out has to think any possible, so that
+    `lattice_density` is the best anyone can know in each part.
 
     Args:
         noise: probability in [0, 1] that a frame shows any pixel instead of the path's.
@@ -129,8 +133,11 @@ def lattice_fingerprint(size: int, length: int = 20) -> str:
 def _draw(size: int, length: int, noise: float, count: int, seed: int, part: str) -> tuple[np.ndarray, np.ndarray]:
     if not 0 <= noise <= 1:
         raise ValueError(f"noise is a probability, in [0, 1], not {noise}")
-    generator = np.random.default_rng([seed, PARTS.index(part)])
-    return lattice_paths(size, length).draw(count, noise, generator)
+    paths = lattice_paths(size, length)
+    _, same = np.unique(paths.pixels, axis=0, return_inverse=True)  # some are drawn from two ends of a wall
+    place = np.random.default_rng(seed).permutation(same.max() + 1)[same.ravel()] / (same.max() + 1)
+    among = np.flatnonzero(np.searchsorted(SHARES, place, side="right") == PARTS.index(part))
+    return paths.draw(count, noise, np.random.default_rng([seed, PARTS.index(part)]), among)
 
 
 def _as_sequences(pixels: np.ndarray, size: int) -> dict:

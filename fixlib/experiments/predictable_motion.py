@@ -6,8 +6,7 @@ Lattice motion (`fixlib.data.lattice`): ten frames in, the next one out. Two que
 * onwards.LOSS: all from one and the same network that knows the pixel (the scratch network of START); it goes on with that
   loss, first without noise, then with more and more. Does the loss want to be there?
 
-Beside them the hybrid (`hybrid_l1`) through the same noises, networks that predict ten frames (ahead.LOSS), and what is
-exact: the best output under each loss, what knows the path, and what knows its last step (exact.noiseNN, exact.ahead).
+The hybrid goes the same two ways (hybrid_l1). Beside them networks that predict ten frames (ahead.LOSS), and what is exact: the best output under each loss, what knows the path, and what knows its last step (exact.noiseNN, exact.ahead).
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from fixlib.training import WindowLoader, best_device, predict, train_model_with
 NAME, DATASET = "predictable_motion", lattice.SOURCE.name
 N_IN, AHEAD = 10, 10
 LOSSES = {**loss_comparison.LOSSES, "bce": {}, "softmax_cross_entropy": {}}
-START = "dice"
+START, HYBRID = "bce", "l1"  # whose scratch networks others start from
 NOISES = (0.0, 0.2, 0.4, 0.6)  # of networks, one after the other
 EXACT_NOISES = tuple(round(0.1 * k, 1) for k in range(11))
 NOISY = ("mse", "focal", "dice", "weighted_mse", "bce", "softmax_cross_entropy")  # the others stop at the first noise
@@ -54,7 +53,7 @@ class Size:
     """How large the runs of a profile are.
 
     Attributes:
-        grid: side of the frames, px.
+        grid: side of the frames, px. 16 where minutes must do: one white pixel in 256, not 1,024.
         networks: the network, batch size, and windows.
         scratch, stage, ahead: epochs from random weights, at each noise, and of ten frames.
     """
@@ -69,8 +68,8 @@ class Size:
 SIZES = {
     "smoke": Size(16, Profile("smoke", dict(hid_S=4, hid_T=16, N_S=2, N_T=2), 16, epochs=1, batch_size=8, train=16, val=8,
                               test=24), scratch=1, stage=1, ahead=1),
-    "quick": Size(32, Profile("quick", dict(hid_S=8, hid_T=32, N_S=4, N_T=2), 32, epochs=1, batch_size=8, train=2000,
-                              val=200, test=600), scratch=6, stage=2, ahead=4),
+    "quick": Size(16, Profile("quick", dict(hid_S=8, hid_T=32, N_S=2, N_T=2), 32, epochs=1, batch_size=16, train=2000,
+                              val=200, test=600), scratch=6, stage=1, ahead=2),
     "paper": Size(32, Profile("paper", dict(hid_S=64, hid_T=256, N_S=4, N_T=8), 512, epochs=1, batch_size=8, train=8000,
                               val=400, test=2000), scratch=10, stage=5, ahead=10),
 }
@@ -87,17 +86,20 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     size, found = SIZES[get_profile(profile).name], []
     simvp = dict(kind="simvp", **size.networks.simvp)
     hybrid = dict(kind="regression", **size.networks.simvp | dict(hid_T=size.networks.regression_hid_T))
-    start = _network(size, simvp, START, [0.0], size.scratch)
+    scratch = {name: _network(size, simvp, name, [0.0], size.scratch) for name in LOSSES}
+    scratch["hybrid_l1"] = _network(size, hybrid, HYBRID, [0.0], size.scratch)
 
     def add(variant: str, config: dict, which: Sequence[int] = seeds) -> None:
         found.extend(make_spec(NAME, variant, size.networks, seed, config) for seed in which)
 
+    for name, config in scratch.items():
+        add(f"scratch.{name}", config)
     for name in LOSSES:
-        add(f"scratch.{name}", _network(size, simvp, name, [0.0], size.scratch))
-        add(f"onwards.{name}", _network(size, simvp, name, NOISES if name in NOISY else [0.0], size.stage, start))
-    add("hybrid_l1", _network(size, hybrid, "l1", NOISES, size.scratch))
+        noises = NOISES if name in NOISY else NOISES[:1]
+        add(f"onwards.{name}", _network(size, simvp, name, noises, size.stage, scratch[START]))
+    add("onwards.hybrid_l1", _network(size, hybrid, HYBRID, NOISES, size.stage, scratch["hybrid_l1"]))
     for name in AHEAD_LOSSES:
-        add(f"ahead.{name}", _network(size, simvp, name, [0.0], size.ahead, start, AHEAD))
+        add(f"ahead.{name}", _network(size, simvp, name, [0.0], size.ahead, scratch[START], AHEAD))
     for noise in EXACT_NOISES:
         add(f"exact.{tag(noise)}", dict(data=_data(size, 1), noises=[noise], model=dict(kind="exact")), [0])
     add("exact.ahead", dict(data=_data(size, AHEAD), noises=[0.0], model=dict(kind="exact")), [0])
@@ -117,8 +119,8 @@ def _data(size: Size, n_out: int) -> dict:
 def _network(size: Size, model: dict, loss: str, noises: Sequence[float], epochs: int, start: dict | None = None,
              n_out: int = 1) -> dict:
     """The configuration of a network trained at each of the noises in turn, from `start` or from random weights."""
-    training = dict(epochs=epochs, batch_size=size.networks.batch_size, learning_rate=3e-3, weight_decay=1e-5,
-                    clip_norm=1.0, plateau_patience=5, plateau_factor=0.5)
+    training = dict(epochs=epochs, batch_size=size.networks.batch_size, learning_rate=1e-3 if start else 3e-3,
+                    weight_decay=1e-5, clip_norm=1.0, plateau_patience=5, plateau_factor=0.5)
     return dict(data=_data(size, n_out), noises=list(noises), model=model, loss=dict(name=loss, **LOSSES.get(loss, {})),
                 training=training, start=start)
 
@@ -149,7 +151,7 @@ def _through_noises(config: dict, seed: int, checkpoint: Path, on_epoch) -> tupl
         network.model.load_state_dict(start.model.state_dict())
     for noise in config["noises"]:
         file = checkpoint.with_suffix(f".{tag(noise)}.pt")
-        if config["start"] is None and config["loss"]["name"] == START:
+        if config["start"] is None and config["loss"]["name"] in (START, HYBRID):
             file = _kept(network)
         else:
             finished.append(file)

@@ -1,7 +1,7 @@
 """Figures of chapter 5: motion whose continuation is known, and the same with noise.
 
-A study here is one of `predictable_motion`: networks scratch.LOSS, onwards.LOSS, ahead.LOSS and hybrid_l1, with scores by
-noise under payload["stages"]; and exact.noiseNN, exact.ahead, with scores by predictor under payload["exact"].
+A study here is one of `predictable_motion`: networks scratch.NAME, onwards.NAME and ahead.NAME (a loss, or hybrid_l1), with
+scores by noise under payload["stages"]; and exact.noiseNN, exact.ahead, with scores by predictor under payload["exact"].
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fixlib.losses.analysis import crossing_threshold
 NAMES = {KNOWS_PATH: "Knows the path", "hybrid_l1": "Hybrid, L1"}
 COLOURS = {KNOWS_PATH: OPTIMUM_COLOUR, "softmax_cross_entropy": "#882255", "hybrid_l1": "#0072B2"}
 SEEN, LATER = "#E69F00", "#56B4E9"
-LATTICE_LABEL = "lattice motion (computed)"
+SLANT = 4.0  # frames' worth of way along both axes, for a picture with room in it
 
 
 def label(name: str) -> str:
@@ -39,8 +39,9 @@ def colour(name: str) -> str:
 
 
 def networks(study, way: str) -> list[str]:
-    """The losses of the networks "scratch", "onwards" or "ahead"."""
-    return [name.partition(".")[2] for name in study.variants() if name.startswith(f"{way}.")]
+    """The losses of the frame predictors "scratch", "onwards" or "ahead"."""
+    names = [name.partition(".") for name in study.variants()]
+    return [name for start, _, name in names if start == way and name != "hybrid_l1"]
 
 
 def score(study, variant: str, metric: str, noise: float = 0.0) -> dict[str, float]:
@@ -98,13 +99,14 @@ def recall_from_pixels(speed: float, n: int = 100_000, size: int = 32, seed: int
 
 
 def same_past(speed: float = 1.0, seed: int = 0, n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
-    """Two straight lines, (11, 2) px each, that share the pixels of ten frames and not the next; among `n` drawn.
+    """Two slanting lines, (11, 2) px each, that share the pixels of ten frames and not the next; among `n` drawn.
 
     Raises:
         ValueError: none of them do.
     """
     lines = make_patterns("line", n, N_IN + 1, speed, seed=seed)["coordinates"].double().numpy()
     lines = lines - np.floor(lines[:, :1])  # the same pixel to begin with; frames elsewhere look alike
+    lines = lines[(abs(lines[:, -1] - lines[:, 0]) > SLANT * speed).all(-1)]
     first_with: dict[bytes, int] = {}
     for number, pixels in enumerate(np.floor(lines).astype(np.int8)):
         other = first_with.setdefault(pixels[:N_IN].tobytes(), number)
@@ -141,17 +143,17 @@ def hidden_in_pixels(speeds: Sequence[float] = (0.5, 1.0, 1.5, 2.0)) -> Figure:
 
 
 def paths(study, shown: Sequence[float] = (0.0, 0.4), seed: int = 3) -> Figure:
-    """One path of each kind as the frames show it, at two noises: ten pixels seen and ten to come."""
-    size = study.run("exact.ahead").spec.config["data"]["size"]
-    every, generator = lattice_paths(size, N_IN + AHEAD), np.random.default_rng(seed)
+    """One path of each kind as the frames show it, at two noises: ten pixels seen and the next one."""
+    size, length = study.run("exact.noise0").spec.config["data"]["size"], N_IN + 1
+    every, generator = lattice_paths(size, length), np.random.default_rng(seed)
     chosen = [generator.choice(np.flatnonzero((every.kind == number) & (every.speed == speed)))
               for number, speed in zip(range(len(KINDS)), (1, 2, 1))]
     with book_style():
         figure, panels = plt.subplots(len(shown), len(KINDS), figsize=(7.6, 2.6 * len(shown) + 0.3), squeeze=False)
         for row, noise in zip(panels, shown):
             for axes, path, kind in zip(row, chosen, KINDS):
-                replaced = generator.random(N_IN + AHEAD) < noise
-                pixels = np.where(replaced, generator.integers(0, size**2, N_IN + AHEAD), every.pixels[path])
+                replaced = generator.random(length) < noise
+                pixels = np.where(replaced, generator.integers(0, size**2, length), every.pixels[path])
                 _draw_path(axes, pixels, replaced, size)
                 axes.set_title(f"{kind}, {every.speed[path]} px a frame, noise {noise:g}", fontsize=9)
         marks = [plt.Line2D([], [], marker=marker, color=shade, ls="", mfc=fill, label=text) for marker, shade, fill, text in (
@@ -256,9 +258,9 @@ def horizon_and_speed(study) -> Figure:
 
 def frames_and_regression(study, losses: Sequence[str] = ("weighted_mse", "dice", "softmax_cross_entropy")) -> Figure:
     """Error one frame ahead against noise: maps decoded, the hybrid, constant velocity, and the best possible."""
-    levels = noises(study, "hybrid_l1")
+    levels = noises(study, "onwards.hybrid_l1")
     curves = {name: [score(study, f"onwards.{name}", "error_median", level) for level in levels] for name in losses}
-    curves["hybrid_l1"] = [score(study, "hybrid_l1", "error", level) for level in levels]
+    curves["hybrid_l1"] = [score(study, "onwards.hybrid_l1", "error", level) for level in levels]
     lines = {name: [exact_score(study, name, "error_argmax", level) for level in levels]
              for name in ("constant_velocity", "repeat_last", KNOWS_PATH)}
     lines["best"] = [exact_score(study, "softmax_cross_entropy", "error_median", level) for level in levels]
