@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from fixlib.experiments import obtain, predictable_motion
+from fixlib.data.lattice import SPEEDS
+from fixlib.experiments import obtain
 from fixlib.experiments.predictable_motion import AHEAD, KNOWS_PATH, LOSSES, NOISES, NOISY, specs, tag
 from fixlib.figures import predictable_motion as figures
 
@@ -30,13 +31,13 @@ class TestRuns:
 
     def test_going_on_starts_where_the_start_ended(self, study):
         start = study.run("onwards.mse").spec.config["start"]
-        assert start == study.run(f"scratch.{predictable_motion.START}").spec.config
+        assert start == study.run("start.bce").spec.config
 
     def test_what_knows_the_path_is_always_right_without_noise(self, study):
         ahead = study.run("exact.ahead").payload["exact"][KNOWS_PATH]["by_horizon"]
         assert ahead["all"]["white_pixel_recall"] == [1.0] * AHEAD
         assert ahead["all"]["error_argmax"] == pytest.approx([0.0] * AHEAD, abs=1e-6)
-        assert {f"speed {speed}" for speed in (1, 2, 3)} <= set(ahead)
+        assert {f"speed {speed}" for speed in SPEEDS} <= set(ahead)
 
     def test_the_optimum_stops_where_the_theory_says(self, study):
         def recall(noise, loss):
@@ -88,7 +89,7 @@ class TestFigures:
         figure = figures.horizon_and_speed(study)
         shown = [line.get_ydata() for line in figure.axes[1].lines]
         assert shown[-1] == pytest.approx(np.zeros(AHEAD), abs=1e-6)  # the path is known
-        velocity = study.run("exact.ahead").payload["exact"]["constant_velocity"]["by_horizon"]["speed 2"]["error_argmax"]
+        velocity = study.run("exact.ahead").payload["exact"]["constant_velocity"]["by_horizon"]["speed 3"]["error_argmax"]
         assert any(np.allclose(values, velocity) for values in shown)
         plt.close(figure)
 

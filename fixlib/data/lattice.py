@@ -24,7 +24,7 @@ from fixlib.data.frames import pixel_centre
 from fixlib.data.scanpaths import PARTS, Source
 
 KINDS = ("line", "bounce", "arc")
-SPEEDS = (1, 2, 3)  # px a frame, along each axis that moves; along the circle for arcs
+SPEEDS = (1, 3)  # px a frame, along each axis that moves; along the circle for arcs
 RADIUS = 1 / 4  # of arcs, in sides of the grid
 SHARES = (0.7, 0.8)  # of all paths: up to the first for training, up to the second for validation, the others for test
 SOURCE = Source("patterns", "LATTICE MOTION (computed, not a recording)", "computed: see lattice_fingerprint",

@@ -3,10 +3,12 @@
 Lattice motion (`fixlib.data.lattice`): ten frames in, the next one out. Two questions are kept apart.
 
 * scratch.LOSS: without noise, from random weights. Can a network get to the pixel with that loss?
-* onwards.LOSS: all from one and the same network that knows the pixel (the scratch network of START); it goes on with that
-  loss, first without noise, then with more and more. Does the loss want to be there?
+* onwards.LOSS: all from one network that knows the pixel (start.bce, trained longer and from a prior bias); it goes on with
+  that loss, first without noise, then with more and more. Does the loss want to be there?
 
-The hybrid goes the same two ways (hybrid_l1). Beside them networks that predict ten frames (ahead.LOSS), and what is exact: the best output under each loss, what knows the path, and what knows its last step (exact.noiseNN, exact.ahead).
+The hybrid goes through the noises too (start.hybrid_l1, onwards.hybrid_l1). Beside them networks that predict ten frames
+(ahead.LOSS), and what is exact: the best output under each loss, what knows the path, what knows its last step
+(exact.noiseNN, exact.ahead).
 """
 
 from __future__ import annotations
@@ -35,11 +37,10 @@ from fixlib.training import WindowLoader, best_device, predict, train_model_with
 NAME, DATASET = "predictable_motion", lattice.SOURCE.name
 N_IN, AHEAD = 10, 10
 LOSSES = {**loss_comparison.LOSSES, "bce": {}, "softmax_cross_entropy": {}}
-START, HYBRID = "bce", "l1"  # whose scratch networks others start from
 NOISES = (0.0, 0.2, 0.4, 0.6)  # of networks, one after the other
 EXACT_NOISES = tuple(round(0.1 * k, 1) for k in range(11))
-NOISY = ("mse", "focal", "dice", "weighted_mse", "bce", "softmax_cross_entropy")  # the others stop at the first noise
-AHEAD_LOSSES = ("dice", "weighted_mse", "bce")
+NOISY = ("mse", "focal", "dice", "weighted_mse", "softmax_cross_entropy")  # the others stop at the first noise
+AHEAD_LOSSES = ("dice", "weighted_mse")
 POINT_BASELINES = ("constant_velocity", "repeat_last")
 KNOWS_PATH = "knows_path"
 SCORES = ("white_pixel_recall", "white_pixel_precision", "f1_score", "average_precision", "max_probability", "error",
@@ -54,24 +55,27 @@ class Size:
 
     Attributes:
         grid: side of the frames, px. 16 where minutes must do: one white pixel in 256, not 1,024.
-        networks: the network, batch size, and windows.
-        scratch, stage, ahead: epochs from random weights, at each noise, and of ten frames.
+        networks: the network, batch size, and windows of validation and test.
+        scratch, start, stage, ahead: training windows and epochs from random weights, of the networks that others start
+            from, at each noise, and of ten frames.
     """
 
     grid: int
     networks: Profile
-    scratch: int
-    stage: int
-    ahead: int
+    scratch: tuple[int, int]
+    start: tuple[int, int]
+    stage: tuple[int, int]
+    ahead: tuple[int, int]
 
 
 SIZES = {
-    "smoke": Size(16, Profile("smoke", dict(hid_S=4, hid_T=16, N_S=2, N_T=2), 16, epochs=1, batch_size=8, train=16, val=8,
-                              test=24), scratch=1, stage=1, ahead=1),
-    "quick": Size(16, Profile("quick", dict(hid_S=8, hid_T=32, N_S=2, N_T=2), 32, epochs=1, batch_size=16, train=2000,
-                              val=200, test=600), scratch=6, stage=1, ahead=2),
-    "paper": Size(32, Profile("paper", dict(hid_S=64, hid_T=256, N_S=4, N_T=8), 512, epochs=1, batch_size=8, train=8000,
-                              val=400, test=2000), scratch=10, stage=5, ahead=10),
+    "smoke": Size(16, Profile("smoke", dict(hid_S=4, hid_T=16, N_S=2, N_T=2), 16, epochs=1, batch_size=8, train=None, val=8,
+                              test=24), scratch=(16, 1), start=(16, 1), stage=(16, 1), ahead=(16, 1)),
+    "quick": Size(16, Profile("quick", dict(hid_S=8, hid_T=32, N_S=2, N_T=2, mlp_ratio=4.0), 32, epochs=1, batch_size=8,
+                              train=None, val=200, test=600), scratch=(3000, 2), start=(4000, 3), stage=(1200, 1),
+                  ahead=(2000, 1)),
+    "paper": Size(32, Profile("paper", dict(hid_S=64, hid_T=256, N_S=4, N_T=8), 512, epochs=1, batch_size=8, train=None,
+                              val=400, test=2000), scratch=(8000, 10), start=(8000, 20), stage=(8000, 4), ahead=(8000, 8)),
 }
 
 
@@ -86,23 +90,24 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     size, found = SIZES[get_profile(profile).name], []
     simvp = dict(kind="simvp", **size.networks.simvp)
     hybrid = dict(kind="regression", **size.networks.simvp | dict(hid_T=size.networks.regression_hid_T))
-    scratch = {name: _network(size, simvp, name, [0.0], size.scratch) for name in LOSSES}
-    scratch["hybrid_l1"] = _network(size, hybrid, HYBRID, [0.0], size.scratch)
+    start = _network(size, simvp | dict(prior_probability=1 / size.grid**2), "bce", size.start)
+    hybrid_start = _network(size, hybrid, "l1", size.start)
 
     def add(variant: str, config: dict, which: Sequence[int] = seeds) -> None:
         found.extend(make_spec(NAME, variant, size.networks, seed, config) for seed in which)
 
-    for name, config in scratch.items():
-        add(f"scratch.{name}", config)
+    add("start.bce", start)
+    add("start.hybrid_l1", hybrid_start)
     for name in LOSSES:
-        noises = NOISES if name in NOISY else NOISES[:1]
-        add(f"onwards.{name}", _network(size, simvp, name, noises, size.stage, scratch[START]))
-    add("onwards.hybrid_l1", _network(size, hybrid, HYBRID, NOISES, size.stage, scratch["hybrid_l1"]))
+        add(f"scratch.{name}", _network(size, simvp, name, size.scratch))
+    for name in LOSSES:
+        add(f"onwards.{name}", _network(size, simvp, name, size.stage, start, NOISES if name in NOISY else NOISES[:1]))
+    add("onwards.hybrid_l1", _network(size, hybrid, "l1", size.stage, hybrid_start, NOISES))
     for name in AHEAD_LOSSES:
-        add(f"ahead.{name}", _network(size, simvp, name, [0.0], size.ahead, scratch[START], AHEAD))
+        add(f"ahead.{name}", _network(size, simvp, name, size.ahead, start, n_out=AHEAD))
     for noise in EXACT_NOISES:
-        add(f"exact.{tag(noise)}", dict(data=_data(size, 1), noises=[noise], model=dict(kind="exact")), [0])
-    add("exact.ahead", dict(data=_data(size, AHEAD), noises=[0.0], model=dict(kind="exact")), [0])
+        add(f"exact.{tag(noise)}", dict(data=_data(size, 0, 1), noises=[noise], model=dict(kind="exact")), [0])
+    add("exact.ahead", dict(data=_data(size, 0, AHEAD), noises=[0.0], model=dict(kind="exact")), [0])
     return found
 
 
@@ -111,18 +116,19 @@ def tag(noise: float) -> str:
     return f"noise{round(100 * noise)}"
 
 
-def _data(size: Size, n_out: int) -> dict:
-    windows = {part: getattr(size.networks, part) for part in ("train", "val", "test")}
-    return dict(dataset=DATASET, rate_hz=None, size=size.grid, n_in=N_IN, n_out=n_out, seed=0, **windows)
+def _data(size: Size, train: int, n_out: int) -> dict:
+    return dict(dataset=DATASET, rate_hz=None, size=size.grid, n_in=N_IN, n_out=n_out, seed=0, train=train,
+                val=size.networks.val, test=size.networks.test)
 
 
-def _network(size: Size, model: dict, loss: str, noises: Sequence[float], epochs: int, start: dict | None = None,
-             n_out: int = 1) -> dict:
+def _network(size: Size, model: dict, loss: str, amount: tuple[int, int], start: dict | None = None,
+             noises: Sequence[float] = (0.0,), n_out: int = 1) -> dict:
     """The configuration of a network trained at each of the noises in turn, from `start` or from random weights."""
-    training = dict(epochs=epochs, batch_size=size.networks.batch_size, learning_rate=1e-3 if start else 3e-3,
+    windows, epochs = amount
+    training = dict(epochs=epochs, batch_size=size.networks.batch_size, learning_rate=1e-3 if start else 2e-3,
                     weight_decay=1e-5, clip_norm=1.0, plateau_patience=5, plateau_factor=0.5)
-    return dict(data=_data(size, n_out), noises=list(noises), model=model, loss=dict(name=loss, **LOSSES.get(loss, {})),
-                training=training, start=start)
+    return dict(data=_data(size, windows, n_out), noises=list(noises), model=model, training=training, start=start,
+                loss=dict(name=loss, **LOSSES.get(loss, {})))
 
 
 def run(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> dict:
@@ -137,33 +143,31 @@ def run(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> di
     recorded = seen(_windows(config, config["noises"][0]))
     if config["model"]["kind"] == "exact":
         return recorded | dict(metrics={}, exact=_exact(config, config["noises"][0]))
-    model, stages = _through_noises(config, spec.seed, checkpoint, on_epoch)
+    model, stages = _through_noises(spec, checkpoint, on_epoch)
     return recorded | dict(metrics=stages[tag(config["noises"][0])]["metrics"], parameters=count_parameters(model),
                            stages=stages)
 
 
-def _through_noises(config: dict, seed: int, checkpoint: Path, on_epoch) -> tuple[nn.Module, dict]:
+def _through_noises(spec: RunSpec, checkpoint: Path, on_epoch) -> tuple[nn.Module, dict]:
     """Train at each noise in turn, from where the one before ended, and score at that noise."""
-    network, stages, finished = _Network.new(config, seed), {}, []
+    config, seed = spec.config, spec.seed
+    network, stages, files = _Network.new(config, seed), {}, []
     if config["start"]:
         start = _Network.new(config["start"], seed)
         start.fit(0.0, _kept(start), on_epoch)
         network.model.load_state_dict(start.model.state_dict())
     for noise in config["noises"]:
-        file = checkpoint.with_suffix(f".{tag(noise)}.pt")
-        if config["start"] is None and config["loss"]["name"] in (START, HYBRID):
-            file = _kept(network)
-        else:
-            finished.append(file)
+        files.append(checkpoint.with_suffix(f".{tag(noise)}.pt"))
+        file = _kept(network) if spec.variant.startswith("start.") else files[-1]
         history = network.fit(noise, file, on_epoch)
         stages[tag(noise)] = network.scores(noise) | dict(history=history)
-    for file in finished:  # only now, so that an interrupted run goes on where it was
-        file.unlink()
+    for file in files:  # only now, so that an interrupted run goes on where it was
+        file.unlink(missing_ok=True)
     return network.model, stages
 
 
 def _kept(network: _Network) -> Path:
-    """Where the network that others start from is kept, so that it is trained once."""
+    """Where a network that others start from is kept, so that it is trained once."""
     key = hashlib.sha256(json.dumps([network.config, network.seed], sort_keys=True).encode()).hexdigest()[:10]
     return paths.root() / "build" / "networks" / f"{NAME}-{key}.pt"
 

@@ -67,7 +67,7 @@ def noises(study, variant: str | None = None) -> list[float]:
 
 
 def by_horizon(study, predictor: str, metric: str, group: str = "all") -> np.ndarray:
-    """A metric 1 ... 10 frames ahead, over all test windows or those of a kind or speed ("arc", "speed 2")."""
+    """A metric 1 ... 10 frames ahead, over all test windows or those of a kind or speed ("arc", "speed 3")."""
     variant = f"ahead.{predictor}"
     found = (study.run(variant).payload["stages"][tag(0.0)] if variant in study.variants()
              else study.run("exact.ahead").payload["exact"][predictor])
@@ -118,7 +118,7 @@ def same_past(speed: float = 1.0, seed: int = 0, n: int = 20_000) -> tuple[np.nd
 def hidden_in_pixels(speeds: Sequence[float] = (0.5, 1.0, 1.5, 2.0)) -> Figure:
     """Two straight lines with the same ten pixels and different next ones; and how much of the next pixel is given away."""
     with book_style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), width_ratios=(1.3, 1))
+        figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 4.2), width_ratios=(1, 1.5))
         pair = same_past()
         for line, shade, name in zip(pair, ("#0072B2", "#D55E00"), ("one line", "another")):
             left.plot(*line.T, "-", color=shade, lw=0.8)
@@ -128,7 +128,7 @@ def hidden_in_pixels(speeds: Sequence[float] = (0.5, 1.0, 1.5, 2.0)) -> Figure:
             left.add_patch(plt.Rectangle(pixel, 1, 1, color="#dddddd", zorder=0))
         low, high = np.floor(np.concatenate(pair).min(0)), np.floor(np.concatenate(pair).max(0)) + 1
         left.set(xticks=np.arange(low[0], high[0] + 1), yticks=np.arange(low[1], high[1] + 1), xticklabels=[],
-                 yticklabels=[], aspect="equal", title="The same ten pixels (grey), another eleventh (star)",
+                 yticklabels=[], aspect="equal", title="The same ten pixels (grey),\nanother eleventh (star)",
                  xlim=(low[0] - 0.2, high[0] + 0.2), ylim=(high[1] + 0.2, low[1] - 0.2))
         left.grid(color="#bbbbbb", lw=0.5)
         best = [recall_from_pixels(speed) for speed in speeds]
@@ -147,7 +147,7 @@ def paths(study, shown: Sequence[float] = (0.0, 0.4), seed: int = 3) -> Figure:
     size, length = study.run("exact.noise0").spec.config["data"]["size"], N_IN + 1
     every, generator = lattice_paths(size, length), np.random.default_rng(seed)
     chosen = [generator.choice(np.flatnonzero((every.kind == number) & (every.speed == speed)))
-              for number, speed in zip(range(len(KINDS)), (1, 2, 1))]
+              for number, speed in zip(range(len(KINDS)), (SPEEDS[0], SPEEDS[-1], SPEEDS[0]))]
     with book_style():
         figure, panels = plt.subplots(len(shown), len(KINDS), figsize=(7.6, 2.6 * len(shown) + 0.3), squeeze=False)
         for row, noise in zip(panels, shown):
