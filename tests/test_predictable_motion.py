@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from fixlib.data.lattice import SPEEDS
 from fixlib.experiments import obtain
 from fixlib.experiments.predictable_motion import AHEAD, KNOWS_PATH, LOSSES, NOISES, NOISY, specs, tag
+from fixlib.experiments.study import Study
 from fixlib.figures import predictable_motion as figures
+from fixlib.results import Results
 
 matplotlib.use("Agg")
 
@@ -52,8 +54,19 @@ class TestRuns:
     def test_no_network_costs_less_than_the_best_output(self, study):
         check_costs(study)
 
-    def test_runs_are_small(self, study):
-        assert max(run.path.stat().st_size for run in study.runs) < 20_000
+
+def check_scores(study):
+    """No ranking of pixels beats that of the true probabilities, no point their geometric median, beyond its interval."""
+    for variant in study.variants():
+        if variant.partition(".")[0] in ("scratch", "onwards", "start"):
+            for noise in figures.noises(study, variant):
+                found = study.run(variant).payload["stages"][tag(noise)]["metrics"]
+                best = study.run(f"exact.{tag(noise)}").payload["exact"]["softmax_cross_entropy"]["metrics"]
+                for name in ("error", "error_argmax", "error_median"):
+                    if name in found:
+                        assert found[name]["high"] >= best["error_median"]["value"], f"{variant} at noise {noise}: {name}"
+                if "average_precision" in found:
+                    assert found["average_precision"]["low"] <= best["average_precision"]["value"], f"{variant} at {noise}"
 
 
 def check_costs(study):
@@ -65,6 +78,27 @@ def check_costs(study):
                 cost = study.run(variant).payload["stages"][tag(noise)]["expected_loss"]
                 best = study.run(f"exact.{tag(noise)}").payload["exact"][name]["expected_loss"]
                 assert cost >= best - 1e-6 * max(1, abs(best)), f"{variant} at noise {noise}: {cost} < {best}"
+
+
+class TestRecordedRuns:
+    """What the chapter says of the recorded runs, and that none of them is too good to be true."""
+
+    @pytest.fixture(scope="class")
+    def recorded(self):
+        runs = tuple(Results().read(spec) for spec in specs("patterns", "quick"))
+        return Study("patterns", "patterns", runs, 0)
+
+    def test_no_network_is_better_than_the_best_possible(self, recorded):
+        check_costs(recorded)
+        check_scores(recorded)
+
+    def test_a_loss_finds_the_pixel_where_there_is_one_to_be_found(self, recorded):
+        def both(variant):
+            return min(figures.score(recorded, variant, f"white_pixel_{name}")["value"] for name in ("recall", "precision"))
+        assert max(both(f"{way}.{name}") for way in ("scratch", "onwards") for name in LOSSES) > 0.95
+
+    def test_runs_are_small(self, recorded):
+        assert max(run.path.stat().st_size for run in recorded.runs) < 20_000
 
 
 class TestFigures:

@@ -84,9 +84,9 @@ def _straight(size: int, length: int, speed: int) -> list[tuple[np.ndarray, str,
 
 
 def _arcs(size: int, length: int, speed: int) -> tuple[np.ndarray, str, int]:
-    """Both ways round circles about corners of pixels, from evenly spaced places on them."""
+    """Both ways round circles about corners of pixels, from evenly spaced places on them, alike in every eighth."""
     radius = RADIUS * size
-    steps = round(2 * np.pi * radius / speed)
+    steps = 8 * round(2 * np.pi * radius / (8 * speed))
     start, way = np.arange(steps)[:, None, None], np.array([1, -1])[:, None]
     angle = 2 * np.pi * (start + 0.5 + way * np.arange(length)).reshape(-1, length) / steps
     centre = np.arange(np.floor(radius) + 1, size - radius)[:, None, None]

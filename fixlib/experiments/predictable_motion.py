@@ -72,7 +72,7 @@ SIZES = {
     "smoke": Size(16, Profile("smoke", dict(hid_S=4, hid_T=16, N_S=2, N_T=2), 16, epochs=1, batch_size=8, train=None, val=8,
                               test=24), scratch=(16, 1), start=(16, 1), stage=(16, 1), ahead=(16, 1)),
     "quick": Size(16, Profile("quick", dict(hid_S=8, hid_T=32, N_S=2, N_T=2, mlp_ratio=4.0), 32, epochs=1, batch_size=8,
-                              train=None, val=200, test=600), scratch=(3000, 2), start=(4000, 3), stage=(1200, 1),
+                              train=None, val=200, test=600), scratch=(2500, 2), start=(4000, 5), stage=(1200, 1),
                   ahead=(2000, 1)),
     "paper": Size(32, Profile("paper", dict(hid_S=64, hid_T=256, N_S=4, N_T=8), 512, epochs=1, batch_size=8, train=None,
                               val=400, test=2000), scratch=(8000, 10), start=(8000, 20), stage=(8000, 4), ahead=(8000, 8)),
@@ -126,7 +126,7 @@ def _network(size: Size, model: dict, loss: str, amount: tuple[int, int], start:
     """The configuration of a network trained at each of the noises in turn, from `start` or from random weights."""
     windows, epochs = amount
     training = dict(epochs=epochs, batch_size=size.networks.batch_size, learning_rate=1e-3 if start else 2e-3,
-                    weight_decay=1e-5, clip_norm=1.0, plateau_patience=5, plateau_factor=0.5)
+                    weight_decay=1e-5, clip_norm=1.0, plateau_patience=0, plateau_factor=0.5)
     return dict(data=_data(size, windows, n_out), noises=list(noises), model=model, training=training, start=start,
                 loss=dict(name=loss, **LOSSES.get(loss, {})))
 
