@@ -89,13 +89,15 @@ class TestWindows:
 
     def test_is_a_dataset_by_name(self):
         assert describe("patterns").simulated and "not a recording" in describe("patterns").label
-        assert fingerprint("patterns", None, 16) == fingerprint("patterns", None, 16) != fingerprint("patterns", None, 32)
+        small, again, large = (fingerprint("patterns", None, size) for size in (16, 16, 32))
+        assert small == again != large
         assert open_dataset("patterns", None, 16)["test"]["coordinates"].shape[1:] == (20, 2)
 
 
 class TestExactProbabilities:
     def test_is_bayes_rule(self):
-        few = Paths(np.array([[0, 1, 2], [0, 1, 3], [3, 2, 1]]), np.array([0.5, 0.25, 0.25]), np.zeros(3), np.ones(3), 2)
+        pixels, prior = np.array([[0, 1, 2], [0, 1, 3], [3, 2, 1]]), np.array([0.5, 0.25, 0.25])
+        few = Paths(pixels, prior, np.zeros(3), np.ones(3), 2)
         noise, seen = 0.4, np.array([[0, 1], [3, 1]])
         fit, miss = 0.6 + 0.1, 0.1
         weight = np.array([[0.5 * fit**2, 0.25 * fit**2, 0.25 * miss**2],

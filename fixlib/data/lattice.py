@@ -1,9 +1,9 @@
 """LATTICE MOTION: one pixel moving on whole pixels, every path known, and so the exact probability of what is next.
 
-Paths of `make_patterns` start anywhere inside a pixel. Frames show pixels only, and what is hidden inside them is enough
-to make the next pixel uncertain. Here points lie on pixels and move whole pixels a frame, so that there are finitely many
-paths and ten frames of one tell where it goes on. With `noise`, each frame's pixel, inputs included, is replaced with
-that probability by one drawn uniformly.
+Paths of `make_patterns` start anywhere inside a pixel. Frames show pixels only, and what is hidden inside them is
+enough to make the next pixel uncertain. Here points lie on pixels and move whole pixels a frame, so that there are
+finitely many paths and ten frames of one tell where it goes on. With `noise`, each frame's pixel, inputs included, is
+replaced with that probability by one drawn uniformly.
 
 Nobody's eye was recorded.
 """
@@ -75,7 +75,7 @@ def _straight(size: int, length: int, speed: int) -> list[tuple[np.ndarray, str,
     axis, ways = np.arange(size), np.array([way for way in np.ndindex(3, 3) if way != (1, 1)]) - 1
     y, x = (part.reshape(-1, 1) for part in np.meshgrid(axis, axis, indexing="ij"))
     time = speed * np.arange(length)
-    unfolded = np.concatenate([np.stack([y + dy * time, x + dx * time]) for dy, dx in ways], axis=1)  # (2, paths, length)
+    unfolded = np.concatenate([np.stack([y + dy * time, x + dx * time]) for dy, dx in ways], axis=1)  # (2, P, length)
     last = size - 1
     folded_y, folded_x = last - abs(unfolded % (2 * last) - last)
     pixels = folded_y * size + folded_x

@@ -85,7 +85,8 @@ def _chunked(function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
 def _ramped_table(options: tuple) -> np.ndarray:
     """Logits (RAMPS, COARSE) of the best output under a composite of those options plus a ramp; seconds to compute."""
     pixels = CompositeLoss(**dict(options))
-    return np.stack([_logits_of(best_output(_Ramped(pixels, ramp), 1 / (1 + np.exp(-COARSE)))) for ramp in np.expm1(RAMPS)])
+    return np.stack([_logits_of(best_output(_Ramped(pixels, ramp), 1 / (1 + np.exp(-COARSE))))
+                     for ramp in np.expm1(RAMPS)])
 
 
 def _logits_of(p: np.ndarray) -> np.ndarray:

@@ -3,11 +3,11 @@
 Lattice motion (`fixlib.data.lattice`): ten frames in, the next one out. Two questions are kept apart.
 
 * scratch.LOSS: without noise, from random weights. Can a network get to the pixel with that loss?
-* onwards.LOSS: all from one network that knows the pixel (start.bce, trained longer and from a prior bias); it goes on with
-  that loss, first without noise, then with more and more. Does the loss want to be there?
+* onwards.LOSS: all from one network that knows the pixel (start.bce, trained longer and from a prior bias); it goes on
+  with that loss, first without noise, then with more and more. Does the loss want to be there?
 
-The hybrid goes through the noises too (start.hybrid_l1, onwards.hybrid_l1). Beside them networks that predict ten frames
-(ahead.LOSS), and what is exact: the best output under each loss, what knows the path, what knows its last step
+The hybrid goes through the noises too (start.hybrid_l1, onwards.hybrid_l1). Beside them networks that predict ten
+frames (ahead.LOSS), and what is exact: the best output under each loss, what knows the path, what knows its last step
 (exact.noiseNN, exact.ahead).
 """
 
@@ -69,13 +69,14 @@ class Size:
 
 
 SIZES = {
-    "smoke": Size(16, Profile("smoke", dict(hid_S=4, hid_T=16, N_S=2, N_T=2), 16, epochs=1, batch_size=8, train=None, val=8,
-                              test=24), scratch=(16, 1), start=(16, 1), stage=(16, 1), ahead=(16, 1)),
+    "smoke": Size(16, Profile("smoke", dict(hid_S=4, hid_T=16, N_S=2, N_T=2), 16, epochs=1, batch_size=8, train=None,
+                              val=8, test=24), scratch=(16, 1), start=(16, 1), stage=(16, 1), ahead=(16, 1)),
     "quick": Size(16, Profile("quick", dict(hid_S=8, hid_T=32, N_S=2, N_T=2, mlp_ratio=4.0), 32, epochs=1, batch_size=8,
                               train=None, val=200, test=600), scratch=(4000, 2), start=(4000, 5), stage=(1200, 1),
                   ahead=(2000, 1)),
     "paper": Size(32, Profile("paper", dict(hid_S=64, hid_T=256, N_S=4, N_T=8), 512, epochs=1, batch_size=8, train=None,
-                              val=400, test=2000), scratch=(8000, 10), start=(8000, 20), stage=(8000, 4), ahead=(8000, 8)),
+                              val=400, test=2000), scratch=(8000, 10), start=(8000, 20), stage=(8000, 4),
+                  ahead=(8000, 8)),
 }
 
 
@@ -136,8 +137,8 @@ def run(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> di
 
     Returns:
         For a network: metrics of its first noise, and stages: noise (`tag`) -> history, and scores as of `_scores`. For
-        what is exact: exact: predictor -> its scores; the predictors are the best output under each loss (that of softmax
-        cross-entropy is the exact probabilities), POINT_BASELINES and KNOWS_PATH.
+        what is exact: exact: predictor -> its scores; the predictors are the best output under each loss (that of
+        softmax cross-entropy is the exact probabilities), POINT_BASELINES and KNOWS_PATH.
     """
     config = spec.config
     recorded = seen(_windows(config, config["noises"][0]))
@@ -209,7 +210,8 @@ class _Network:
         if self.targets != "frames":
             return _scores(metrics.evaluate_points, outputs[:, None], windows, self.config, noise)
         expected = expected_loss(self.loss, outputs.double(), _log_density(self.config, noise, windows))
-        return _scores_of_frames(self.loss, outputs, windows, self.config, noise) | dict(expected_loss=float(expected.mean()))
+        found = _scores_of_frames(self.loss, outputs, windows, self.config, noise)
+        return found | dict(expected_loss=float(expected.mean()))
 
     def _loader(self, windows: dict, batch_size: int, shuffle: bool = False) -> WindowLoader:
         return WindowLoader(windows, N_IN, inputs=self.inputs, targets=self.targets, batch_size=batch_size,
@@ -248,7 +250,7 @@ def _scores_of_frames(loss: Loss | None, logits: Tensor, windows: dict, config: 
     return _scores(metrics.evaluate_frames, logits, windows, config, noise)
 
 
-def _scores(evaluate: Callable[..., metrics.Evaluation], outputs: Tensor, windows: dict, config: dict, noise: float) -> dict:
+def _scores(evaluate: Callable, outputs: Tensor, windows: dict, config: dict, noise: float) -> dict:
     """metrics with their intervals; of several frames also by_horizon: "all" or a kind or speed of motion -> metric."""
     truth = test_truth(windows, N_IN)
     evaluation = evaluate(outputs, **truth)

@@ -49,7 +49,8 @@ FIGURES: dict[str, tuple[str | None, Callable]] = {
 }
 
 # The control knows its answer on simulated gaze only, three seeds of each are recorded; motion has its own data.
-OTHERWISE = {"simulated_control": dict(dataset="simulated", seeds=(0, 1, 2)), "predictable_motion": dict(dataset="patterns")}
+OTHERWISE = {"simulated_control": dict(dataset="simulated", seeds=(0, 1, 2)),
+             "predictable_motion": dict(dataset="patterns")}
 
 
 def rebuild(out: str = "figures", profile: str = "quick", dataset: str = "osie",

@@ -1,7 +1,8 @@
 """Figures of chapter 5: motion whose continuation is known, and the same with noise.
 
-A study here is one of `predictable_motion`: networks scratch.NAME, onwards.NAME and ahead.NAME (a loss, or hybrid_l1), with
-scores by noise under payload["stages"]; and exact.noiseNN, exact.ahead, with scores by predictor under payload["exact"].
+A study here is one of `predictable_motion`: networks start.NAME, scratch.NAME, onwards.NAME and ahead.NAME (a loss, or
+hybrid_l1), with scores by noise under payload["stages"]; and exact.noiseNN, exact.ahead, with scores by predictor under
+payload["exact"].
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ def certainty_needed(loss: str) -> float:
 def recall_from_pixels(speed: float, n: int = 100_000, size: int = 32, seed: int = 0) -> float:
     """Share of next pixels that the ten before give away, on straight lines of `make_patterns`, which start anywhere.
 
-    The best guess after each sequence of pixel steps is its most frequent continuation in one half of `n` lines, tried on
-    the other half. Nobody can do better, except by what the walls say.
+    The best guess after each sequence of pixel steps is its most frequent continuation in one half of `n` lines, tried
+    on the other half. Nobody can do better, except by what the walls say.
     """
     lines = make_patterns("line", n, N_IN + 1, speed, seed=seed, size=size)["coordinates"].floor().long()
     steps = lines.diff(dim=1) + 4  # at most 3 px either way, as digits of a number
@@ -116,7 +117,7 @@ def same_past(speed: float = 1.0, seed: int = 0, n: int = 20_000) -> tuple[np.nd
 
 
 def hidden_in_pixels(speeds: Sequence[float] = (0.5, 1.0, 1.5, 2.0)) -> Figure:
-    """Two straight lines with the same ten pixels and different next ones; and how much of the next pixel is given away."""
+    """Two straight lines with the same ten pixels and different next ones; how much of the next pixel is given away."""
     with book_style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 4.2), width_ratios=(1, 1.5))
         pair = same_past()
@@ -134,15 +135,16 @@ def hidden_in_pixels(speeds: Sequence[float] = (0.5, 1.0, 1.5, 2.0)) -> Figure:
         best = [recall_from_pixels(speed) for speed in speeds]
         right.plot(speeds, best, "o-", color="#333333")
         for speed, value in zip(speeds, best):
-            right.annotate(f"{value:.2f}", (speed, value), xytext=(0, -13), textcoords="offset points", ha="center", fontsize=9)
+            right.annotate(f"{value:.2f}", (speed, value), xytext=(0, -13), textcoords="offset points", ha="center",
+                           fontsize=9)
         right.axhline(0.95, color=BASELINE_COLOUR, lw=1, ls=":")
         right.text(speeds[0], 0.955, "0.95", va="bottom", fontsize=8, color=BASELINE_COLOUR)
-        right.set(xlabel="speed (px a frame)", ylabel="best possible recall, one frame ahead", ylim=(0.7, 1.0), xticks=speeds,
-                  title="Lines that start anywhere")
+        right.set(xlabel="speed (px a frame)", ylabel="best possible recall, one frame ahead", ylim=(0.7, 1.0),
+                  xticks=speeds, title="Lines that start anywhere")
         return stamp(figure, "computed straight lines", False)
 
 
-def paths(study, shown: Sequence[float] = (0.0, 0.4), seed: int = 3) -> Figure:
+def paths(study, shown: Sequence[float] = (0.0, 0.4), seed: int = 5) -> Figure:
     """One path of each kind as the frames show it, at two noises: ten pixels seen and the next one."""
     size, length = study.run("exact.noise0").spec.config["data"]["size"], N_IN + 1
     every, generator = lattice_paths(size, length), np.random.default_rng(seed)
@@ -156,8 +158,10 @@ def paths(study, shown: Sequence[float] = (0.0, 0.4), seed: int = 3) -> Figure:
                 pixels = np.where(replaced, generator.integers(0, size**2, length), every.pixels[path])
                 _draw_path(axes, pixels, replaced, size)
                 axes.set_title(f"{kind}, {every.speed[path]} px a frame, noise {noise:g}", fontsize=9)
-        marks = [plt.Line2D([], [], marker=marker, color=shade, ls="", mfc=fill, label=text) for marker, shade, fill, text in (
-            ("s", SEEN, SEEN, "seen"), ("o", LATER, LATER, "to be predicted"), ("o", "#999999", "none", "replaced by noise"))]
+        kinds = (("s", SEEN, SEEN, "seen"), ("o", LATER, LATER, "to be predicted"),
+                 ("s", SEEN, "none", "replaced by noise"))
+        marks = [plt.Line2D([], [], marker=marker, color=shade, ls="", mfc=fill, label=text)
+                 for marker, shade, fill, text in kinds]
         figure.legend(handles=marks, loc="outside upper center", ncols=3)
         return stamp_study(figure, study)
 
@@ -171,20 +175,22 @@ def _draw_path(axes: Axes, pixels: np.ndarray, replaced: np.ndarray, size: int) 
 
 
 def finding_the_pixel(study) -> Figure:
-    """Recall and precision one frame ahead without noise: from scratch, going on from a network that knows, and the best."""
+    """Recall and precision one frame ahead without noise: from scratch, from a network that knows, and the best."""
     losses = networks(study, "scratch")
     rows = np.arange(len(losses))[::-1]
-    metrics = {"white_pixel_recall": "Recall at 0.5", "white_pixel_precision": "Precision at 0.5 (none: nothing is called)"}
+    metrics = {"white_pixel_recall": "Recall at 0.5",
+               "white_pixel_precision": "Precision at 0.5 (none: nothing found)"}
     with book_style():
         figure, panels = plt.subplots(1, 2, figsize=(9.2, 0.44 * len(losses) + 1.5), sharey=True)
         for axes, (metric, title) in zip(panels, metrics.items()):
             for row, name in zip(rows, losses):
-                for way, offset, face in (("scratch", 0.16, "white"), ("onwards", -0.16, colour(name))):
-                    if score(study, f"{way}.{name}", "white_pixel_recall")["value"] > 0 or metric == "white_pixel_recall":
-                        _interval(axes, score(study, f"{way}.{name}", metric), row + offset, colour(name), face)
-                if exact_score(study, name, "white_pixel_recall")["value"] > 0 or metric == "white_pixel_recall":
-                    best = exact_score(study, name, metric)["value"]
+                best = exact_score(study, name, metric)["value"]
+                if metric == "white_pixel_recall" or best > 0:
                     axes.plot([best, best], [row - 0.36, row + 0.36], color=OPTIMUM_COLOUR, lw=3, zorder=1)
+                for way, offset, face in (("scratch", 0.16, "white"), ("onwards", -0.16, colour(name))):
+                    found = score(study, f"{way}.{name}", metric)
+                    if metric == "white_pixel_recall" or found["value"] > 0:
+                        _interval(axes, found, row + offset, colour(name), face)
             axes.axvline(0.95, color=BASELINE_COLOUR, lw=1, ls=":")
             axes.text(0.94, rows[0] + 0.48, "0.95", fontsize=8, color=BASELINE_COLOUR, ha="right")
             axes.set(title=title, yticks=rows, yticklabels=[label(name) for name in losses], xlim=(-0.04, 1.06),
@@ -203,7 +209,7 @@ def _interval(axes: Axes, found: dict, row: float, shade: str, face: str) -> Non
 
 
 def falling_with_noise(study, losses: Sequence[str] = ()) -> Figure:
-    """Recall and precision at 0.5 against noise, one column a loss: exact optimum, networks, and where it should stop."""
+    """Recall and precision at 0.5 against noise, a column a loss: exact optimum, networks, and where it should stop."""
     losses = list(losses) or [name for name in networks(study, "onwards") if len(noises(study, f"onwards.{name}")) > 1]
     with book_style():
         figure, panels = plt.subplots(2, len(losses), figsize=(1.62 * len(losses) + 0.8, 4.6), sharex=True, sharey=True,
@@ -214,7 +220,8 @@ def falling_with_noise(study, losses: Sequence[str] = ()) -> Figure:
                 levels = noises(study)
                 axes.plot([0, 1], [1, 0], color=BASELINE_COLOUR, lw=0.8, ls=":")
                 axes.axvline(1 - needed, color=BASELINE_COLOUR, lw=1, ls="--")
-                axes.plot(levels, [exact_score(study, name, metric, level)["value"] for level in levels], color=OPTIMUM_COLOUR)
+                axes.plot(levels, [exact_score(study, name, metric, level)["value"] for level in levels],
+                          color=OPTIMUM_COLOUR)
                 for level in noises(study, f"onwards.{name}"):
                     found = score(study, f"onwards.{name}", metric, level)
                     axes.plot([level, level], [found["low"], found["high"]], color=colour(name), lw=2, alpha=0.5)
@@ -237,7 +244,7 @@ def horizon_and_speed(study) -> Figure:
     shown = [*networks(study, "ahead"), "constant_velocity", "repeat_last", KNOWS_PATH]
     rows = {"error_argmax": "mean pixel error (px)", "undershoot": "predicted / true distance\nfrom the last point"}
     with book_style():
-        figure, panels = plt.subplots(len(rows), len(SPEEDS), figsize=(9.4, 5.4), sharex=True, sharey="row")
+        figure, panels = plt.subplots(len(rows), len(SPEEDS), figsize=(8.4, 5.4), sharex=True, sharey="row")
         ahead = np.arange(1, AHEAD + 1)
         for across, (metric, text) in zip(panels, rows.items()):
             across[0].set_ylabel(text)
@@ -245,7 +252,8 @@ def horizon_and_speed(study) -> Figure:
                 for name in shown:
                     axes.plot(ahead, by_horizon(study, name, metric, f"speed {speed}"), color=colour(name),
                               ls="-" if name in networks(study, "ahead") else "--" if name != "repeat_last" else ":")
-                axes.set(xticks=(1, 4, 7, 10), ylim=(0, None))
+                axes.set_xticks((1, 4, 7, 10))
+            across[0].set_ylim(0, None)
         for axes, speed in zip(panels[0], SPEEDS):
             axes.set_title(f"{speed} px a frame")
         for axes in panels[-1]:
@@ -270,7 +278,8 @@ def frames_and_regression(study, losses: Sequence[str] = ("weighted_mse", "dice"
         for name, found in {**curves, **lines}.items():
             shade = OPTIMUM_COLOUR if name == "best" else "#BBBBBB" if name == KNOWS_PATH else colour(name)
             values = [each["value"] for each in found]
-            axes.plot(levels, values, "o-" if name in curves else "--", color=shade, ms=5)
+            line = "o-" if name in curves else ":" if name == "repeat_last" else "--"
+            axes.plot(levels, values, line, color=shade, ms=5)
             for level, each in zip(levels, found if name in curves else ()):
                 axes.plot([level, level], [each["low"], each["high"]], color=shade, lw=2.5, alpha=0.4)
             ends.append((values[-1], "Best possible" if name == "best" else label(name), shade))
