@@ -144,12 +144,12 @@ def hidden_in_pixels(speeds: Sequence[float] = (0.5, 1.0, 1.5, 2.0)) -> Figure:
         return stamp(figure, "computed straight lines", False)
 
 
-def paths(study, shown: Sequence[float] = (0.0, 0.4), seed: int = 5) -> Figure:
+def paths(study, shown: Sequence[float] = (0.0, 0.4), seed: int = 4) -> Figure:
     """One path of each kind as the frames show it, at two noises: ten pixels seen and the next one."""
     size, length = study.run("exact.noise0").spec.config["data"]["size"], N_IN + 1
     every, generator = lattice_paths(size, length), np.random.default_rng(seed)
-    chosen = [generator.choice(np.flatnonzero((every.kind == number) & (every.speed == speed)))
-              for number, speed in zip(range(len(KINDS)), (SPEEDS[0], SPEEDS[-1], SPEEDS[0]))]
+    slow = every.speed == SPEEDS[0]
+    chosen = [generator.choice(np.flatnonzero((every.kind == number) & slow)) for number in range(len(KINDS))]
     with book_style():
         figure, panels = plt.subplots(len(shown), len(KINDS), figsize=(7.6, 2.6 * len(shown) + 0.3), squeeze=False)
         for row, noise in zip(panels, shown):
