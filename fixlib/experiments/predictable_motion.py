@@ -74,7 +74,7 @@ SIZES = {
                               val=8, test=24), scratch=(16, 1), start=(16, 1), stage=(16, 1), ahead=(16, 1)),
     "quick": Size(16, Profile("quick", dict(hid_S=8, hid_T=32, N_S=2, N_T=2, mlp_ratio=4.0), 32, epochs=1, batch_size=8,
                               train=None, val=200, test=600), scratch=(4000, 2), start=(4000, 5), stage=(1200, 1),
-                  ahead=(2000, 1)),
+                  ahead=(6000, 1)),
     "paper": Size(32, Profile("paper", dict(hid_S=64, hid_T=256, N_S=4, N_T=8), 512, epochs=1, batch_size=8, train=None,
                               val=400, test=2000), scratch=(8000, 10), start=(8000, 20), stage=(8000, 4),
                   ahead=(8000, 8)),
