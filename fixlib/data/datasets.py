@@ -12,6 +12,8 @@ from fixlib import paths
 from fixlib.data.errors import DataFileError
 from fixlib.data.files import FORMAT_VERSION, load_parts, load_sequences, resolve_folder, save_sequences
 from fixlib.data.frames import fixation_frames, fixed_rate_frames
+from fixlib.data.lattice import SOURCE as PATTERNS
+from fixlib.data.lattice import lattice_fingerprint, lattice_windows
 from fixlib.data.osie import fetch_osie, read_osie
 from fixlib.data.registry import OSIE_SOURCE
 from fixlib.data.scanpaths import PARTS, Scanpaths, Source, split_by_stimulus_and_subject
@@ -20,6 +22,7 @@ from fixlib.data.simulator import simulate_scanpaths, simulator_source
 SPLIT = {"rule": "stimulus and subject", "seed": 0, "subjects": (8, 3, 4), "stimuli": (0.6, 0.15, 0.25)}
 PREPARED = {10.0: ".", None: "fixations"}  # frames kept in files, and in which folder of the dataset
 PREPARED_SIZE = 32
+PATTERN_WINDOWS = {"train": 2000, "val": 200, "test": 600}  # of 20 frames
 SIMULATED = {"n_subjects": 15, "n_stimuli": 700, "seed": 0}  # as many scanpaths as OSIE
 
 
@@ -53,7 +56,7 @@ def open_dataset(name: str, rate_hz: float | None = 10.0, size: int = 32) -> dic
     """Train, val and test sequence sets of a dataset.
 
     Args:
-        name: "osie", "simulated", or a folder that holds ``{train,val,test}_data.pt`` (its subfolder
+        name: "osie", "simulated", "patterns" (lattice motion without noise, a frame a step), or a folder that holds ``{train,val,test}_data.pt`` (its subfolder
             ``fixations`` where ``rate_hz`` is None and it has one).
         rate_hz: frames a second; None for one frame a fixation.
         size: side of the grid, px.
@@ -64,6 +67,8 @@ def open_dataset(name: str, rate_hz: float | None = 10.0, size: int = 32) -> dic
         DataFileError: a file of the folder is damaged.
         FileExistsError: a prepared file of a registered dataset is damaged or not ours, see ``prepare``.
     """
+    if name == PATTERNS.name:
+        return lattice_windows(size, 20, 0.0, PATTERN_WINDOWS)
     if name not in DATASETS:
         return _open_folder(name, rate_hz, size)
     if rate_hz in PREPARED and size == PREPARED_SIZE:
@@ -170,6 +175,8 @@ def fingerprint(name: str, rate_hz: float | None = 10.0, size: int = 32) -> str:
         given = {"source": DATASETS[name].source.sha256, "split": SPLIT, "size": size,
                  "rate_hz": None if rate_hz is None else float(rate_hz), "format_version": FORMAT_VERSION}
         return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
+    if name == PATTERNS.name:
+        return lattice_fingerprint(size)
     digest = hashlib.sha256()
     for part in PARTS:
         file = _folder(name, rate_hz) / f"{part}_data.pt"
@@ -192,6 +199,8 @@ def describe(name: str) -> Source:
     """Where a dataset comes from; for a folder, what its training file says of itself."""
     if name in DATASETS:
         return DATASETS[name].source
+    if name == PATTERNS.name:
+        return PATTERNS
     meta = load_sequences(_folder(name, rate_hz=10.0) / "train_data.pt")["meta"]
     return Source(meta["name"], meta["label"], meta["source_sha256"], meta["licence"], meta["citation"],
                   meta["simulated"])

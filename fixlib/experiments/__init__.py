@@ -13,6 +13,7 @@ and may have a third, `finish(study)`, called when runs have just been trained.
 from fixlib.experiments.profiles import PROFILES, Profile, get_profile
 from fixlib.experiments.study import ExperimentError, Study, fallback_notice, obtain
 
-EXPERIMENTS = ("sparsity", "loss_comparison", "loss_ablations", "hybrid_regression", "simulated_control")
+EXPERIMENTS = ("sparsity", "loss_comparison", "loss_ablations", "hybrid_regression", "simulated_control",
+               "predictable_motion")
 
 __all__ = ["EXPERIMENTS", "PROFILES", "ExperimentError", "Profile", "Study", "fallback_notice", "get_profile", "obtain"]

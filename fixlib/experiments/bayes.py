@@ -17,6 +17,7 @@ of least expected loss (the Bayes output), frame by frame:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -64,8 +65,7 @@ def bayes_logits(loss: Loss, log_density: Tensor) -> Tensor:
     if weight == 0:
         table = _logits_of(best_output(pixels, 1 / (1 + np.exp(-FINE))))
         return torch.from_numpy(np.interp(logit.numpy(), FINE, table))
-    table = np.stack([_logits_of(best_output(_Ramped(pixels, ramp), 1 / (1 + np.exp(-COARSE))))
-                      for ramp in np.expm1(RAMPS)])
+    table = _ramped_table(tuple(pixels.options.items()))
     ramp = torch.log1p(weight * _expected_squared_distance(log_density.exp())).unsqueeze(2)
     at = [(axis.numpy() - grid[0]) / (grid[1] - grid[0]) for axis, grid in ((ramp, RAMPS), (logit, COARSE))]
     return torch.from_numpy(map_coordinates(table, at, order=1, mode="nearest"))
@@ -79,6 +79,14 @@ def expected_loss(loss: Loss, logits: Tensor, log_density: Tensor) -> Tensor:
 def _chunked(function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
     rows = max(1, _CHUNK_NUMBERS // maps[0][0].numel())
     return torch.cat([function(*parts) for parts in zip(*(m.split(rows) for m in maps))])
+
+
+@lru_cache(maxsize=4)
+def _ramped_table(options: tuple) -> np.ndarray:
+    """Logits (RAMPS, COARSE) of the best output under a composite of those options plus a ramp; seconds to compute."""
+    pixels = CompositeLoss(**dict(options))
+    return np.stack([_logits_of(best_output(_Ramped(pixels, ramp), 1 / (1 + np.exp(-COARSE))))
+                     for ramp in np.expm1(RAMPS)])
 
 
 def _logits_of(p: np.ndarray) -> np.ndarray:

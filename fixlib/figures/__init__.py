@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from fixlib import paths
-from fixlib.figures import control, hybrid_regression, loss_comparison, loss_theory, sparsity
+from fixlib.figures import control, hybrid_regression, loss_comparison, loss_theory, predictable_motion, sparsity
 from fixlib.figures.style import save
 
 # File name -> (experiment, function of its study); no experiment: a figure of pure theory.
@@ -40,10 +40,17 @@ FIGURES: dict[str, tuple[str | None, Callable]] = {
     "04_undershoot": ("hybrid_regression", hybrid_regression.undershoot),
     "04_convergence": ("hybrid_regression", hybrid_regression.convergence),
     "04_beside_optimum": ("simulated_control", hybrid_regression.beside_optimum),
+    "05_hidden_in_pixels": (None, predictable_motion.hidden_in_pixels),
+    "05_paths": ("predictable_motion", predictable_motion.paths),
+    "05_finding_the_pixel": ("predictable_motion", predictable_motion.finding_the_pixel),
+    "05_falling_with_noise": ("predictable_motion", predictable_motion.falling_with_noise),
+    "05_horizon_and_speed": ("predictable_motion", predictable_motion.horizon_and_speed),
+    "05_frames_and_regression": ("predictable_motion", predictable_motion.frames_and_regression),
 }
 
-# The control knows its answer on simulated gaze only; three seeds of each are recorded.
-OTHERWISE = {"simulated_control": dict(dataset="simulated", seeds=(0, 1, 2))}
+# The control knows its answer on simulated gaze only, three seeds of each are recorded; motion has its own data.
+OTHERWISE = {"simulated_control": dict(dataset="simulated", seeds=(0, 1, 2)),
+             "predictable_motion": dict(dataset="patterns")}
 
 
 def rebuild(out: str = "figures", profile: str = "quick", dataset: str = "osie",

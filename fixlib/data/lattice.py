@@ -1,0 +1,176 @@
+"""LATTICE MOTION: one pixel moving on whole pixels, every path known, and so the exact probability of what is next.
+
+Paths of `make_patterns` start anywhere inside a pixel. Frames show pixels only, and what is hidden inside them is
+enough to make the next pixel uncertain. Here points lie on pixels and move whole pixels a frame, so that there are
+finitely many paths and ten frames of one tell where it goes on. With `noise`, each frame's pixel, inputs included, is
+replaced with that probability by one drawn uniformly.
+
+Nobody's eye was recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from fixlib.data.files import sequence_set
+from fixlib.data.frames import pixel_centre
+from fixlib.data.scanpaths import PARTS, Source
+
+KINDS = ("line", "bounce", "arc")
+SPEEDS = (1, 3)  # px a frame, along each axis that moves; along the circle for arcs
+RADIUS = 1 / 4  # of arcs, in sides of the grid
+SHARES = (0.7, 0.8)  # of all paths: up to the first for training, up to the second for validation, the others for test
+SOURCE = Source("patterns", "LATTICE MOTION (computed, not a recording)", "computed: see lattice_fingerprint",
+                "MIT (made by this library)", "none: generated, not recorded", True)
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Every path there is on a grid.
+
+    Attributes:
+        pixels: (P, T) the path's pixel in each frame, y * size + x.
+        prior: (P,) how often a path is drawn: every kind alike, and within a kind every speed alike.
+        kind: (P,) index into KINDS. A straight path that is reflected within its T frames is a bounce, else a line.
+        speed: (P,) px a frame.
+        size: side of the grid, px.
+    """
+
+    pixels: np.ndarray
+    prior: np.ndarray
+    kind: np.ndarray
+    speed: np.ndarray
+    size: int
+
+    def draw(self, n: int, noise: float, generator: np.random.Generator,
+             among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """`n` paths (of those numbers, by default all): numbers (n,), and pixels (n, T) as noisy frames show them."""
+        among = np.arange(len(self.prior)) if among is None else among
+        rows = generator.choice(among, size=n, p=self.prior[among] / self.prior[among].sum())
+        replaced = generator.random((n, self.pixels.shape[1])) < noise
+        anywhere = generator.integers(0, self.size**2, replaced.shape)
+        return rows, np.where(replaced, anywhere, self.pixels[rows])
+
+
+@lru_cache(maxsize=4)
+def lattice_paths(size: int = 32, length: int = 20) -> Paths:
+    """All paths of `length` frames: straight ones from every pixel along x, y and the diagonals, and arcs."""
+    found = [part for speed in SPEEDS for part in (*_straight(size, length, speed), _arcs(size, length, speed))]
+    pixels, kinds, speeds = zip(*found)
+    kind = np.concatenate([np.full(len(part), KINDS.index(name)) for part, name in zip(pixels, kinds)])
+    speed = np.concatenate([np.full(len(part), value) for part, value in zip(pixels, speeds)])
+    return Paths(np.concatenate(pixels).astype(np.int32), _even_prior(kind, speed), kind, speed, size)
+
+
+def _straight(size: int, length: int, speed: int) -> list[tuple[np.ndarray, str, int]]:
+    """Reflected where they come to the border pixels."""
+    axis, ways = np.arange(size), np.array([way for way in np.ndindex(3, 3) if way != (1, 1)]) - 1
+    y, x = (part.reshape(-1, 1) for part in np.meshgrid(axis, axis, indexing="ij"))
+    time = speed * np.arange(length)
+    unfolded = np.concatenate([np.stack([y + dy * time, x + dx * time]) for dy, dx in ways], axis=1)  # (2, P, length)
+    last = size - 1
+    folded_y, folded_x = last - abs(unfolded % (2 * last) - last)
+    pixels = folded_y * size + folded_x
+    reflected = ((unfolded < 0) | (unfolded > last)).any(axis=(0, 2))
+    return [(pixels[~reflected], "line", speed), (pixels[reflected], "bounce", speed)]
+
+
+def _arcs(size: int, length: int, speed: int) -> tuple[np.ndarray, str, int]:
+    """Both ways round circles about corners of pixels, from evenly spaced places on them, alike in every eighth."""
+    radius = RADIUS * size
+    steps = 8 * round(2 * np.pi * radius / (8 * speed))
+    start, way = np.arange(steps)[:, None, None], np.array([1, -1])[:, None]
+    angle = 2 * np.pi * (start + 0.5 + way * np.arange(length)).reshape(-1, length) / steps
+    centre = np.arange(np.floor(radius) + 1, size - radius)[:, None, None]
+    x, y = (np.floor(centre + radius * f(angle)).astype(int) for f in (np.cos, np.sin))
+    return (y[:, None] * size + x[None]).reshape(-1, length), "arc", speed
+
+
+def _even_prior(kind: np.ndarray, speed: np.ndarray) -> np.ndarray:
+    prior = np.zeros(len(kind))
+    for each in np.unique(kind):
+        speeds = np.unique(speed[kind == each])
+        for value in speeds:
+            group = (kind == each) & (speed == value)
+            prior[group] = 1 / (len(np.unique(kind)) * len(speeds) * group.sum())
+    return prior
+
+
+def lattice_windows(size: int, length: int, noise: float, counts: dict[str, int], seed: int = 0) -> dict[str, dict]:
+    """Train, val and test windows: sequence sets of pixel centres; subject and stimulus are the window's number.
+
+    No path of one part is in another. Who does not know which paths were held out has to think any possible, so that
+    `lattice_density` is the best anyone can know in each part.
+
+    Args:
+        noise: probability in [0, 1] that a frame shows any pixel instead of the path's.
+        counts: windows in each part.
+    """
+    drawn = {part: _draw(size, length, noise, counts[part], seed, part)[1] for part in PARTS}
+    return {part: _as_sequences(pixels, size) for part, pixels in drawn.items()}
+
+
+def drawn_paths(size: int, length: int, noise: float, count: int, seed: int = 0, part: str = "test") -> np.ndarray:
+    """The numbers in `lattice_paths` of the paths behind a part's windows, (count,)."""
+    return _draw(size, length, noise, count, seed, part)[0]
+
+
+def lattice_fingerprint(size: int, length: int = 20) -> str:
+    """16 hex digits that change whenever the paths do."""
+    paths = lattice_paths(size, length)
+    numbers = paths.pixels.astype("<i4").tobytes() + paths.prior.round(9).astype("<f4").tobytes()
+    return hashlib.sha256(numbers).hexdigest()[:16]
+
+
+def _draw(size: int, length: int, noise: float, count: int, seed: int, part: str) -> tuple[np.ndarray, np.ndarray]:
+    if not 0 <= noise <= 1:
+        raise ValueError(f"noise is a probability, in [0, 1], not {noise}")
+    paths = lattice_paths(size, length)
+    _, same = np.unique(paths.pixels, axis=0, return_inverse=True)  # some are drawn from two ends of a wall
+    place = np.random.default_rng(seed).permutation(same.max() + 1)[same.ravel()] / (same.max() + 1)
+    among = np.flatnonzero(np.searchsorted(SHARES, place, side="right") == PARTS.index(part))
+    return paths.draw(count, noise, np.random.default_rng([seed, PARTS.index(part)]), among)
+
+
+def _as_sequences(pixels: np.ndarray, size: int) -> dict:
+    number = np.arange(len(pixels))
+    points = pixel_centre(torch.from_numpy(pixels), size).float().numpy()
+    return sequence_set(points, np.ones(pixels.shape, bool), number, number, SOURCE, "steps", None, size)
+
+
+def path_posterior(paths: Paths, seen: np.ndarray, noise: float) -> np.ndarray:
+    """Probability (N, P) of each path after the first frames `seen` (N, n_in), pixels.
+
+    A path that fits m of the n_in frames has likelihood (1 - noise + u)^m u^(n_in - m), u = noise / size^2.
+    """
+    missed = np.zeros((len(seen), len(paths.prior)), np.uint8)
+    for frame, pixels in zip(seen.T, paths.pixels.T):
+        missed += frame[:, None] != pixels
+    by_chance = noise / paths.size**2
+    # Relative to the path that fits best, so that nothing underflows; without noise only those that fit it all stay.
+    powers = (by_chance / (1 - noise + by_chance)) ** np.arange(seen.shape[1] + 1.0)
+    weight = paths.prior * powers[missed - missed.min(axis=1, keepdims=True)]
+    return weight / weight.sum(axis=1, keepdims=True)
+
+
+def lattice_density(paths: Paths, seen: np.ndarray, noise: float) -> Tensor:
+    """Exact probability (N, T - n_in, H, W) of each pixel being white in the frames after `seen`, float64."""
+    later, n = paths.pixels[:, seen.shape[1]:], paths.size**2
+    rows = np.arange(len(paths.prior))
+    shown = [csr_array((np.ones(len(rows)), (rows, frame)), shape=(len(rows), n)) for frame in later.T]
+    density = np.concatenate([np.stack([weight @ frame for frame in shown], axis=1)
+                              for weight in (path_posterior(paths, chunk, noise) for chunk in _chunks(seen))])
+    density = (1 - noise) * density + noise / n
+    return torch.from_numpy(density).view(*density.shape[:2], paths.size, paths.size)
+
+
+def _chunks(seen: np.ndarray) -> list[np.ndarray]:
+    return [seen[first:first + _CHUNK] for first in range(0, len(seen), _CHUNK)]

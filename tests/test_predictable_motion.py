@@ -1,0 +1,156 @@
+"""Chapter 5's runs at smoke size, what its figures show, and that no recorded network beats the best possible."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from fixlib.data.lattice import SPEEDS
+from fixlib.experiments import obtain
+from fixlib.experiments.predictable_motion import AHEAD, EXACT_LOSSES, KNOWS_PATH, LOSSES, NOISES, NOISY, specs, tag
+from fixlib.experiments.study import Study
+from fixlib.figures import predictable_motion as figures
+from fixlib.results import Results
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIXLIB_ROOT", str(tmp_path_factory.mktemp("project")))
+        yield obtain("predictable_motion", "patterns", "smoke", workers=1)
+
+
+class TestRuns:
+    def test_every_loss_is_trained_both_ways(self, study):
+        assert study.dataset == "patterns" and "not a recording" in study.label
+        for name in LOSSES:
+            assert list(study.run(f"scratch.{name}").payload["stages"]) == [tag(0.0)]
+            assert list(study.run(f"onwards.{name}").payload["stages"]) == [
+                tag(noise) for noise in (NOISES if name in NOISY else NOISES[:1])]
+
+    def test_going_on_starts_where_the_start_ended(self, study):
+        start = study.run("onwards.mse").spec.config["start"]
+        assert start == study.run("start.bce").spec.config
+
+    def test_what_knows_the_path_is_always_right_without_noise(self, study):
+        ahead = study.run("exact.ahead").payload["exact"][KNOWS_PATH]["by_horizon"]
+        assert ahead["all"]["white_pixel_recall"] == [1.0] * AHEAD
+        assert ahead["all"]["error_argmax"] == pytest.approx([0.0] * AHEAD, abs=1e-6)
+        assert {f"speed {speed}" for speed in SPEEDS} <= set(ahead)
+
+    def test_the_optimum_stops_where_the_theory_says(self, study):
+        def recall(noise, loss):
+            return figures.exact_score(study, loss, "white_pixel_recall", noise)["value"]
+        assert recall(0.0, "mse") > 0.9 and recall(0.6, "mse") == 0
+        assert recall(0.2, "focal") > 0.4 and recall(0.3, "focal") == 0
+        assert recall(0.6, "weighted_mse") > 0
+        assert recall(0.0, "composite") > 0.9 and recall(0.6, "composite") == 0
+        for noise in (0.0, 0.4, 1.0):
+            assert recall(noise, "concentration") == recall(noise, "sparsity") == 0
+
+    def test_no_network_costs_less_than_the_best_output(self, study):
+        check_costs(study)
+
+
+def check_scores(study):
+    """No ranking of pixels beats the true probabilities, no point their geometric median, beyond its interval."""
+    for variant in study.variants():
+        if variant.partition(".")[0] in ("scratch", "onwards", "start"):
+            for noise in figures.noises(study, variant):
+                found = study.run(variant).payload["stages"][tag(noise)]["metrics"]
+                best = study.run(f"exact.{tag(noise)}").payload["exact"]["softmax_cross_entropy"]["metrics"]
+                for name in ("error", "error_argmax", "error_median"):
+                    if name in found:
+                        assert found[name]["high"] >= best["error_median"]["value"], f"{variant} at {noise}: {name}"
+                if "average_precision" in found:
+                    highest = best["average_precision"]["value"]
+                    assert found["average_precision"]["low"] <= highest, f"{variant} at {noise}"
+
+
+def check_costs(study):
+    """Expected losses carry no sampling noise: below the optimum's they cannot be."""
+    for variant in study.variants():
+        way, _, name = variant.partition(".")
+        if way in ("scratch", "onwards", "start") and name in EXACT_LOSSES:
+            for noise in figures.noises(study, variant):
+                cost = study.run(variant).payload["stages"][tag(noise)]["expected_loss"]
+                best = study.run(f"exact.{tag(noise)}").payload["exact"][name]["expected_loss"]
+                assert cost >= best - 1e-6 * max(1, abs(best)), f"{variant} at noise {noise}: {cost} < {best}"
+
+
+class TestRecordedRuns:
+    """What the chapter says of the recorded runs, and that none of them is too good to be true."""
+
+    @pytest.fixture(scope="class")
+    def recorded(self):
+        runs = tuple(Results().read(spec) for spec in specs("patterns", "quick"))
+        return Study("patterns", "patterns", runs, 0)
+
+    def test_no_network_is_better_than_the_best_possible(self, recorded):
+        check_costs(recorded)
+        check_scores(recorded)
+
+    def test_a_loss_finds_the_pixel_where_there_is_one_to_be_found(self, recorded):
+        def both(variant):
+            return min(figures.score(recorded, variant, f"white_pixel_{name}")["value"]
+                       for name in ("recall", "precision"))
+        assert max(both(f"{way}.{name}") for way in ("scratch", "onwards") for name in LOSSES) > 0.95
+
+    def test_runs_are_small(self, recorded):
+        assert max(run.path.stat().st_size for run in recorded.runs) < 20_000
+
+
+class TestFigures:
+    @pytest.mark.parametrize("name", ["paths", "finding_the_pixel", "falling_with_noise", "horizon_and_speed",
+                                      "frames_and_regression"])
+    def test_are_drawn(self, study, name):
+        figure = getattr(figures, name)(study)
+        assert isinstance(figure, Figure)
+        figure.canvas.draw()
+        plt.close(figure)
+
+    def test_optimum_lines_are_the_exact_scores(self, study):
+        figure = figures.falling_with_noise(study, ["mse", "focal"])
+        lines = [line for line in figure.axes[0].lines if line.get_color() == figures.OPTIMUM_COLOUR]
+        best = [figures.exact_score(study, "mse", "white_pixel_recall", level) for level in figures.noises(study)]
+        assert lines[0].get_ydata() == pytest.approx([found["value"] for found in best])
+        dashed = [line.get_xdata()[0] for axes in figure.axes[:2] for line in axes.lines
+                  if line.get_linestyle() == "--"]
+        assert dashed == pytest.approx([0.5, 0.25], abs=1e-5)  # 1 - eta: MSE above 0.5, focal above 0.75
+        plt.close(figure)
+
+    def test_horizons_by_speed_are_the_recorded_ones(self, study):
+        figure = figures.horizon_and_speed(study)
+        shown = [line.get_ydata() for line in figure.axes[1].lines]
+        assert shown[-1] == pytest.approx(np.zeros(AHEAD), abs=1e-6)  # the path is known
+        velocity = figures.by_horizon(study, "constant_velocity", "error_argmax", "speed 3")
+        assert any(np.allclose(values, velocity) for values in shown)
+        plt.close(figure)
+
+
+class TestHiddenInPixels:
+    def test_two_lines_share_ten_pixels_and_part(self):
+        one, other = figures.same_past()
+        assert np.array_equal(np.floor(one[:10]), np.floor(other[:10]))
+        assert (np.floor(one[10]) != np.floor(other[10])).any()
+        for line in (one, other):
+            assert np.allclose(np.diff(line, axis=0), np.diff(line, axis=0)[0], atol=1e-5)
+
+    def test_nobody_can_always_know_the_next_pixel(self):
+        assert 0.75 < figures.recall_from_pixels(1.0, 50_000) < 0.9
+
+
+@pytest.mark.parametrize("loss, eta", [("mse", 0.5), ("bce", 0.5), ("focal", 0.75), ("weighted_mse", 1 / 101),
+                                       ("softmax_cross_entropy", 0.5), ("dice", 0.0), ("sparsity", np.inf)])
+def test_certainty_needed(loss, eta):
+    assert figures.certainty_needed(loss) == pytest.approx(eta, abs=1e-6)
+
+
+def test_specs_need_patterns_and_a_known_profile():
+    with pytest.raises(ValueError, match="unknown profile"):
+        specs("patterns", "papr")
+    with pytest.raises(ValueError, match="known on 'patterns' only, not on 'osie'"):
+        specs("osie", "quick")
