@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
-import torch
+
+from fixlib.machine import environment
 
 PARTS = ("steps", "layers", "losses", "frames", "startup", "workers", "kills")
 
@@ -34,7 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no part {', '.join(sorted(unknown))}; choose of {', '.join(PARTS)}")
-    where = machine(options.threads)
+    where = environment() | dict(threads=options.threads)
     print(" · ".join(f"{name} {value}" for name, value in where.items()))
     for name in options.parts or PARTS:
         part = import_module(f"benchmarks.{name}")
@@ -46,20 +46,6 @@ def main() -> None:
             (options.out / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
             print(".", end="", flush=True)
         print(f"\n### {part.TITLE}\n\n{markdown(part.table(rows))}\n")
-
-
-def machine(threads: int) -> dict:
-    """What the figures depend on. The vector instructions are those that PyTorch found."""
-    return dict(processor=_processor(), instructions=torch.backends.cpu.get_cpu_capability(), cores=os.cpu_count(),
-                threads=threads, torch=torch.__version__, python=platform.python_version(), system=platform.system())
-
-
-def _processor() -> str:
-    """As Linux names it; elsewhere what Python knows."""
-    described = Path("/proc/cpuinfo")
-    names = [line for line in described.read_text().splitlines() if line.startswith("model name")] \
-        if described.exists() else []
-    return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
 
 
 def markdown(rows: list[dict]) -> str:

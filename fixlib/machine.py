@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from fixlib import __version__
 
 # Where all of these are equal, a run repeats bit for bit; where one differs, only approximately: another processor
 # or number of threads adds the same numbers in another order.
@@ -33,7 +34,7 @@ def devices() -> int:
 def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
     """Versions and hardware behind a run. Names no machine, user or path."""
     device = torch.device(device)
-    return dict(fixlib=_own_version(), python=platform.python_version(), torch=str(torch.__version__),
+    return dict(fixlib=__version__, python=platform.python_version(), torch=str(torch.__version__),
                 numpy=np.__version__, system=platform.system(), machine=platform.machine(), processor=_processor(),
                 vector_instructions=torch.backends.cpu.get_cpu_capability(), processors=os.cpu_count(),
                 threads=torch.get_num_threads(), devices=devices(),
@@ -56,10 +57,3 @@ def _processor() -> str:
     known = information.read_text() if information.exists() else ""
     found = re.search(r"^model name\s*:\s*(.+)$", known, re.MULTILINE)
     return found[1].strip() if found else platform.processor() or platform.machine()
-
-
-def _own_version() -> str:
-    try:
-        return importlib.metadata.version("fixlib")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -7,6 +7,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import fixlib
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -54,3 +56,9 @@ def test_nothing_names_a_machine_or_a_package_host():
     wheel_paths = re.compile(r"file://|https?://[\w.-]*(pypi|pythonhosted|conda)")
     for name in ("constraints.txt", "environment.yml", "pyproject.toml", "Makefile"):
         assert not wheel_paths.search((ROOT / name).read_text()), name
+
+
+def test_the_version_is_the_same_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert fixlib.__version__ == project["version"]
+    assert f"version: {project['version']}\n" in (ROOT / "CITATION.cff").read_text()
