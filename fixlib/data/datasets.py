@@ -56,8 +56,9 @@ def open_dataset(name: str, rate_hz: float | None = 10.0, size: int = 32) -> dic
     """Train, val and test sequence sets of a dataset.
 
     Args:
-        name: "osie", "simulated", "patterns" (lattice motion without noise, a frame a step), or a folder that holds ``{train,val,test}_data.pt`` (its subfolder
-            ``fixations`` where ``rate_hz`` is None and it has one).
+        name: "osie", "simulated", "patterns" (lattice motion without noise, a frame a step, whatever ``rate_hz``), or a
+            folder that holds ``{train,val,test}_data.pt`` (its subfolder ``fixations`` where ``rate_hz`` is None and it
+            has one).
         rate_hz: frames a second; None for one frame a fixation.
         size: side of the grid, px.
 
