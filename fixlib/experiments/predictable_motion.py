@@ -17,13 +17,13 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fixlib import metrics, paths
+from fixlib.checkpoints import Checkpoint
 from fixlib.data import lattice, pixel_centre, pixel_index
 from fixlib.experiments import loss_comparison
 from fixlib.experiments.bayes import bayes_logits, expected_loss
@@ -133,7 +133,7 @@ def _network(size: Size, model: dict, loss: str, amount: tuple[int, int], start:
                 loss=dict(name=loss, **LOSSES.get(loss, {})))
 
 
-def run(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> dict:
+def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
     """Train and score a network, or compute what is exact.
 
     Returns:
@@ -150,28 +150,33 @@ def run(spec: RunSpec, checkpoint: Path, on_epoch: Callable[[dict], None]) -> di
                            stages=stages)
 
 
-def _through_noises(spec: RunSpec, checkpoint: Path, on_epoch) -> tuple[nn.Module, dict]:
+def _through_noises(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch) -> tuple[nn.Module, dict]:
     """Train at each noise in turn, from where the one before ended, and score at that noise."""
     config, seed = spec.config, spec.seed
-    network, stages, files = _Network.new(config, seed), {}, []
+    network, stages, states = _Network.new(config, seed), {}, []
+    others_start_here = spec.variant.startswith("start.")
     if config["start"]:
         start = _Network.new(config["start"], seed)
-        start.fit(0.0, _kept(start), on_epoch)
+        start.fit(0.0, checkpoint and _kept(start), on_epoch)
         network.model.load_state_dict(start.model.state_dict())
     for noise in config["noises"]:
-        files.append(checkpoint.with_suffix(f".{tag(noise)}.pt"))
-        file = _kept(network) if spec.variant.startswith("start.") else files[-1]
-        history = network.fit(noise, file, on_epoch)
+        owner = checkpoint and (_kept(network) if others_start_here else checkpoint).run
+        states.append(checkpoint and Checkpoint(f"{checkpoint.path}.{tag(noise)}", owner))
+        history = network.fit(noise, states[-1], on_epoch)
         stages[tag(noise)] = network.scores(noise) | dict(history=history)
-    for file in files:  # only now, so that an interrupted run goes on where it was
-        file.unlink(missing_ok=True)
+    for state in filter(None, states):  # only now, so that an interrupted run goes on where it was
+        if others_start_here:
+            _kept(network).path.parent.mkdir(parents=True, exist_ok=True)
+            state.path.replace(_kept(network).path)
+        else:
+            state.path.unlink(missing_ok=True)
     return network.model, stages
 
 
-def _kept(network: _Network) -> Path:
-    """Where a network that others start from is kept, so that it is trained once."""
+def _kept(network: _Network) -> Checkpoint:
+    """The state of a network that others start from, kept so that it is trained once."""
     key = hashlib.sha256(json.dumps([network.config, network.seed], sort_keys=True).encode()).hexdigest()[:10]
-    return paths.root() / "build" / "networks" / f"{NAME}-{key}.pt"
+    return Checkpoint(paths.root() / "build" / "networks" / f"{NAME}-{key}.pt", key)
 
 
 def _windows(config: dict, noise: float) -> dict[str, dict]:
@@ -197,7 +202,7 @@ class _Network:
         model, *others = build(config)
         return cls(config, seed, model.to(best_device()), *others)
 
-    def fit(self, noise: float, checkpoint: Path, on_epoch) -> list[dict]:
+    def fit(self, noise: float, checkpoint: Checkpoint | None, on_epoch) -> list[dict]:
         windows, training = _windows(self.config, noise), dict(self.config["training"])
         batch_size = training.pop("batch_size")
         train, val = (self._loader(windows[part], batch_size, shuffle=part == "train") for part in ("train", "val"))
@@ -208,7 +213,7 @@ class _Network:
         """On the test windows of that noise; of frames, also what they cost in expectation, beyond all luck."""
         windows = _windows(self.config, noise)["test"]
         outputs = predict(self.model, self._loader(windows, self.config["training"]["batch_size"]))
-        if self.targets != "frames":
+        if self.targets == "next_point":
             return _scores(metrics.evaluate_points, outputs[:, None], windows, self.config, noise)
         expected = expected_loss(self.loss, outputs.double(), _log_density(self.config, noise, windows))
         found = _scores_of_frames(self.loss, outputs, windows, self.config, noise)
