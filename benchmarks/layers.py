@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from benchmarks.reference import GASubBlock
 from fixlib.memory import keep_freed_memory
-from fixlib.models.simvp import Encoder, GatedBlock, convolve_as_matrix, encode_distinct, mix_channels
+from fixlib.models.layers import convolve_as_matrix, mix_channels
+from fixlib.models.simvp import Encoder, GatedBlock, encode_distinct
 
 TITLE = "Layers, one thread, processor time"
 LAST = torch.channels_last

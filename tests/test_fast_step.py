@@ -11,7 +11,8 @@ from torch import nn
 from benchmarks.reference import ReferenceHybrid, ReferenceSimVP
 from fixlib.memory import keep_freed_memory
 from fixlib.models import SimVP, SimVP_RegressionHead
-from fixlib.models.simvp import Encoder, convolve_as_matrix, encode_distinct
+from fixlib.models.layers import convolve_as_matrix
+from fixlib.models.simvp import Encoder, encode_distinct
 from fixlib.training import make_optimiser
 
 # Maps of 8 x 8 (the wide kernel as a matrix), 16 x 16 and 32 x 32.

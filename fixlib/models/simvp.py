@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from fixlib.models.layers import channels_last, convolve_as_matrix, mix_channels, normalise
+
 MISSION = dict(in_shape=(10, 1, 32, 32), hid_S=64, hid_T=256, N_S=4, N_T=8)
 
 # The attention's 21 x 21 field of view: a 5 x 5 depthwise convolution, then 7 x 7 spread out by 3.
@@ -118,69 +120,6 @@ class StochasticDepth(nn.Module):
         return x * x.new_empty(len(x), 1, 1, 1).bernoulli_(keep).div_(keep)
 
 
-def channels_last(x: Tensor) -> Tensor:
-    """`x` with the channels of a position side by side in memory (written so that it also works under vmap)."""
-    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-
-
-def mix_channels(convolution: nn.Conv2d, x: Tensor, outputs: slice = slice(None)) -> Tensor:
-    """A 1x1 convolution, of whose output channels `outputs` are wanted.
-
-    One matrix product over all positions: faster on a CPU where `x` is channels last.
-    """
-    weight, bias = convolution.weight.flatten(1)[outputs], convolution.bias[outputs]
-    return nn.functional.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
-
-
-def convolve_as_matrix(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    """A depthwise convolution that keeps the map's size, as one (H*W, H*W) matrix a channel; the same numbers.
-
-    Taps that meet nothing but padding (24 of the wide kernel's 49 on 8 x 8) are left out.
-    """
-    B, C, H, W = x.shape
-    carries = _taps(convolution, H, W)
-    used = carries.any(dim=1)
-    weight = convolution.weight.flatten(1)[:, used].to(x.dtype)  # under autocast the dtypes differ
-    out = MatrixAChannel.apply(x.permute(1, 0, 2, 3).reshape(C, B, H * W), weight, carries[used].to(x.dtype))
-    return (out + convolution.bias[:, None, None]).view(C, B, H, W).permute(1, 0, 2, 3)
-
-
-class MatrixAChannel(torch.autograd.Function):
-    """x (C, B, P) @ matrices (C, P, P), the matrices being weight (C, taps) @ carries (taps, P * P).
-
-    They are made again in the backward pass: kept, those of the hybrid would take 63 MB.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, carries: Tensor) -> Tensor:
-        return x @ _matrices(weight, carries)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, weight, carries = ctx.saved_tensors
-        gradient = gradient.to(x.dtype).contiguous()  # it comes channels last, which batched products dislike
-        return gradient @ _matrices(weight, carries).mT, (x.mT @ gradient).flatten(1) @ carries.mT, None
-
-
-def _matrices(weight: Tensor, carries: Tensor) -> Tensor:
-    positions = math.isqrt(carries.shape[1])
-    return (weight @ carries).unflatten(1, (positions, positions))
-
-
-def _taps(convolution: nn.Conv2d, H: int, W: int) -> Tensor:
-    """(taps, H*W * H*W): whether a tap carries what is at the first position to the second."""
-    kernel, dilation = convolution.kernel_size[0], convolution.dilation[0]
-    offsets = dilation * (torch.arange(kernel) - kernel // 2)
-    rows, columns = (torch.arange(size)[:, None] - torch.arange(size) == offsets[:, None, None] for size in (H, W))
-    return (rows[:, None, :, None, :, None] & columns[None, :, None, :, None, :]).reshape(kernel**2, -1)
-
-
 class Gate(nn.Module):
     """f * sigmoid(g), both looking at 21 x 21 positions of their own channel and then mixing channels."""
 
@@ -244,17 +183,6 @@ class ConvMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         wide = self.drop(nn.functional.gelu(self.dwconv(mix_channels(self.fc1, x))))
         return self.drop(mix_channels(self.fc2, wide))
-
-
-def normalise(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """Batch normalisation of `x`, channels last.
-
-    In training not computed in that layout: there PyTorch sums the statistics up in float32 on a CPU, where it uses
-    float64 otherwise, and outputs would be wrong by 1e-4 on maps of 32 x 32.
-    """
-    if not norm.training:
-        return norm(x)
-    return channels_last(norm(x.contiguous()))
 
 
 class GatedBlock(nn.Module):
