@@ -1,5 +1,6 @@
 """What makes the step fast changes nothing: outputs and gradients are those of the plain reference in float64."""
 
+import copy
 import resource
 import subprocess
 import sys
@@ -70,17 +71,21 @@ def test_evaluation_gives_the_references_outputs(network, size, repeated):
 @pytest.mark.parametrize("network", NETWORKS)
 def test_training_gives_the_references_outputs_and_gradients(network, size, repeated):
     reference, ours = pair(network, size)
+    plain = copy.deepcopy(reference).float()
     frames = gaze(size, repeated)
-    outputs = []
-    for model, inputs in ((reference, frames.double()), (ours, frames)):
+    outputs, gradients = [], []
+    for model, inputs in ((reference, frames.double()), (ours, frames), (plain, frames)):
         torch.manual_seed(3)  # the same samples lose their branches
         outputs.append(model.train()(inputs))
         weights = torch.linspace(-1, 1, outputs[-1].numel(), dtype=torch.float64).view_as(outputs[-1])
         (outputs[-1].double().square() * weights).mean().backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
     assert error(outputs[1], outputs[0]) < OUTPUT_ERROR
-    exact = {name: parameter.grad for name, parameter in reference.named_parameters()}
-    errors = {name: error(parameter.grad, exact[name]) for name, parameter in ours.named_parameters()}
-    assert max(errors.values()) < GRADIENT_ERROR, max(errors, key=errors.get)
+    exact, found, of_plain_layers = gradients
+    for name in exact:
+        # Of a bias before a normalisation most of the gradient cancels out, and plain layers reach 1e-4 as well.
+        limit = max(GRADIENT_ERROR, 3 * error(of_plain_layers[name], exact[name]))
+        assert error(found[name], exact[name]) < limit, name
 
 
 def test_a_gradient_is_had_for_every_frame_repeated_or_not():
