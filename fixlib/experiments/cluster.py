@@ -48,12 +48,18 @@ def outcomes(client, work: Callable, died: Callable, tasks: Sequence[tuple]) -> 
     Dask's own futures and not joblib's Dask backend, which waits for ever where a worker dies (joblib 1.6).
     """
     from distributed import KilledWorker, as_completed
-    futures = {client.submit(work, *task, pure=False): task for task in tasks}
+    futures, blamed = {client.submit(work, *task, pure=False): task for task in tasks}, []
     for future in as_completed(futures):
         try:
             yield future.result()
         except KilledWorker:
-            yield died(*futures[future])
+            blamed.append(futures[future])
+    # Dask blames every task that waited at a worker that died. Alone, only the guilty one still dies.
+    for task in blamed:
+        try:
+            yield client.submit(work, *task, pure=False).result()
+        except KilledWorker:
+            yield died(*task)
 
 
 def _check(client, see: Path) -> None:
