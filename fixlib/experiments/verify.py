@@ -153,7 +153,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 def _share(name: str, recorded: Any, repeated: Any, run: Run) -> float:
     """How far the two are apart, as a share of what is allowed: above 1 is too far."""
-    if name in ("examples.maps", "examples.peaks") or run.history and _is_detail(name):
+    if name in ("examples.maps", "examples.peaks") or _trained(run) and _is_detail(name):
         return 0.0
     if not all(isinstance(value, np.ndarray | float | int) and not isinstance(value, bool)
                for value in (recorded, repeated)) or np.shape(recorded) != np.shape(repeated):
@@ -168,11 +168,16 @@ def _share(name: str, recorded: Any, repeated: Any, run: Run) -> float:
         return float(np.nan_to_num(apart / allowed, nan=0.0).max(initial=0))  # nothing apart, nothing allowed: 0
 
 
+def _trained(run: Run) -> bool:
+    """Whether training is in its numbers; a run in stages (chapter 5) has a history in each of them."""
+    return bool(run.history or run.payload.get("stages"))
+
+
 def _is_detail(name: str) -> bool:
     """What follows from a metric that is compared, window by window or step by step: not compared again."""
     part, _, rest = name.partition(".")
     compared = ("subject", "stimulus", "frames", "changed_frames", "amplitude")  # of the windows, not of the network
-    return (part in ("by_horizon", "pr_curve") or part == "per_window" and rest not in compared
+    return (part in ("by_horizon", "pr_curve", "stages") or part == "per_window" and rest not in compared
             or name == "metrics.best_f1_threshold.value" or name.endswith((".learning_rate", ".low", ".high")))
 
 
@@ -183,7 +188,7 @@ def _allowed(name: str, recorded: np.ndarray, is_array: bool, run: Run) -> np.nd
     if run.history and part in ("history", "test_loss"):
         early = part == "history" and int(name.split(".")[1]) < len(run.history) // 2
         return (FIRST_HALF if early else LATER) * size
-    if run.history and part == "metrics":
+    if _trained(run) and part == "metrics":
         metric = run.metrics[name.split(".")[1]]
         return max(VALUE * float(size), INTERVAL * (metric["high"] - metric["low"]))
     return (HALF_PRECISION if is_array else UNTRAINED) * size
