@@ -10,6 +10,7 @@ training makes the difference grow. There the rule is:
   settings, and rounding has had no time to grow;
 * the losses of the first half of the epochs have to be equal to `FIRST_HALF`, the later ones and the loss on the test
   windows to `LATER`;
+* of a run that is trained in stages (chapter 5) only the metrics of its first stage are compared, and no losses;
 * a metric may move by `INTERVAL` of the width of its recorded 95% interval, or by `VALUE` of itself where that is
   more.
 
