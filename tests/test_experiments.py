@@ -9,7 +9,7 @@ import torch
 
 from fixlib import data, paths
 from fixlib.cli import main
-from fixlib.experiments import ExperimentError, obtain, predictors
+from fixlib.experiments import ExperimentError, loss_comparison, obtain, predictors
 from fixlib.experiments.loss_comparison import LOSSES, run_real_loss_function_analysis
 from fixlib.results import ResultError
 
@@ -40,6 +40,11 @@ class TestRuns:
         assert content["seconds"] > 0 and content["peak_memory_mb"] > 50
         assert {"torch", "python", "processors", "device"} <= set(content["environment"])
         assert len(content["history"]) == 2 and len(content["content_sha256"]["test"]) == 64
+
+    def test_variants_beyond_the_seven_have_their_own_settings(self, project):
+        chosen = loss_comparison.specs("simulated", "smoke", losses=["dice", "dice_smooth_1", "softmax_cross_entropy"])
+        assert [spec.config["loss"] for spec in chosen[:3]] == [
+            dict(name="dice", smooth=1e-5), dict(name="dice", smooth=1.0), dict(name="softmax_cross_entropy")]
 
     def test_recorded_runs_are_read_not_trained_again(self, losses_study):
         again = obtain("loss_comparison", "simulated", "smoke", losses=["mse", "dice"], workers=1)
