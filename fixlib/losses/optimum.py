@@ -19,8 +19,9 @@ from fixlib.losses._common import Loss
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 LARGEST_LOGIT = 30.0
-POINTS = 97  # in a round of the search: a step of 0.6 in logits at first, then 1/48 of the step before
-ROUNDS = 5
+FIRST_POINTS = 97  # of the search: a step of 0.6 in logits, so that no minimum is overlooked
+POINTS, ROUNDS = 13, 9  # then, about the best, 1/6 of the step before in each round
+PROBES = np.linspace(-5, 5, 3)
 
 
 def best_output(loss: LossFunction, eta: ArrayLike) -> float | np.ndarray:
@@ -51,41 +52,49 @@ def best_constant(loss: LossFunction, q: float, size: int = 32) -> float:
     frames with the number below and above are mixed so that the mean is (q = 0.5 / 1024: every second frame
     is empty). Position matters to no loss here but concentration and composite: the mean runs over `size`
     frames in which each white pixel visits every row and every column once, which for a single one gives the
-    mean squared distance over all positions exactly. For a loss on pixels this is ``best_output(loss, q)``.
+    mean squared distance over all positions exactly; a loss to which position is nothing, which is measured, is asked
+    about one of them. For a loss on pixels this is ``best_output(loss, q)``.
     ValueError where q lies outside [0, 1] or where every constant costs the same (softmax cross-entropy).
     """
     if not 0 <= q <= 1:
         raise ValueError(f"q is the fraction of white pixels and must lie in [0, 1], got {q}")
     count, share = divmod(q * size**2, 1)
-    parts = [(1 - share, _frames(int(count), size))]
+    parts = [(1 - share, _distinct(loss, _frames(int(count), size)))]
     if share > 0:
-        parts.append((share, _frames(int(count) + 1, size)))
+        parts.append((share, _distinct(loss, _frames(int(count) + 1, size))))
 
     def mean_loss(logits: np.ndarray) -> np.ndarray:
         costs = [sum(w * _constant_loss(loss, z, frames) for w, frames in parts) for z in logits[0]]
         return np.array([costs])
 
-    coarse = mean_loss(np.linspace(-5, 5, 3)[None])
+    coarse = mean_loss(PROBES[None])
     if np.ptp(coarse) <= 1e-9 * np.abs(coarse).max():
         raise ValueError(f"{type(loss).__name__} has no best constant: every constant output costs the same")
     return float(_minimise(mean_loss, 1)[0])
 
 
+def _distinct(loss: LossFunction, frames: Tensor) -> Tensor:
+    """The first of the frames alone, where they all cost the same."""
+    costs = np.array([[_constant_loss(loss, z, frame.unsqueeze(0)) for frame in frames] for z in PROBES])
+    alike = np.ptp(costs, axis=1) <= 1e-12 * np.abs(costs[:, 0])  # not where a cost is NaN
+    return frames[:1] if alike.all() else frames
+
+
 def _minimise(cost: Callable[[np.ndarray], np.ndarray], rows: int) -> np.ndarray:
-    """The p at the minimum of each row of ``cost(logits (rows, POINTS))``: zoom in on the best grid point.
+    """The p at the minimum of each row of ``cost(logits (rows, points))``: zoom in on the best grid point.
 
     The first grid covers everything, so that a second, higher minimum does no harm.
     """
     centre, half_width = np.zeros((rows, 1)), LARGEST_LOGIT
-    for _ in range(ROUNDS):
-        logits = centre + half_width * np.linspace(-1, 1, POINTS)
+    for points in (FIRST_POINTS, *[POINTS] * ROUNDS):
+        logits = centre + half_width * np.linspace(-1, 1, points)
         logits = np.clip(logits, -LARGEST_LOGIT, LARGEST_LOGIT)
         costs = cost(logits)
         costs = np.where(np.isfinite(costs), costs, np.inf)  # a user's loss may overflow at the far ends
         if np.isinf(costs).all(axis=1).any():
             raise ValueError("the loss is not finite for any output: there is nothing to minimise")
         centre = np.take_along_axis(logits, costs.argmin(axis=1, keepdims=True), axis=1)
-        half_width *= 2 / (POINTS - 1)
+        half_width *= 2 / (points - 1)
     return 1 / (1 + np.exp(-centre[:, 0]))
 
 
