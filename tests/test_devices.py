@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import kills
 from fixlib import machine
 from fixlib.cli import main
 from fixlib.devices import Parts, check_precision, launch, share
@@ -15,18 +14,6 @@ from fixlib.results import Results
 
 # Batches of 7, 7 and 2 windows: parts of unequal size. Half of the samples lose a branch.
 UNEVEN, DROP_PATH = 7, 0.5
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return str(kills.make_dataset(tmp_path_factory.mktemp("gaze")))
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.setenv("FIXLIB_ROOT", str(tmp_path))
-    monkeypatch.delenv("FIXLIB_DEVICES", raising=False)
-    return tmp_path
 
 
 def train_all(fabric, configs: dict, windows: dict) -> dict:

@@ -25,7 +25,7 @@ def no_figure_is_left_open():
 
 
 def make_run(variant, value=0.2, seed=0, loss=None, test_loss=1.0, history=True, experiment="loss_comparison",
-             model=None):
+             model=None, parameters=181_121):
     """A run that scores `value` everywhere, falling by a tenth a frame."""
     config = dict(data=dict(size=32), model=model or dict(kind="simvp" if history else variant))
     if loss:
@@ -40,7 +40,7 @@ def make_run(variant, value=0.2, seed=0, loss=None, test_loss=1.0, history=True,
         examples=dict(horizons=[1, 5, 10], n_in=10, maps=maps, peaks=np.full((2, 3), 0.25, np.float32),
                       pixels=np.tile(np.arange(20, dtype=np.int16), (2, 1))))
     if history:
-        payload |= dict(test_loss=test_loss, history=[dict(epoch=e + 1, train_loss=t, val_loss=v)
+        payload |= dict(test_loss=test_loss, parameters=parameters, history=[dict(epoch=e + 1, train_loss=t, val_loss=v)
                                                       for e, (t, v) in enumerate([(4.0, 3.0), (3.0, 1.0), (2.0, 2.0)])])
     spec = RunSpec(experiment, "osie", variant, "smoke", seed, config, "0" * 16)
     return Run(spec, Path(spec.filename), payload)
@@ -114,6 +114,16 @@ class TestAblationRows:
         both = make_run("focal", loss=dict(name="focal", alpha=0.5, gamma=5.0))
         with pytest.raises(ValueError):
             figures.setting_of(both, make_run("focal", loss=dict(name="focal", alpha=0.25, gamma=2.0)))
+
+
+class TestSizeRows:
+    def test_a_loss_has_a_line_for_each_size_it_was_trained_at(self, study):
+        large = Study("osie", "osie", (make_run("dice", 0.3, loss=dict(name="dice"), parameters=18_603_009),
+                                       make_run("bce", 0.4, loss=dict(name="bce"), parameters=18_603_009)), 0)
+        rows = figures.size_rows([study, large])
+        assert [(row.label, [run.metrics["hit_3px"]["value"] for run in row.runs]) for row in rows] == [
+            ("Dice", []), ("0.18M, 3 epochs", pytest.approx([0.6, 0.6])), ("19M, 3 epochs", [0.3]),
+            ("BCE", []), ("19M, 3 epochs", [0.4])]
 
 
 class TestFigures:

@@ -21,18 +21,6 @@ from fixlib.results import Results, Run
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return str(kills.make_dataset(tmp_path_factory.mktemp("gaze")))
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A project folder of its own."""
-    monkeypatch.setenv("FIXLIB_ROOT", str(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
 def recorded(dataset, tmp_path_factory):
     """Six recorded smoke runs, by one process."""
     with pytest.MonkeyPatch.context() as patch:
@@ -249,6 +237,16 @@ class TestVerify:
             for other in runs:
                 assert other is run or compare(run, other).wrong, (run.spec.filename, other.spec.filename)
 
+    def test_of_a_run_in_stages_the_metrics_of_each_are_compared(self):
+        run = next(run for run in Results(Path(__file__).resolve().parents[1] / "results").runs("predictable_motion")
+                   if len(run.payload.get("stages", ())) > 1)
+        stage = list(run.payload["stages"])[-1]
+        metric = run.payload["stages"][stage]["metrics"]["white_pixel_recall"]
+        way, width = f"stages.{stage}.metrics.white_pixel_recall.value", metric["high"] - metric["low"]
+        assert not compare(run, edited(elsewhere(run), way, metric["value"] + 0.4 * width)).wrong
+        [wrong] = compare(run, edited(elsewhere(run), way, metric["value"] + 0.6 * width)).wrong
+        assert wrong.startswith(way)
+
     def test_the_command_fails_on_a_mismatch_and_says_where(self, project, dataset, capsys):
         study = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1)
         assert main(["verify", "mse", "--workers", "1"]) == 0
@@ -274,6 +272,12 @@ class TestVerify:
             choose(results, ["centr3"])
         with pytest.raises(ValueError, match="no run of that kind"):
             choose(results, profile="paper")
+
+    def test_a_sample_holds_no_run_of_hours_unless_asked_for(self):
+        results = Results(Path(__file__).resolve().parents[1] / "results")
+        assert {run.spec.profile for run in choose(results)} == {"smoke", "quick", "paper"}
+        assert {run.spec.profile for run in choose(results, sample=10_000)} == {"smoke", "quick"}
+        assert {run.spec.profile for run in choose(results, sample=3, profile="paper")} == {"paper"}
 
     def test_the_same_bits_are_expected_only_where_everything_that_decides_them_is_known_and_equal(self):
         here = environment()

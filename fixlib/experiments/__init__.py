@@ -7,13 +7,14 @@ Each experiment module has two functions:
 
 and may have a third, `finish(study)`, called when runs have just been trained.
 
-`obtain` reads those recorded and trains those missing.
+`obtain` reads those recorded and trains those missing; `recorded` gives those recorded.
 """
 
 from fixlib.experiments.profiles import PROFILES, Profile, get_profile
-from fixlib.experiments.study import ExperimentError, Study, fallback_notice, obtain
+from fixlib.experiments.study import ExperimentError, Study, fallback_notice, obtain, recorded
 
 EXPERIMENTS = ("sparsity", "loss_comparison", "loss_ablations", "hybrid_regression", "simulated_control",
                "predictable_motion")
 
-__all__ = ["EXPERIMENTS", "PROFILES", "ExperimentError", "Profile", "Study", "fallback_notice", "get_profile", "obtain"]
+__all__ = ["EXPERIMENTS", "PROFILES", "ExperimentError", "Profile", "Study", "fallback_notice", "get_profile", "obtain",
+           "recorded"]

@@ -30,6 +30,7 @@ from fixlib.experiments.bayes import bayes_logits, expected_loss
 from fixlib.experiments.predictors import build, certain_frames, make_spec, seen, test_truth
 from fixlib.experiments.profiles import Profile, get_profile
 from fixlib.losses import Loss, SoftmaxCrossEntropy, get_loss_function
+from fixlib.machine import devices
 from fixlib.models import BASELINES, count_parameters
 from fixlib.results import RunSpec
 from fixlib.training import WindowLoader, best_device, predict, train_model_with_loss
@@ -140,7 +141,12 @@ def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict],
         For a network: metrics of its first noise, and stages: noise (`tag`) -> history, and scores as of `_scores`. For
         what is exact: exact: predictor -> its scores; the predictors are the best output under each loss (that of
         softmax cross-entropy is the exact probabilities), POINT_BASELINES and KNOWS_PATH.
+
+    Raises:
+        ValueError: several devices were asked for.
     """
+    if devices() > 1:
+        raise ValueError("chapter 5's networks are trained on one device: leave out --devices")
     config = spec.config
     recorded = seen(_windows(config, config["noises"][0]))
     if config["model"]["kind"] == "exact":

@@ -10,9 +10,8 @@ training makes the difference grow. There the rule is:
   settings, and rounding has had no time to grow;
 * the losses of the first half of the epochs have to be equal to `FIRST_HALF`, the later ones and the loss on the test
   windows to `LATER`;
-* of a run that is trained in stages (chapter 5) only the metrics of its first stage are compared, and no losses;
 * a metric may move by `INTERVAL` of the width of its recorded 95% interval, or by `VALUE` of itself where that is
-  more.
+  more; of a run that is trained in stages (chapter 5) those of every stage, but no losses.
 
 Pictures, curves and errors window by window are not compared there: the metrics sum them up. Nor is the threshold of
 the best F1: the curve is flat about it.
@@ -75,7 +74,8 @@ def choose(results: Results, names: Sequence[str] = (), sample: int | None = Non
 
     Args:
         names: beginnings of file names, or keys; none for all.
-        sample: draw so many of those found, other ones each time.
+        sample: draw so many of those found, other ones each time; runs of `paper` size, which take an hour, only where
+            `profile` or `names` ask for them.
         experiment, dataset, profile: only those.
 
     Raises:
@@ -86,6 +86,8 @@ def choose(results: Results, names: Sequence[str] = (), sample: int | None = Non
         if not any(_is_named(run, name) for run in runs):
             raise ValueError(f"no recorded run has the key {name!r} or a file name that begins so")
     runs = [run for run in runs if not names or any(_is_named(run, name) for name in names)]
+    if sample and not names and not profile:
+        runs = [run for run in runs if run.spec.profile != "paper"]
     if not runs:
         raise ValueError(f"no run of that kind is recorded in {results.folder}")
     return runs if sample is None else random.sample(runs, min(sample, len(runs)))
@@ -178,8 +180,9 @@ def _is_detail(name: str) -> bool:
     """What follows from a metric that is compared, window by window or step by step: not compared again."""
     part, _, rest = name.partition(".")
     compared = ("subject", "stimulus", "frames", "changed_frames", "amplitude")  # of the windows, not of the network
-    return (part in ("by_horizon", "pr_curve", "stages") or part == "per_window" and rest not in compared
-            or name == "metrics.best_f1_threshold.value" or name.endswith((".learning_rate", ".low", ".high")))
+    return (part in ("by_horizon", "pr_curve") or part == "per_window" and rest not in compared
+            or part == "stages" and ".metrics." not in name
+            or name.endswith(("metrics.best_f1_threshold.value", ".learning_rate", ".low", ".high")))
 
 
 def _allowed(name: str, recorded: np.ndarray, is_array: bool, run: Run) -> np.ndarray | float:
@@ -189,10 +192,16 @@ def _allowed(name: str, recorded: np.ndarray, is_array: bool, run: Run) -> np.nd
     if run.history and part in ("history", "test_loss"):
         early = part == "history" and int(name.split(".")[1]) < len(run.history) // 2
         return (FIRST_HALF if early else LATER) * size
-    if _trained(run) and part == "metrics":
-        metric = run.metrics[name.split(".")[1]]
+    if _trained(run) and ".metrics." in f".{name}":
+        metric = _metric(name, run)
         return max(VALUE * float(size), INTERVAL * (metric["high"] - metric["low"]))
     return (HALF_PRECISION if is_array else UNTRAINED) * size
+
+
+def _metric(name: str, run: Run) -> dict[str, float]:
+    """The interval that metrics.NAME.value, or stages.STAGE.metrics.NAME.value, is of."""
+    *stage, _, metric, _ = name.split(".")
+    return (run.payload[stage[0]][stage[1]] if stage else run.payload)["metrics"][metric]
 
 
 def _both(name: str, theirs: dict, ours: dict) -> str:

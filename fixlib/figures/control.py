@@ -111,7 +111,7 @@ def label_of(variant: str) -> str:
     """A network's name for readers: a frame predictor goes by its loss."""
     name = variant.partition(".")[0]
     loss = name.removeprefix("frames_")
-    return {"softmax_cross_entropy": "Softmax cross-entropy"}.get(loss) or NAMES.get(loss) or name_of(name)
+    return NAMES.get(loss) or name_of(name)
 
 
 def beside_optimum(study, kind: str = "", shown: Sequence[Compared] = (SHARE, RECALL, F1, ERROR),

@@ -20,7 +20,7 @@ from fixlib.results import Run
 
 DECODINGS = {"error_argmax": ("brightest pixel", "o"), "error_mean": ("mean", "s"),
              "error_median": ("geometric median", "^")}
-OTHER_NAMES, OTHER_COLOUR = {"bce": "BCE", "softmax_cross_entropy": "Softmax cross-entropy"}, "#882255"
+OTHER_COLOUR = "#882255"
 # The two that any error in px should be held against.
 YARDSTICKS = {"repeat_last": "--", "centre": ":"}
 CONSTANT_COLOUR = "#B07500"
@@ -53,6 +53,11 @@ FREE = (Column("white_pixel_recall", "Recall at 0.5"), Column("max_probability",
         Column("error_argmax", "Error of brightest pixel (px)", ".1f"))
 ABLATED = (Column("max_probability", "Largest p in a frame", ".2g", True),
            Column("white_pixel_recall", "Recall at 0.5"), Column("average_precision", "Average precision", ".2g", True),
+           Column("error_argmax", "Error of brightest pixel (px)", ".1f"))
+
+BY_SIZE = (Column("white_pixel_recall", "Recall at 0.5"), Column("white_pixel_precision", "Precision at 0.5"),
+           Column("average_precision", "Average precision", ".2g", True),
+           Column("hit_3px", "Brightest pixel within 3 px"),
            Column("error_argmax", "Error of brightest pixel (px)", ".1f"))
 
 
@@ -229,7 +234,7 @@ def ablation_rows(study) -> list[Row]:
     rows, alone = [], [Row("As they are", colour=OTHER_COLOUR)]
     for loss, variants in groups.items():
         if variants == [loss]:
-            alone.append(Row(OTHER_NAMES.get(loss, name_of(loss)), runs_of(study, loss), OTHER_COLOUR))
+            alone.append(Row(name_of(loss), runs_of(study, loss), OTHER_COLOUR))
             continue
         rows += [Row(name_of(loss), colour=colour_of(loss)), Row("as compared", runs_of(study, loss), colour_of(loss))]
         rows += [Row(setting_of(study.run(name), study.run(loss)), runs_of(study, name), colour_of(loss))
@@ -253,6 +258,22 @@ def setting_of(run: Run, unchanged: Run) -> str:
 def ablations(study) -> Figure:
     """One setting changed at a time (a study of `loss_ablations`)."""
     return dot_panels(study, ablation_rows(study), ABLATED, height=0.2)
+
+
+def size_rows(studies: Sequence) -> list[Row]:
+    """The lines of `sizes`: a heading a loss that was trained at the last size, then its networks, one line a size."""
+    rows = []
+    for name in networks_of(studies[-1]):
+        rows.append(Row(name_of(name), colour=colour_of(name)))
+        for found in filter(None, (runs_of(study, name) for study in studies)):
+            label = f"{found[0].payload['parameters'] / 1e6:.2g}M, {len(found[0].history)} epochs"
+            rows.append(Row(label, found, colour_of(name)))
+    return rows
+
+
+def sizes(studies: Sequence) -> Figure:
+    """The same losses at several sizes of network and lengths of training: one study a size, the smallest first."""
+    return dot_panels(studies[-1], size_rows(studies), BY_SIZE, height=0.22)
 
 
 def certainty_by_horizon(study, known: str = "transition_table") -> Figure:

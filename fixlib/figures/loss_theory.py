@@ -26,19 +26,12 @@ from fixlib.losses.analysis import (
     painting_threshold,
 )
 
-OTHER_NAMES = {"bce": "BCE", "tversky": "Tversky", "focal_tversky": "Focal Tversky",
-               "softmax_cross_entropy": "Softmax cross-entropy"}
 OTHER_COLOURS = {"bce": "#444444", "tversky": "#009E73", "focal_tversky": "#009E73",
                  "softmax_cross_entropy": "#000000"}
 WHERE = 6.4  # px: mean saccade amplitude on OSIE (chapter 1); how far the white pixel is when it is not here
 DARKEST = 1e-6  # where the pictures end; 0 is drawn there
 NO_PULL = 1e-6  # where a gradient of 0 is written on a logarithmic axis
 COMPOSITE_WEIGHTS = {"focal": 1.0, "sparsity": 0.8, "concentration": 1.5}
-
-
-def label(loss: str) -> str:
-    """A loss's name for readers."""
-    return OTHER_NAMES.get(loss) or name_of(loss)
 
 
 def colour(loss: str) -> str:
@@ -141,7 +134,7 @@ def frames_wanted(size: int = 32, x: int = 20, y: int = 12) -> Figure:
         figure, panels = plt.subplots(2, 4, figsize=(10, 5.7))
         for axes, (name, frame) in zip(panels.flat, wanted_frames(belief).items()):
             image = axes.imshow(np.maximum(frame, DARKEST), norm=LogNorm(DARKEST, 1))
-            image_axes(axes, titles.get(name) or label(name))
+            image_axes(axes, titles.get(name) or name_of(name))
             axes.plot(x, y, "+", color="#56B4E9", ms=9, mew=1.5)
             crossed, peak = int((frame > 0.5).sum()), frame.max()
             peak = f"{peak:.2g}" if peak > DARKEST else "0"
@@ -172,7 +165,7 @@ def pulls(size: int = 32, prior: float = 0.01) -> Figure:
             axes.text(9e4, len(names) - 0.35, "white's\npart", va="bottom", ha="right", fontsize=8, color="#D55E00")
             axes.set(xscale="log", xlim=(4e-7, 1e5), xticks=[1e-6, 1e-4, 1e-2, 1, 100], title=title,
                      xlabel="size of the gradient by the logits, a frame", yticks=rows,
-                     yticklabels=[label(name) for name in names])
+                     yticklabels=[name_of(name) for name in names])
         top = balance(LOSSES["mse"](), 0.5, size)
         panels[0].text(top.white_gradient, rows[0] + 0.32, "white pixel", ha="center", va="bottom", fontsize=8,
                        color="#D55E00")
@@ -305,7 +298,7 @@ def how_sure_one_can_be(size: int = 32) -> Figure:
         names = {"mse": "MSE, BCE", "dice": "Dice, s = 1", "weighted_mse": "Weighted MSE"}
         for name, limit in limits.items():
             axes.plot([0.7, 10], [limit, limit], color=colour(name), lw=1, ls="--")
-            axes.text(10.15, limit, f"{names.get(name, label(name))}: {limit:.2g}", color=colour(name), fontsize=9,
+            axes.text(10.15, limit, f"{names.get(name, name_of(name))}: {limit:.2g}", color=colour(name), fontsize=9,
                       va="center")
         axes.text(10.15, 1, "crossing 0.5\npays above", fontsize=8, va="bottom", color="#777777")
         axes.set(yscale="log", ylim=(3e-3, 1.05), xlim=(0.7, 12.4), xticks=np.arange(1, 11), xlabel="frames ahead",

@@ -18,7 +18,7 @@ plt.switch_backend(plt.get_backend())
 # Okabe and Ito's colours, one a predictor, the same in every figure.
 COLOURS = {
     "mse": "#000000", "focal": "#0072B2", "sparsity": "#999999", "concentration": "#CC79A7", "composite": "#56B4E9",
-    "dice": "#009E73", "weighted_mse": "#D55E00",
+    "dice": "#009E73", "dice_smooth_1": "#009E73", "weighted_mse": "#D55E00",
     "hybrid_l1": "#0072B2", "hybrid_mse": "#56B4E9", "frames_composite": "#CC79A7", "frames_weighted_mse": "#D55E00",
     "frames_mse": "#000000", "gru_l1": "#009E73",
 }
@@ -27,7 +27,9 @@ BASELINE_COLOUR = "#777777"
 FRAMING_TITLES = {"fixations": "One frame a fixation", "10hz": "One frame every 100 ms"}
 NAMES = {
     "mse": "MSE", "focal": "Focal", "sparsity": "Sparsity (MSE + L1)", "concentration": "Concentration",
-    "composite": "Composite", "dice": "Dice", "weighted_mse": "Weighted MSE",
+    "composite": "Composite", "dice": "Dice", "dice_smooth_1": "Dice, smooth 1", "weighted_mse": "Weighted MSE",
+    "bce": "BCE", "softmax_cross_entropy": "Softmax cross-entropy", "tversky": "Tversky",
+    "focal_tversky": "Focal Tversky",
     "hybrid_l1": "Hybrid, L1", "hybrid_mse": "Hybrid, MSE", "frames_composite": "Frames, composite",
     "frames_weighted_mse": "Frames, weighted MSE", "frames_mse": "Frames, MSE", "gru_l1": "GRU on points, L1",
     "black": "All black", "repeat_last": "Repeat last point", "centre": "Centre", "training_mean": "Training mean",
