@@ -37,10 +37,12 @@ def make_patterns(
     """
     _check(kind, n, length, speed, noise, size)
     generator = np.random.default_rng(seed)
-    chosen = [kind] * n if kind != "mixed" else generator.choice(KINDS, size=n)
+    chosen = np.full(n, kind) if kind != "mixed" else generator.choice(KINDS, size=n)
     time = np.arange(length)[:, None, None]  # (length, n, 2) throughout
-    paths = {name: PATHS[name](n, time, speed, size, generator) for name in sorted(set(chosen))}
-    points = np.stack([paths[name][:, i] for i, name in enumerate(chosen)])
+    points = np.empty((n, length, 2))
+    for name in np.unique(chosen):
+        these = chosen == name
+        points[these] = PATHS[name](n, time, speed, size, generator).swapaxes(0, 1)[these]
     replaced = generator.random((n, length, 1)) < noise
     points = np.where(replaced, generator.uniform(0, size, (n, length, 2)), points)
     given = dict(kind=kind, n=n, length=length, speed=speed, noise=noise, seed=seed, size=size)

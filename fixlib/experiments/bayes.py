@@ -21,7 +21,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from fixlib.experiments.predictors import SURE
@@ -54,6 +53,7 @@ def bayes_logits(loss: Loss, log_density: Tensor) -> Tensor:
     Raises:
         ValueError: Tversky with alpha + beta other than 1, or focal Tversky with gamma < 1: no optimum is derived.
     """
+    from scipy.ndimage import map_coordinates  # here, since it takes long to import
     if isinstance(loss, SoftmaxCrossEntropy):
         return log_density.unsqueeze(2)
     if isinstance(loss, DiceLoss | TverskyLoss | FocalTverskyLoss):

@@ -92,8 +92,8 @@ def recall_from_pixels(speed: float, n: int = 100_000, size: int = 32, seed: int
     lines = make_patterns("line", n, N_IN + 1, speed, seed=seed, size=size)["coordinates"].floor().long()
     steps = lines.diff(dim=1) + 4  # at most 3 px either way, as digits of a number
     digits = (steps[..., 1] * 8 + steps[..., 0]).numpy()
-    _, past = np.unique(digits[:, :-1], axis=0, return_inverse=True)
-    half, past = n // 2, past.ravel()
+    _, past = np.unique(digits[:, :-1] @ 64 ** np.arange(N_IN - 1), return_inverse=True)
+    half = n // 2
     counts = np.zeros((past.max() + 1, 64), np.int32)
     np.add.at(counts, (past[:half], digits[:half, -1]), 1)
     return float((counts.argmax(1)[past[half:]] == digits[half:, -1]).mean())
