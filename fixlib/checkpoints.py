@@ -64,16 +64,18 @@ class Checkpoint:
                       stacklevel=2)
 
 
-def training_state(model, optimiser, scheduler, history: list[dict], best: dict) -> dict[str, Any]:
-    """All that a training needs to go on as if nothing had happened."""
+def training_state(model, optimiser, scheduler, precision, history: list[dict], best: dict) -> dict[str, Any]:
+    """All that a training needs to go on as if nothing had happened; of `precision`, the scale of its losses."""
     state = dict(model=model.state_dict(), optimiser=optimiser.state_dict(), scheduler=scheduler.state_dict(),
                  history=history, best=best, random_state=torch.get_rng_state())
     if torch.cuda.is_available():
         state["cuda_random_state"] = torch.cuda.get_rng_state()
+    if scale := precision.state_dict():
+        state["precision"] = scale
     return state
 
 
-def restore(state: dict[str, Any], model, optimiser, scheduler) -> tuple[list[dict], dict]:
+def restore(state: dict[str, Any], model, optimiser, scheduler, precision) -> tuple[list[dict], dict]:
     """Put a state back where it came from; gives history and best weights."""
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
@@ -81,4 +83,6 @@ def restore(state: dict[str, Any], model, optimiser, scheduler) -> tuple[list[di
     torch.set_rng_state(state["random_state"])
     if torch.cuda.is_available() and "cuda_random_state" in state:
         torch.cuda.set_rng_state(state["cuda_random_state"])
+    if "precision" in state:
+        precision.load_state_dict(state["precision"])
     return state["history"], state["best"]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -24,10 +25,18 @@ from fixlib.models.simvp import StochasticDepth
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
+class FullPrecision:
+    """32 bits, which need no scale of the losses: nothing to keep."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+
 class OneDevice:
     """Training in 32 bits by this process alone."""
 
     global_rank = 0
+    strategy = SimpleNamespace(precision=FullPrecision())
 
     def setup(self, model: nn.Module, optimiser) -> tuple[nn.Module, Any]:
         return model, optimiser

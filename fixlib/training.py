@@ -138,7 +138,7 @@ def train_model_with_loss(
             learning_rate=learning_rate, weight_decay=weight_decay, clip_norm=clip_norm,
             plateau_patience=plateau_patience, plateau_factor=plateau_factor, precision=precision))
         if state := fabric.broadcast(None if fabric.global_rank else checkpoint.load(owner)):
-            history, best = restore(state, model, optimiser, scheduler)
+            history, best = restore(state, model, optimiser, scheduler, fabric.strategy.precision)
     trained, stepper = fabric.setup(model, optimiser)  # share weights and state with `model` and `optimiser`
     for epoch in tqdm(range(len(history) + 1, epochs + 1), disable=not progress, initial=len(history), total=epochs,
                       unit="epoch"):
@@ -159,7 +159,8 @@ def train_model_with_loss(
         if fabric.global_rank:
             continue
         if checkpoint:
-            checkpoint.save(training_state(model, optimiser, scheduler, history, best), owner)
+            state = training_state(model, optimiser, scheduler, fabric.strategy.precision, history, best)
+            checkpoint.save(state, owner)
         if on_epoch:
             on_epoch(history[-1])
     model.load_state_dict(best)

@@ -4,9 +4,11 @@ import json
 
 import pytest
 import torch
+from lightning_fabric.plugins import MixedPrecision
 from torch import nn
 
 from fixlib import machine
+from fixlib.checkpoints import restore, training_state
 from fixlib.cli import main
 from fixlib.devices import Parts, check_precision, launch, share
 from fixlib.experiments import loss_comparison, obtain, predictors
@@ -96,6 +98,18 @@ class TestPrecision:
         assert obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1).run("mse").spec == spec
         rough = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1, precision="bf16-mixed")
         assert rough.run("mse").spec.config["training"]["precision"] == "bf16-mixed" and rough.run("mse").spec != spec
+
+    def test_the_scale_of_losses_in_16_bits_is_kept_with_the_rest(self):
+        def parts(scale):
+            model = nn.Linear(2, 1)
+            optimiser = torch.optim.Adam(model.parameters())
+            scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+            return (model, optimiser, torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser),
+                    MixedPrecision("16-mixed", "cpu", scaler))
+
+        written, read = parts(8.0), parts(65536.0)
+        restore(training_state(*written, [], {}), *read)
+        assert read[-1].scaler.get_scale() == 8.0 and torch.equal(written[0].weight, read[0].weight)
 
     def test_one_that_does_not_exist_or_needs_a_gpu_is_refused(self, project, dataset, monkeypatch):
         with pytest.raises(ValueError, match="unknown precision '8-bit'; choose one of 32-true"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -11,6 +12,9 @@ from fixlib.experiments.predictors import data_config, make_spec, run_predictor,
 from fixlib.experiments.profiles import get_profile
 from fixlib.losses import check_loss_name
 from fixlib.results import RunSpec
+
+if TYPE_CHECKING:
+    from fixlib.experiments.study import Study
 
 NAME = "loss_comparison"
 # The seven of the original experiment, with its settings.
@@ -66,6 +70,13 @@ def _loss(variant: str) -> dict:
 def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
     """Carry out one run; see `fixlib.experiments.predictors.run_predictor`."""
     return run_predictor(spec, checkpoint, on_epoch)
+
+
+def recorded_sizes(dataset: str = "osie", seeds: Sequence[int] = (0, 1, 2)) -> list[Study]:
+    """What is recorded of every loss above: a study of the `quick` runs, and one of the `paper` runs."""
+    from fixlib.experiments.study import recorded
+    every = (*LOSSES, *FURTHER_LOSSES)
+    return [recorded(NAME, dataset, profile, seeds, losses=every) for profile in ("quick", "paper")]
 
 
 def run_real_loss_function_analysis(dataset: str = "osie", profile: str = "paper",

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from fixlib import paths
+from fixlib.experiments.loss_comparison import recorded_sizes
 from fixlib.figures import control, hybrid_regression, loss_comparison, loss_theory, predictable_motion, sparsity
 from fixlib.figures.style import save
 
@@ -31,6 +32,7 @@ FIGURES: dict[str, tuple[str | None, Callable]] = {
     "03_certainty_by_horizon": ("loss_comparison", loss_comparison.certainty_by_horizon),
     "03_errors": ("loss_comparison", loss_comparison.errors),
     "03_ablations": ("loss_ablations", loss_comparison.ablations),
+    "03_sizes": (None, lambda: loss_comparison.sizes(recorded_sizes())),
     "03_beside_optimum": ("simulated_control", partial(control.beside_optimum, kind="frames_")),
     "04_frame_rate": ("sparsity", hybrid_regression.frame_rate),
     "04_errors": ("hybrid_regression", hybrid_regression.errors),

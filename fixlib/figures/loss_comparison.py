@@ -56,7 +56,7 @@ ABLATED = (Column("max_probability", "Largest p in a frame", ".2g", True),
            Column("error_argmax", "Error of brightest pixel (px)", ".1f"))
 
 BY_SIZE = (Column("white_pixel_recall", "Recall at 0.5"), Column("white_pixel_precision", "Precision at 0.5"),
-           Column("average_precision", "Average precision", ".2g", True),
+           Column("average_precision", "Average precision"),
            Column("hit_3px", "Brightest pixel within 3 px"),
            Column("error_argmax", "Error of brightest pixel (px)", ".1f"))
 
