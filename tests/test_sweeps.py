@@ -237,14 +237,13 @@ class TestVerify:
             for other in runs:
                 assert other is run or compare(run, other).wrong, (run.spec.filename, other.spec.filename)
 
-    def test_of_a_run_in_stages_the_metrics_of_each_are_compared(self):
+    def test_of_a_run_in_stages_the_metrics_of_the_first_are_compared(self):
         run = next(run for run in Results(Path(__file__).resolve().parents[1] / "results").runs("predictable_motion")
                    if len(run.payload.get("stages", ())) > 1)
-        stage = list(run.payload["stages"])[-1]
-        metric = run.payload["stages"][stage]["metrics"]["white_pixel_recall"]
-        way, width = f"stages.{stage}.metrics.white_pixel_recall.value", metric["high"] - metric["low"]
-        assert not compare(run, edited(elsewhere(run), way, metric["value"] + 0.4 * width)).wrong
-        [wrong] = compare(run, edited(elsewhere(run), way, metric["value"] + 0.6 * width)).wrong
+        metric, way = run.metrics["white_pixel_recall"], "metrics.white_pixel_recall.value"
+        allowed = 2 * max(0.05 * metric["value"], 0.5 * (metric["high"] - metric["low"]))
+        assert not compare(run, edited(elsewhere(run), way, metric["value"] + 0.9 * allowed)).wrong
+        [wrong] = compare(run, edited(elsewhere(run), way, metric["value"] + 1.1 * allowed)).wrong
         assert wrong.startswith(way)
 
     def test_the_command_fails_on_a_mismatch_and_says_where(self, project, dataset, capsys):
