@@ -11,7 +11,7 @@ help:
 	@echo "make book     install, train every model of the book at quick size, execute the chapters (build/)"
 	@echo "make test     install, unit tests, repeat recorded smoke runs, then pytest --nbval on the committed chapters"
 	@echo "make lab      open the book in JupyterLab"
-	@echo "make paper    the runs at the mission's full configuration (hours on 2 cores; resumes)"
+	@echo "make paper    the runs at the mission's full configuration (about a day on 2 cores; resumes)"
 	@echo "make figures  rebuild figures/ from results/"
 	@echo "make clean    remove build/ (not .venv, data/ or results/)"
 
@@ -33,9 +33,11 @@ test: $(INSTALLED)
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks
 
+LOSSES := dice,mse,softmax_cross_entropy,focal,composite,dice_smooth_1,weighted_mse,sparsity,concentration
+
 paper: $(INSTALLED)
-	$(BIN)/fixlib run loss_comparison --profile paper
-	$(BIN)/fixlib run hybrid_regression --profile paper
+	$(BIN)/fixlib run loss_comparison --profile paper --seeds 0-2 --losses $(LOSSES)
+	$(BIN)/fixlib run hybrid_regression --profile paper --seeds 0-2
 
 figures: $(INSTALLED)
 	$(BIN)/fixlib figures
