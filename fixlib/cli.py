@@ -45,8 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--dataset", default="osie", help="a dataset's name or a folder of prepared files (default: osie)")
     run.add_argument("--profile", default="quick", help="smoke, quick (default) or paper")
     run.add_argument("--seeds", type=_seeds, default=(0,), metavar="0-2 or 0,3", help="default: 0")
-    run.add_argument("--losses", type=_names, metavar="mse,focal,…", help="loss_comparison only; default: the original seven")
+    run.add_argument("--losses", type=_names, metavar="mse,focal,…", help="loss_comparison only; default: all seven")
     run.add_argument("--framings", type=_names, metavar="fixations,10hz", help="hybrid_regression only; default: both")
+    run.add_argument("--networks", type=_names, metavar="hybrid_l1,…",
+                     help="hybrid_regression only; default: all six")
     run.add_argument("--results", default="", metavar="DIR", help="where runs are recorded (default: results)")
     run.add_argument("--workers", type=int, help="processes (default: one a processor core)")
     run.add_argument("--dask", default="", metavar="ADDRESS",
@@ -108,7 +110,7 @@ def _prepare(options) -> None:
 
 def _run(options) -> None:
     from fixlib.experiments import ExperimentError, obtain
-    choices = {name: getattr(options, name) for name in ("losses", "framings") if getattr(options, name)}
+    choices = {name: getattr(options, name) for name in ("losses", "framings", "networks") if getattr(options, name)}
     if options.devices is not None:
         os.environ["FIXLIB_DEVICES"] = str(options.devices)  # seen by every process that trains
     try:

@@ -114,6 +114,7 @@ class TestFailures:
         (["run", "loss_comparison", "--losses", "mse,focl"], "focl"),
         (["run", "loss_comparison", "--profile", "papr"], "unknown profile 'papr'"),
         (["run", "loss_comparison", "--dataset", "osi"], "osi"),
+        (["run", "hybrid_regression", "--networks", "hybrid"], "unknown network 'hybrid'; choose of hybrid_l1"),
         (["run", "sparsity", "--losses", "mse"], "sparsity has no choice 'losses'"),
         (["data", "prepare", "osi"], "osi"),
     ])
@@ -178,6 +179,10 @@ class TestHybrid:
         error = study.run("hybrid_l1.fixations").metrics["error"]["value"]
         assert f"{error:6.2f}" in final and "repeat_last.fixations" in final
         assert study.run("hybrid_l1.fixations").payload["parameters"] > 0
+
+    def test_only_the_networks_asked_for_are_trained(self, project):
+        study = obtain("hybrid_regression", "simulated", "smoke", framings=["10hz"], networks=["gru_l1"], workers=1)
+        assert [run.spec.variant for run in study.runs if run.history] == ["gru_l1.10hz"]
 
 
 def test_the_public_names_are_there():

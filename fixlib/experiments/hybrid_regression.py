@@ -22,7 +22,7 @@ FRAME_ERRORS = ("error_argmax", "error_mean", "error_median")
 COMPOSITE = dict(name="composite", focal_weight=1.0, sparsity_weight=0.8, concentration_weight=1.5)
 
 
-def networks(size: Profile) -> dict[str, dict]:
+def network_configs(size: Profile) -> dict[str, dict]:
     """The networks compared: the hybrid with L1 (the claim) and with MSE, frame prediction, and a small GRU."""
     simvp = dict(kind="simvp", **size.simvp)
     hybrid = dict(kind="regression", **{**size.simvp, "hid_T": size.regression_hid_T})
@@ -37,19 +37,24 @@ def networks(size: Profile) -> dict[str, dict]:
 
 
 def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,),
-          framings: Sequence[str] = tuple(FRAMINGS)) -> list[RunSpec]:
+          framings: Sequence[str] = tuple(FRAMINGS), networks: Sequence[str] = ()) -> list[RunSpec]:
     """One run a network, framing and seed, and one a baseline and framing; variants read NAME.FRAMING.
 
+    `networks`: keys of `network_configs`; none for all.
+
     Raises:
-        ValueError: an unknown profile or framing.
+        ValueError: an unknown profile, framing or network.
     """
     size, found = get_profile(profile), []
+    every = network_configs(size)
+    if unknown := [name for name in networks if name not in every]:
+        raise ValueError(f"unknown network {unknown[0]!r}; choose of {', '.join(every)}")
     for framing in framings:
         if framing not in FRAMINGS:
             raise ValueError(f"unknown framing {framing!r}; choose one of {', '.join(FRAMINGS)}")
         where = data_config(dataset, FRAMINGS[framing], N_IN, N_OUT, stride=N_IN + N_OUT, profile=size)
-        for name, network in networks(size).items():
-            config = dict(data=where, training=training_config(size), **network)
+        for name in networks or every:
+            config = dict(data=where, training=training_config(size), **every[name])
             found += [make_spec(NAME, f"{name}.{framing}", size, seed, config) for seed in seeds]
         found += [make_spec(NAME, f"{name}.{framing}", size, 0,
                             dict(data=where, model=dict(kind=name, as_frames=False))) for name in BASELINES]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from fixlib.checkpoints import Checkpoint
 from fixlib.experiments import loss_comparison
-from fixlib.experiments.hybrid_regression import FRAMINGS, N_IN, N_OUT, networks
+from fixlib.experiments.hybrid_regression import FRAMINGS, N_IN, N_OUT, network_configs
 from fixlib.experiments.predictors import data_config, load_windows, make_spec, run_predictor, training_config
 from fixlib.experiments.profiles import get_profile
 from fixlib.results import RunSpec
@@ -34,7 +34,7 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
         frames = dict(kind="simvp", **size.simvp)
         compared = {f"frames_{name}": dict(model=frames, loss=dict(name=name, **options))
                     for name, options in LOSSES.items()}
-        compared |= {name: network for name, network in networks(size).items() if name.startswith("hybrid")}
+        compared |= {name: network for name, network in network_configs(size).items() if name.startswith("hybrid")}
         for name, network in compared.items():
             config = dict(data=where, training=training_config(size), **network)
             found += [make_spec(NAME, f"{name}.{framing}", size, seed, config) for seed in seeds]
