@@ -19,11 +19,11 @@ from fixlib.data.lattice import KINDS, SPEEDS, lattice_paths
 from fixlib.experiments.predictable_motion import AHEAD, KNOWS_PATH, N_IN, tag
 from fixlib.figures import loss_theory
 from fixlib.figures.control import OPTIMUM_COLOUR
-from fixlib.figures.style import BASELINE_COLOUR, book_style, image_axes, stamp, stamp_study
+from fixlib.figures.style import BASELINE_COLOUR, book_style, image_axes, name_of, stamp, stamp_study
 from fixlib.losses import DiceLoss, SoftmaxCrossEntropy, get_loss_function
 from fixlib.losses.analysis import crossing_threshold
 
-NAMES = {KNOWS_PATH: "Knows the path", "hybrid_l1": "Hybrid, L1"}
+NAMES = {KNOWS_PATH: "Knows the path"}
 COLOURS = {KNOWS_PATH: OPTIMUM_COLOUR, "softmax_cross_entropy": "#882255", "hybrid_l1": "#0072B2"}
 SEEN, LATER = "#E69F00", "#56B4E9"
 SLANT = 4.0  # frames' worth of way along both axes, for a picture with room in it
@@ -31,7 +31,7 @@ SLANT = 4.0  # frames' worth of way along both axes, for a picture with room in 
 
 def label(name: str) -> str:
     """A predictor's name for readers."""
-    return NAMES.get(name) or loss_theory.label(name)
+    return NAMES.get(name) or name_of(name)
 
 
 def colour(name: str) -> str:
