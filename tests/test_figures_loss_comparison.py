@@ -87,6 +87,8 @@ class TestBestConstant:
     def test_a_network_is_told_from_a_constant(self):
         assert not figures.beaten_constant(make_run("mse", loss=dict(name="mse"), test_loss=0.00098))
         assert figures.beaten_constant(make_run("mse", loss=dict(name="mse"), test_loss=0.00097))
+        twice = make_run("mse", loss=dict(name="mse"), test_loss=2 / 1024 * (1 - 1 / 1024))
+        assert figures.over_constant(twice) == pytest.approx(2, rel=1e-6)
 
 
 class TestDifference:

@@ -107,6 +107,11 @@ def beaten_constant(run: Run) -> bool:
     return run.payload["test_loss"] < best_constant_loss(run.spec.config["loss"], run.spec.config["data"]["size"])
 
 
+def over_constant(run: Run) -> float:
+    """A network's test loss over the loss of its best constant; huge where that is next to 0 (concentration)."""
+    return run.payload["test_loss"] / best_constant_loss(run.spec.config["loss"], run.spec.config["data"]["size"])
+
+
 def difference(study, a: str, b: str, metric: str, other=None) -> dict[str, float]:
     """Mean over windows of a's metric minus b's, with its paired 95% interval: dict(value, low, high).
 
