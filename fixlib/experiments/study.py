@@ -137,12 +137,11 @@ def obtain(experiment: str, dataset: str = "osie", profile: str = "quick", seeds
     return study
 
 
-def recorded(experiment: str, dataset: str, profile: str, seeds: Sequence[int] = (0,), results_dir: str = "",
-             **choices) -> Study:
-    """Those of an experiment's runs that are recorded; nothing is trained. Arguments as of `obtain`."""
+def recorded(experiment: str, dataset: str, profile: str, seeds: Sequence[int] = (0,), **choices) -> Study:
+    """Those of an experiment's runs that are recorded in `results`; nothing is trained. Arguments as of `obtain`."""
     module = experiment_module(experiment)
     _check_choices(module, choices)
-    results = Results(paths.root() / results_dir if results_dir else None)
+    results = Results()
     specs = module.specs(dataset, profile, seeds, **choices)
     return Study(dataset, dataset, tuple(results.read(spec) for spec in specs if results.has(spec)), trained=0)
 

@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fixlib.figures.loss_comparison import best_constant_loss, runs_of
-from fixlib.figures.style import FRAMING_TITLES, NAMES, book_style, colour_of, framings_of, name_of, stamp_study
+from fixlib.figures.loss_comparison import constant_of, runs_of
+from fixlib.figures.style import FRAMING_TITLES, book_style, colour_of, framings_of, name_of, stamp_study
 from fixlib.metrics import paired_difference
 from fixlib.results import Run
 
@@ -68,8 +68,7 @@ def left_to_learn(run: Run, optimum: Run) -> float:
 
     NaN where there is nothing to learn: the constant is the optimum. Above 1 a network is worse than a constant.
     """
-    config = run.spec.config
-    constant, best = best_constant_loss(config["loss"], config["data"]["size"]), optimum.payload["test_loss"]
+    constant, best = constant_of(run), optimum.payload["test_loss"]
     if constant - best < 1e-6 * abs(constant) + 1e-9:
         return np.nan
     return (run.payload["test_loss"] - best) / (constant - best)
@@ -109,9 +108,7 @@ def beyond_possible(study, variant: str) -> list[str]:
 
 def label_of(variant: str) -> str:
     """A network's name for readers: a frame predictor goes by its loss."""
-    name = variant.partition(".")[0]
-    loss = name.removeprefix("frames_")
-    return NAMES.get(loss) or name_of(name)
+    return name_of(variant.removeprefix("frames_"))
 
 
 def beside_optimum(study, kind: str = "", shown: Sequence[Compared] = (SHARE, RECALL, F1, ERROR),

@@ -102,14 +102,19 @@ def _best_constant_loss(name: str, size: int, **options) -> float:
     return float(loss(torch.logit(p, eps=1e-13), frames))
 
 
+def constant_of(run: Run) -> float:
+    """`best_constant_loss` of the loss that a network was trained with, on frames of its size."""
+    return best_constant_loss(run.spec.config["loss"], run.spec.config["data"]["size"])
+
+
 def beaten_constant(run: Run) -> bool:
     """Whether a network's test loss is below that of its loss's best constant: whether it learnt anything of use."""
-    return run.payload["test_loss"] < best_constant_loss(run.spec.config["loss"], run.spec.config["data"]["size"])
+    return run.payload["test_loss"] < constant_of(run)
 
 
 def over_constant(run: Run) -> float:
     """A network's test loss over the loss of its best constant; huge where that is next to 0 (concentration)."""
-    return run.payload["test_loss"] / best_constant_loss(run.spec.config["loss"], run.spec.config["data"]["size"])
+    return run.payload["test_loss"] / constant_of(run)
 
 
 def difference(study, a: str, b: str, metric: str, other=None) -> dict[str, float]:
@@ -162,7 +167,7 @@ def _draw_history(axes: Axes, runs: Sequence[Run], colour: str) -> None:
         axes.plot(epochs, validation, color=colour)
         axes.plot(epochs[int(np.argmin(validation))], min(validation), "o", color=colour, ms=5)
         values += training + validation
-    constant = best_constant_loss(runs[0].spec.config["loss"], runs[0].spec.config["data"]["size"])
+    constant = constant_of(runs[0])
     axes.set_xticks(epochs if len(epochs) < 4 else np.unique(np.linspace(1, len(epochs), 4).round().astype(int)))
     if max(values) > 3 * min(values):
         axes.set_yscale("log")

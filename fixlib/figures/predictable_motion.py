@@ -24,7 +24,7 @@ from fixlib.losses import DiceLoss, SoftmaxCrossEntropy, get_loss_function
 from fixlib.losses.analysis import crossing_threshold
 
 NAMES = {KNOWS_PATH: "Knows the path"}
-COLOURS = {KNOWS_PATH: OPTIMUM_COLOUR, "softmax_cross_entropy": "#882255", "hybrid_l1": "#0072B2"}
+COLOURS = {KNOWS_PATH: OPTIMUM_COLOUR, "softmax_cross_entropy": "#882255"}
 SEEN, LATER = "#E69F00", "#56B4E9"
 SLANT = 4.0  # frames' worth of way along both axes, for a picture with room in it
 
