@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import statistics
 import time
+import unittest.mock
 from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import fixlib.models.layers
 from benchmarks.reference import GASubBlock
 from fixlib.memory import keep_freed_memory
-from fixlib.models.layers import convolve_as_matrix, mix_channels
+from fixlib.models.layers import ShuffleOut, convolve_apart, mix_channels, mix_to_few
 from fixlib.models.simvp import Encoder, GatedBlock, encode_distinct
 
 TITLE = "Layers, one thread, processor time"
@@ -58,16 +60,19 @@ def layers() -> dict[str, tuple[Tensor, dict[str, Callable[[Tensor], Tensor]]]]:
         "7 x 7 depthwise by 3, 8 x 8": (small, {
             "convolution": wide, "convolution, channels last": _last(wide),
             "convolution, taps within reach": lambda x: _cropped(wide, x),
-            "convolution, positions of equal remainder as batch": lambda x: _by_remainder(wide, x),
-            "matrix a channel (fixlib)": lambda x: convolve_as_matrix(wide, x)}),
+            "convolution of positions apart, PyTorch's gradient": _last(lambda x: _plain_gradient(wide, x)),
+            "convolution of positions apart (fixlib)": _last(lambda x: convolve_apart(wide, x))}),
+        "7 x 7 depthwise by 3, 16 x 16": (torch.randn(BATCH, 256, 16, 16), {
+            "convolution": wide, "convolution of positions apart (fixlib)": _last(lambda x: convolve_apart(wide, x))}),
         "5 x 5 depthwise, 8 x 8": (small, {
-            "convolution": local, "convolution, channels last (fixlib)": _last(local),
-            "matrix a channel": lambda x: convolve_as_matrix(local, x)}),
+            "convolution": local, "convolution, channels last (fixlib)": _last(local)}),
         "3 x 3, 64 -> 64, 32 x 32": (map32, {
             "convolution (fixlib)": dense, "convolution, channels last": _last(dense)}),
         "1x1 readout, 64 -> 1, 32 x 32": (map32, {
-            "convolution (fixlib)": readout,
+            "convolution": readout, "sum (fixlib)": lambda x: mix_to_few(readout, x),
             "matrix product": lambda x: (readout.weight.flatten(1) @ x.flatten(2) + readout.bias).view(-1, 1, 32, 32)}),
+        "pixels shuffled out, 256 channels, 16 x 16": (torch.randn(BATCH * FRAMES, 256, 16, 16), {
+            "PixelShuffle": nn.PixelShuffle(2), "permutation (fixlib)": ShuffleOut()}),
         "translator block, 256, 8 x 8": (small, {
             "convolutions": plain_block, "convolutions, channels last": _last(plain_block), "fixlib": _last(block)}),
         f"encoder, {BATCH * FRAMES} frames, {DISTINCT} distinct": (repeated, {
@@ -93,14 +98,10 @@ def _cropped(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     return F.conv2d(x, convolution.weight[..., 1:6, 1:6], convolution.bias, padding=6, dilation=3, groups=256)
 
 
-def _by_remainder(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    """Dilation by 3 as an undilated convolution of each of the 9 maps of positions of equal remainder."""
-    B, C, H, W = x.shape
-    rows, columns = -(-H // 3), -(-W // 3)
-    apart = F.pad(x, (0, 3 * columns - W, 0, 3 * rows - H)).view(B, C, rows, 3, columns, 3).permute(0, 3, 5, 1, 2, 4)
-    out = F.conv2d(apart.reshape(9 * B, C, rows, columns), convolution.weight, convolution.bias, padding=3, groups=C)
-    together = out.view(B, 3, 3, C, rows, columns).permute(0, 3, 4, 1, 5, 2).reshape(B, C, 3 * rows, 3 * columns)
-    return together[..., :H, :W]
+def _plain_gradient(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """`convolve_apart`, the kernel's gradient left to PyTorch."""
+    with unittest.mock.patch.object(fixlib.models.layers, "PAIRED_POSITIONS", 0):
+        return convolve_apart(convolution, x)
 
 
 def _compare(layer: str, x: Tensor, ways: dict[str, Callable], turns: int) -> Iterator[dict]:

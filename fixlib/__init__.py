@@ -5,7 +5,7 @@
 
 from importlib import import_module
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # Where each public name lives. They are imported when first used, so that `import fixlib` is quick.
 _HOME = {

@@ -12,11 +12,11 @@ from torch import nn
 from benchmarks.reference import ReferenceHybrid, ReferenceSimVP
 from fixlib.memory import keep_freed_memory
 from fixlib.models import SimVP, SimVP_RegressionHead
-from fixlib.models.layers import convolve_as_matrix
+from fixlib.models.layers import convolve_apart
 from fixlib.models.simvp import Encoder, encode_distinct
 from fixlib.training import make_optimiser
 
-# Maps of 8 x 8 (the wide kernel as a matrix), 16 x 16 and 32 x 32.
+# Maps of 8 x 8, 16 x 16 and 32 x 32.
 SIZES = (32, 64, 128)
 OUTPUT_ERROR, GRADIENT_ERROR = 1e-5, 1e-4
 NETWORKS = {"simvp": (ReferenceSimVP, SimVP), "hybrid": (ReferenceHybrid, SimVP_RegressionHead)}
@@ -97,7 +97,7 @@ def test_a_gradient_is_had_for_every_frame_repeated_or_not():
     assert error(inputs[1].grad, inputs[0].grad) < GRADIENT_ERROR
 
 
-def test_batches_too_small_for_matrices_agree_with_larger_ones():
+def test_batches_of_one_agree_with_larger_ones():
     _, ours = pair("simvp", 32)
     frames = gaze(32, repeated=True)
     with torch.no_grad():
@@ -140,28 +140,29 @@ def test_several_networks_still_run_at_once_under_vmap():
 # ---- the parts ----
 
 
-@pytest.mark.parametrize("kernel, dilation, size", [(7, 3, (8, 8)), (7, 3, (5, 9)), (5, 1, (4, 3)), (3, 2, (1, 1))])
-def test_a_convolution_as_matrix_is_the_convolution(kernel, dilation, size):
+@pytest.mark.parametrize("kernel, dilation, size", [
+    (7, 3, (8, 8)), (7, 3, (5, 9)), (5, 1, (4, 3)), (3, 2, (1, 1)), (3, 1, (9, 12))])
+def test_a_convolution_of_positions_apart_is_the_convolution(kernel, dilation, size):
     torch.manual_seed(0)
     convolution = nn.Conv2d(2, 2, kernel, padding=dilation * (kernel // 2), dilation=dilation, groups=2).double()
     x = torch.randn(2, 2, *size, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(convolve_as_matrix(convolution, x), convolution(x))
+    torch.testing.assert_close(convolve_apart(convolution, x), convolution(x))
 
     def of(x, weight, bias):
-        return torch.func.functional_call(Matrix(convolution), dict(weight=weight, bias=bias), x)
+        return torch.func.functional_call(Apart(convolution), dict(weight=weight, bias=bias), x)
 
     assert torch.autograd.gradcheck(of, (x, convolution.weight, convolution.bias))
 
 
-class Matrix(nn.Conv2d):
-    """A convolution whose forward is `convolve_as_matrix`."""
+class Apart(nn.Conv2d):
+    """A convolution whose forward is `convolve_apart`."""
 
     def __init__(self, like):
         super().__init__(like.in_channels, like.out_channels, like.kernel_size, padding=like.padding,
                          dilation=like.dilation, groups=like.groups, dtype=torch.float64)
 
     def forward(self, x):
-        return convolve_as_matrix(self, x)
+        return convolve_apart(self, x)
 
 
 @pytest.mark.parametrize("repeated, encoded", [(True, 8), (False, 12)])

@@ -13,15 +13,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fixlib.models.layers import channels_last, convolve_as_matrix, mix_channels, normalise
+from fixlib.models.layers import ShuffleOut, channels_last, convolve_apart, mix_channels, mix_to_few, normalise
 
 MISSION = dict(in_shape=(10, 1, 32, 32), hid_S=64, hid_T=256, N_S=4, N_T=8)
 
 # The attention's 21 x 21 field of view: a 5 x 5 depthwise convolution, then 7 x 7 spread out by 3.
 LOCAL_KERNEL, WIDE_KERNEL, WIDE_DILATION = 5, 7, 3
-# On a CPU, dilated depthwise convolutions are slow. Maps of at most so many positions go through the wide kernel as a
-# matrix instead, in batches of at least so many: making the matrices costs more than it saves in smaller ones.
-MATRIX_POSITIONS, MATRIX_BATCH = 64, 4
 FIRST_DROP_PATH = 0.01
 LAYER_SCALE = 0.01
 
@@ -36,7 +33,7 @@ class ConvNormSiLU(nn.Module):
         )
         nn.init.trunc_normal_(convolution.weight, std=0.02)
         nn.init.zeros_(convolution.bias)
-        self.conv = nn.Sequential(convolution, nn.PixelShuffle(2)) if up else convolution
+        self.conv = nn.Sequential(convolution, ShuffleOut()) if up else convolution
         self.norm = nn.GroupNorm(2, channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -103,7 +100,7 @@ class Decoder(nn.Module):
         x = self.dec[:-1](latent)
         # Repeated only here, so that the copies do not wait in memory.
         x = x + (skip if which is None else skip.index_select(0, which))
-        return self.readout(self.dec[-1](x))
+        return mix_to_few(self.readout, self.dec[-1](x))
 
 
 class StochasticDepth(nn.Module):
@@ -137,12 +134,9 @@ class Gate(nn.Module):
         return f * torch.sigmoid(g)
 
     def _look_wide(self, x: Tensor) -> Tensor:
-        B, _, H, W = x.shape
-        if x.device.type == "cpu" and H * W <= MATRIX_POSITIONS and B >= MATRIX_BATCH:
-            out = convolve_as_matrix(self.conv_spatial, x)
-        else:
-            out = self.conv_spatial(x.contiguous())  # the one layer that channels last slows down, twofold
-        return channels_last(out)
+        if x.device.type == "cpu":  # where PyTorch's dilated depthwise convolutions are slow
+            return convolve_apart(self.conv_spatial, x)
+        return channels_last(self.conv_spatial(x.contiguous()))
 
 
 class GatedAttention(nn.Module):
