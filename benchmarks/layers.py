@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import fixlib.models.layers
 from benchmarks.reference import GASubBlock
 from fixlib.memory import keep_freed_memory
-from fixlib.models.layers import ShuffleOut, convolve_apart, mix_channels, mix_to_few
+from fixlib.models.layers import ShuffleOut, convolve_apart, mix_channels
 from fixlib.models.simvp import Encoder, GatedBlock, encode_distinct
 
 TITLE = "Layers, one thread, processor time"
@@ -69,7 +69,8 @@ def layers() -> dict[str, tuple[Tensor, dict[str, Callable[[Tensor], Tensor]]]]:
         "3 x 3, 64 -> 64, 32 x 32": (map32, {
             "convolution (fixlib)": dense, "convolution, channels last": _last(dense)}),
         "1x1 readout, 64 -> 1, 32 x 32": (map32, {
-            "convolution": readout, "sum (fixlib)": lambda x: mix_to_few(readout, x),
+            "convolution (fixlib)": readout,
+            "product and sum": lambda x: (x * readout.weight[0]).sum(1, keepdim=True) + readout.bias[0],
             "matrix product": lambda x: (readout.weight.flatten(1) @ x.flatten(2) + readout.bias).view(-1, 1, 32, 32)}),
         "pixels shuffled out, 256 channels, 16 x 16": (torch.randn(BATCH * FRAMES, 256, 16, 16), {
             "PixelShuffle": nn.PixelShuffle(2), "permutation (fixlib)": ShuffleOut()}),

@@ -137,6 +137,20 @@ def test_several_networks_still_run_at_once_under_vmap():
         torch.testing.assert_close(both, torch.stack([ours(frames), other.eval()(frames)]), rtol=1e-4, atol=1e-4)
 
 
+def test_gradients_of_several_networks_are_had_at_once():
+    _, ours = pair("simvp", 32)
+    frames = gaze(32, repeated=False)
+    several = {name: torch.stack([value, 0.9 * value]).detach() for name, value in ours.named_parameters()}
+
+    def loss(parameters):
+        return torch.func.functional_call(ours.eval(), parameters, (frames,)).square().mean()
+
+    together = torch.func.vmap(torch.func.grad(loss))(several)
+    one_by_one = torch.func.grad(loss)({name: values[1] for name, values in several.items()})
+    for name, gradient in one_by_one.items():
+        torch.testing.assert_close(together[name][1], gradient, rtol=1e-3, atol=1e-4 * float(gradient.abs().max()))
+
+
 # ---- the parts ----
 
 

@@ -81,6 +81,13 @@ class TestComparisons:
         found = comparisons.error_difference(study, Predictor("hybrid_mse.10hz"), Predictor("hybrid_l1.10hz"))
         assert found == pytest.approx(dict(value=1.0, low=1.0, high=1.0))
 
+    def test_sizes_stand_beside_the_small_study_window_by_window(self, study):
+        large = Study("osie", "osie", (make_run("hybrid_l1.10hz", 2.5), make_run("centre.10hz", 8.0, history=False)), 0)
+        table = comparisons.size_table(large, study)
+        assert list(table.index) == ["Hybrid, L1 (one frame every 100 ms)"]  # a baseline has no size
+        assert list(table.iloc[0]) == [1, "0.0", "2.50 [2.00, 3.00]", "-0.50 [-0.50, -0.50]", "1.50 [1.50, 1.50]",
+                                       "0.50 [0.50, 0.50]", "2 of 3"]
+
     def test_the_table_says_who_is_within_3_px(self, study):
         table = comparisons.error_table(study, "10hz")
         assert list(table.loc["Hybrid, L1"]) == ["3.00", "[2.50, 3.50]", "50", "1,234"]  # one seed of two

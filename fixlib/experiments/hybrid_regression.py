@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -12,6 +13,9 @@ from fixlib.experiments.predictors import data_config, make_spec, run_predictor,
 from fixlib.experiments.profiles import Profile, get_profile
 from fixlib.models import BASELINES
 from fixlib.results import RunSpec
+
+if TYPE_CHECKING:
+    from fixlib.experiments.study import Study
 
 NAME = "hybrid_regression"
 N_IN, N_OUT = 4, 1
@@ -64,6 +68,13 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,),
 def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
     """Carry out one run; see `fixlib.experiments.predictors.run_predictor`."""
     return run_predictor(spec, checkpoint, on_epoch)
+
+
+def recorded_sizes() -> list[Study]:
+    """What is recorded on OSIE: a study of all `quick` runs, and one of the hybrid's `paper` runs."""
+    from fixlib.experiments.study import recorded
+    return [recorded(NAME, "osie", profile, seeds=(0, 1, 2), networks=networks)
+            for profile, networks in (("quick", ()), ("paper", ("hybrid_l1", "hybrid_mse")))]
 
 
 def finish(study) -> None:

@@ -91,10 +91,14 @@ def window_errors(study, predictor: Predictor) -> np.ndarray:
     return np.mean([predictor.window_errors_of(run) for run in runs_of(study, predictor)], axis=0)
 
 
-def error_difference(study, a: Predictor, b: Predictor) -> dict[str, float]:
-    """Mean error of a minus that of b on the same windows (px): value, low, high. Below 0, a is better."""
+def error_difference(study, a: Predictor, b: Predictor, other=None) -> dict[str, float]:
+    """Mean error of a minus that of b on the same windows (px): value, low, high. Below 0, a is better.
+
+    b is looked for in `other`, where that is given.
+    """
     windows = runs_of(study, a)[0].per_window
-    return paired_difference(window_errors(study, a), window_errors(study, b), windows["subject"], windows["stimulus"])
+    errors = window_errors(study, a), window_errors(other or study, b)
+    return paired_difference(*errors, windows["subject"], windows["stimulus"])
 
 
 def mean_over_seeds(found: Iterable[dict[str, float]]) -> dict[str, float]:
@@ -114,6 +118,26 @@ def error_table(study, framing: str) -> pd.DataFrame:
                      f"{within:.0f}", size])
     columns = ["predictor", "error (px)", "95% interval", "within 3 px (%)", "parameters"]
     return pd.DataFrame(rows, columns=columns).set_index("predictor")
+
+
+def size_table(large, small) -> pd.DataFrame:
+    """The networks of `large` beside the same ones, repeating and the best frame network of `small`.
+
+    A row a network and framing: seeds, parameters (millions), error and differences of error (px) on the same windows,
+    best epoch.
+    """
+    rows = {}
+    for name in (name for name in large.variants() if Predictor(name).trained):
+        network, framing = Predictor(name), name.partition(".")[2]
+        rivals = {"minus the small one's": network, "minus repeating's": Predictor(f"repeat_last.{framing}"),
+                  "minus small frames' (best)": best(small, framing, "frames")}
+        runs, found = runs_of(large, network), error(large, network)
+        rows[f"{network.label} ({FRAMING_TITLES[framing].lower()})"] = {
+            "seeds": len(runs), "parameters (M)": f"{runs[0].payload['parameters'] / 1e6:.1f}",
+            "error (px)": _written([found]),
+            **{column: _written([error_difference(large, network, rival, small)]) for column, rival in rivals.items()},
+            "best epoch": f"{np.mean([course(run.history)['best_epoch'] for run in runs]):.0f} of {len(runs[0].history)}"}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def decoding_table(study) -> pd.DataFrame:

@@ -1,8 +1,9 @@
-"""Layers of the translator, computed in the way that is fastest on a CPU; the numbers are those of PyTorch's own."""
+"""Layers of SimVP, computed in the way that is fastest on a CPU; the numbers are those of PyTorch's own."""
 
 import functools
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,12 +23,6 @@ def mix_channels(convolution: nn.Conv2d, x: Tensor, outputs: slice = slice(None)
     """
     weight, bias = convolution.weight.flatten(1)[outputs], convolution.bias[outputs]
     return nn.functional.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
-
-
-def mix_to_few(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 1x1 convolution to so few channels that summing up once for each is faster than any product of matrices."""
-    sums = [(x * weight).sum(1) for weight in convolution.weight]
-    return torch.stack(sums, dim=1) + convolution.bias[:, None, None]
 
 
 class ShuffleOut(nn.Module):
@@ -98,18 +93,20 @@ class DepthwiseConvolution(torch.autograd.Function):
         sources = maps.permute(1, 2, 3, 0).flatten(1, 2).contiguous()
         targets = gradient.permute(1, 0, 2, 3).flatten(2).contiguous()
         pairs = (sources @ targets).flatten(1)
-        joined = _joined_by_taps(weight.shape[-1], height, width).to(pairs)
+        joined = torch.from_numpy(_joined_by_taps(weight.shape[-1], height, width)).to(pairs)
         return _depthwise(gradient, weight.flip(-2, -1)), (pairs @ joined).view_as(weight)
 
 
 @functools.cache
-def _joined_by_taps(kernel: int, height: int, width: int) -> Tensor:
-    """(height*width * height*width, kernel*kernel): whether a tap carries what is at the first position to the second."""
-    offsets = torch.arange(kernel) - kernel // 2
-    rows, columns = (torch.arange(size)[:, None] - torch.arange(size) == offsets[:, None, None]
-                     for size in (height, width))
+def _joined_by_taps(kernel: int, height: int, width: int) -> np.ndarray:
+    """(height*width * height*width, kernel*kernel): whether a tap carries what is at the first position to the second.
+
+    Of numpy, so that what is kept belongs to no transformation of torch.func.
+    """
+    offsets = np.arange(kernel) - kernel // 2
+    rows, columns = (np.arange(size)[:, None] - np.arange(size) == offsets[:, None, None] for size in (height, width))
     joined = rows[:, None, :, None, :, None] & columns[None, :, None, :, None, :]
-    return joined.reshape(kernel**2, -1).T.float()
+    return joined.reshape(kernel**2, -1).T.astype(np.float32)
 
 
 def normalise(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fixlib.models.layers import ShuffleOut, channels_last, convolve_apart, mix_channels, mix_to_few, normalise
+from fixlib.models.layers import ShuffleOut, channels_last, convolve_apart, mix_channels, normalise
 
 MISSION = dict(in_shape=(10, 1, 32, 32), hid_S=64, hid_T=256, N_S=4, N_T=8)
 
@@ -100,7 +100,7 @@ class Decoder(nn.Module):
         x = self.dec[:-1](latent)
         # Repeated only here, so that the copies do not wait in memory.
         x = x + (skip if which is None else skip.index_select(0, which))
-        return mix_to_few(self.readout, self.dec[-1](x))
+        return self.readout(self.dec[-1](x))
 
 
 class StochasticDepth(nn.Module):
