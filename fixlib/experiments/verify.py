@@ -7,7 +7,8 @@ training makes the difference grow. There the rule is:
 * what does not follow from training (hashes and numbers of windows, parameter counts, everything of a run without
   training) has to be equal, floating-point numbers to `UNTRAINED`;
 * the training loss of the first epoch has to be equal to `FIRST_EPOCH`: it follows from data, seed, model, loss and
-  settings, and rounding has had no time to grow;
+  settings, and rounding has had no time to grow; of a hybrid to `FIRST_EPOCH_HYBRID`, since its first epoch already makes
+  1% of a difference of 1e-7 in the initial weights (measured on `hybrid_l1.10hz` of `quick` size);
 * the losses of the first half of the epochs have to be equal to `FIRST_HALF`, the later ones and the loss on the test
   windows to `LATER`;
 * a metric may move by `INTERVAL` of the width of its recorded 95% interval, or by `VALUE` of itself where that is
@@ -24,6 +25,11 @@ epoch differed by 7e-5 at most, a loss of the first half by 4%, a later one by 2
 width; runs without training by 3e-7. By this rule each of the 120 ordered pairs of recorded runs that differ by the
 seed alone is told apart, and all but 7 of the 1,634 that differ by the setting alone (a term's weight at 0 or a tenth
 of its value, Dice's smoothing at 1e-5, 1e-3 or 0.1: much the same network).
+
+Where it is too strict: of the 17 trained runs of `make book`, recorded with version 0.1.0 and repeated with 0.3.0, 15 were
+as recorded. Dice and the frames with weighted MSE (100 ms) were not: the losses of their epochs agreed to 2%, but which
+epoch's weights are best is a close call, and what lies above 0.5, or how far the brightest pixel moves, differs from
+epoch to epoch (precision 0.18 and 0.13, undershoot 0.34 and 0.50).
 """
 
 from __future__ import annotations
@@ -44,7 +50,7 @@ from fixlib.machine import same_bits
 from fixlib.results import Results, Run
 
 UNTRAINED = 1e-5
-FIRST_EPOCH = 5e-4
+FIRST_EPOCH, FIRST_EPOCH_HYBRID = 5e-4, 0.02
 FIRST_HALF = 0.1
 LATER = 0.5
 VALUE = 0.05
@@ -191,7 +197,7 @@ def _is_detail(name: str) -> bool:
 def _allowed(name: str, recorded: np.ndarray, is_array: bool, run: Run) -> np.ndarray | float:
     part, size = name.split(".")[0], np.abs(recorded)
     if run.history and name == "history.0.train_loss":
-        return FIRST_EPOCH * size
+        return (FIRST_EPOCH_HYBRID if run.spec.config["model"]["kind"] == "regression" else FIRST_EPOCH) * size
     if run.history and part in ("history", "test_loss"):
         early = part == "history" and int(name.split(".")[1]) < len(run.history) // 2
         return (FIRST_HALF if early else LATER) * size
