@@ -26,10 +26,10 @@ width; runs without training by 3e-7. By this rule each of the 120 ordered pairs
 seed alone is told apart, and all but 7 of the 1,634 that differ by the setting alone (a term's weight at 0 or a tenth
 of its value, Dice's smoothing at 1e-5, 1e-3 or 0.1: much the same network).
 
-Where it is too strict: of the 17 trained runs of `make book`, recorded with version 0.1.0 and repeated with 0.3.0, 15 were
+Where it is too strict: of the 19 trained runs of `make book`, recorded with version 0.1.0 and repeated with 0.3.0, 17 were
 as recorded. Dice and the frames with weighted MSE (100 ms) were not: the losses of their epochs agreed to 2%, but which
-epoch's weights are best is a close call, and what lies above 0.5, or how far the brightest pixel moves, differs from
-epoch to epoch (precision 0.18 and 0.13, undershoot 0.34 and 0.50).
+pixels lie above 0.5, and how far the brightest one moves, hangs on less than that (precision 0.18 and 0.13 of weighted
+MSE, undershoot 0.34 and 0.50 of Dice).
 """
 
 from __future__ import annotations
