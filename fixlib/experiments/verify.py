@@ -7,8 +7,8 @@ training makes the difference grow. There the rule is:
 * what does not follow from training (hashes and numbers of windows, parameter counts, everything of a run without
   training) has to be equal, floating-point numbers to `UNTRAINED`;
 * the training loss of the first epoch has to be equal to `FIRST_EPOCH`: it follows from data, seed, model, loss and
-  settings, and rounding has had no time to grow; of a hybrid to `FIRST_EPOCH_HYBRID`, since its first epoch already makes
-  1% of a difference of 1e-7 in the initial weights (measured on `hybrid_l1.10hz` of `quick` size);
+  settings, and rounding has had no time to grow; of a hybrid to `FIRST_EPOCH_HYBRID`, since its first epoch already
+  makes 1% of a difference of 1e-7 in the initial weights (measured on `hybrid_l1.10hz` of `quick` size);
 * the losses of the first half of the epochs have to be equal to `FIRST_HALF`, the later ones and the loss on the test
   windows to `LATER`;
 * a metric may move by `INTERVAL` of the width of its recorded 95% interval, or by `VALUE` of itself where that is
@@ -26,10 +26,10 @@ width; runs without training by 3e-7. By this rule each of the 120 ordered pairs
 seed alone is told apart, and all but 7 of the 1,634 that differ by the setting alone (a term's weight at 0 or a tenth
 of its value, Dice's smoothing at 1e-5, 1e-3 or 0.1: much the same network).
 
-Where it is too strict: of the 19 trained runs of `make book`, recorded with version 0.1.0 and repeated with 0.3.0, 17 were
-as recorded. Dice and the frames with weighted MSE (100 ms) were not: the losses of their epochs agreed to 2%, but which
-pixels lie above 0.5, and how far the brightest one moves, hangs on less than that (precision 0.18 and 0.13 of weighted
-MSE, undershoot 0.34 and 0.50 of Dice).
+Where it is too strict: of the 19 trained runs of `make book`, recorded with version 0.1.0 and repeated with 0.3.0, 17
+were as recorded. Dice and the frames with weighted MSE (100 ms) were not: the losses of their epochs agreed to 2%, but
+which pixels lie above 0.5, and how far the brightest one moves, hangs on less than that (precision 0.18 and 0.13 of
+weighted MSE, undershoot 0.34 and 0.50 of Dice).
 """
 
 from __future__ import annotations

@@ -42,6 +42,11 @@ class Predictor:
         loss = loss.replace("_", " ").replace("mse", "MSE")
         return f"Frames, {loss}" + {"argmax": " (brightest)", "median": " (median)"}.get(self.decoding, "")
 
+    @property
+    def label_with_framing(self) -> str:
+        """Its name in a table of both framings."""
+        return f"{self.label} ({FRAMING_TITLES[self.variant.partition('.')[2]].lower()})"
+
     def error_of(self, run: Run) -> dict[str, float]:
         """Mean error of a run, px: value, low, high."""
         return run.metrics[f"error_{self.decoding}" if self.decoding else "error"]
@@ -132,11 +137,12 @@ def size_table(large, small) -> pd.DataFrame:
         rivals = {"minus the small one's": network, "minus repeating's": Predictor(f"repeat_last.{framing}"),
                   "minus small frames' (best)": best(small, framing, "frames")}
         runs, found = runs_of(large, network), error(large, network)
-        rows[f"{network.label} ({FRAMING_TITLES[framing].lower()})"] = {
+        best_epoch = np.mean([course(run.history)["best_epoch"] for run in runs])
+        rows[network.label_with_framing] = {
             "seeds": len(runs), "parameters (M)": f"{runs[0].payload['parameters'] / 1e6:.1f}",
             "error (px)": _written([found]),
             **{column: _written([error_difference(large, network, rival, small)]) for column, rival in rivals.items()},
-            "best epoch": f"{np.mean([course(run.history)['best_epoch'] for run in runs]):.0f} of {len(runs[0].history)}"}
+            "best epoch": f"{best_epoch:.0f} of {len(runs[0].history)}"}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -144,9 +150,9 @@ def decoding_table(study) -> pd.DataFrame:
     """Error (px) of each frame network by how its map becomes a point, and the mean of the map's largest p."""
     rows = {}
     for name in (name for name in study.variants() if name.startswith("frames")):
-        runs, title = runs_of(study, Predictor(name)), FRAMING_TITLES[name.partition(".")[2]].lower()
+        runs = runs_of(study, Predictor(name))
         means = [np.mean([run.metrics[metric]["value"] for run in runs]) for metric in (*DECODINGS, "max_probability")]
-        rows[f"{Predictor(name).label} ({title})"] = [f"{mean:.2f}" for mean in means[:3]] + [f"{means[3]:.2g}"]
+        rows[Predictor(name).label_with_framing] = [f"{mean:.2f}" for mean in means[:3]] + [f"{means[3]:.2g}"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*DECODINGS.values(), "largest p"])
 
 
@@ -166,10 +172,11 @@ def training_table(study) -> pd.DataFrame:
     """How each network trained (see `course`), averaged over seeds."""
     rows = {}
     for name in (name for name in study.variants() if Predictor(name).trained):
-        runs, title = runs_of(study, Predictor(name)), FRAMING_TITLES[name.partition(".")[2]].lower()
+        runs = runs_of(study, Predictor(name))
         found = pd.DataFrame([course(run.history) for run in runs]).mean()
-        rows[f"{Predictor(name).label} ({title})"] = [f"{found['best_epoch']:.0f} of {len(runs[0].history)}",
-                                              f"{100 * found['rise']:.0f}%", f"{found['gap']:.2f}"]
+        rows[Predictor(name).label_with_framing] = [
+            f"{found['best_epoch']:.0f} of {len(runs[0].history)}", f"{100 * found['rise']:.0f}%",
+            f"{found['gap']:.2f}"]
     columns = ["best epoch", "rise of validation loss after it", "training / validation loss at the end"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
@@ -192,7 +199,7 @@ def control_table(control) -> pd.DataFrame:
                         best(control, framing, "frames")):
             seeds = [network.error_of(run)["value"] for run in runs_of(control, network)]
             gap = error_difference(control, network, floor)
-            rows[f"{network.label} ({FRAMING_TITLES[framing].lower()})"] = [
+            rows[network.label_with_framing] = [
                 f"{error(control, network)['value']:.2f}", f"{error(control, floor)['value']:.2f}",
                 f"{gap['value']:.2f} [{gap['low']:.2f}, {gap['high']:.2f}]", f"{min(seeds):.2f} to {max(seeds):.2f}"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=["error (px)", "least possible", "above it", "by seed"])

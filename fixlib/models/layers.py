@@ -54,7 +54,8 @@ def convolve_apart(convolution: nn.Conv2d, x: Tensor) -> Tensor:
 def _within_reach(weight: Tensor, positions: int) -> Tensor:
     """The middle of a kernel (C, 1, k, k): what can reach from one of `positions` in a row to another."""
     beyond = max(0, weight.shape[-1] // 2 - (positions - 1))
-    return weight[..., beyond:weight.shape[-1] - beyond, beyond:weight.shape[-1] - beyond]
+    kept = slice(beyond, weight.shape[-1] - beyond)
+    return weight[..., kept, kept]
 
 
 def _convolve(maps: Tensor, weight: Tensor) -> Tensor:
