@@ -220,7 +220,7 @@ def composite_scale(size: int = 32, prior: float = 0.01) -> Figure:
     with book_style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.7), width_ratios=(1.15, 1))
         levels = {"p = 0.5 (fresh network)": 0.5, f"p = {prior:g} (prior bias)": prior,
-                  "p = its best constant": best_constant(LOSSES["composite"](), 1 / size**2, size)}
+                  "p = the composite's best constant": best_constant(LOSSES["composite"](), 1 / size**2, size)}
         for (text, p), marker, offset in zip(levels.items(), "os^", (0.2, 0, -0.2)):
             terms = composite_terms(p, size)
             for row, name in zip(rows, names):
