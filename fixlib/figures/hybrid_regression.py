@@ -101,11 +101,16 @@ def _draw_errors(axes: Axes, study, predictors: list[Predictor]) -> None:
         found = [predictor.error_of(run) for run in runs_of(study, predictor)]
         for one in found:
             _dot(axes, row, one, predictor)
-        axes.annotate(f"{error(study, predictor)['value']:.2f}", (max(one["high"] for one in found), row),
-                      xytext=(5, 0), textcoords="offset points", fontsize=9, va="center")
+        _write(axes, f"{error(study, predictor)['value']:.2f}", max(one["high"] for one in found), row)
     _name_rows(axes, predictors)
     axes.set(xlabel="mean pixel error (px, L2)")
     axes.margins(x=0.12)
+
+
+def _write(axes: Axes, text: str, x: float, row: int) -> None:
+    """A number right of a row's interval; on white, since marked lines may run through it."""
+    axes.annotate(text, (x, row), xytext=(5, 0), textcoords="offset points", fontsize=9, va="center",
+                  bbox=dict(facecolor="white", edgecolor="none", pad=0.6))
 
 
 def _mark(axes: Axes, value: float, text: str, rows: int, side: str) -> None:
@@ -124,8 +129,7 @@ def differences(study, against: str = "hybrid_l1") -> Figure:
             for row, predictor in enumerate(predictors):
                 found = error_difference(study, predictor, hybrid)
                 _dot(axes, row, found, predictor, filled=found["low"] > 0 or found["high"] < 0)
-                axes.annotate(f"{found['value']:+.2f}", (found["high"], row), xytext=(5, 0), textcoords="offset points",
-                              fontsize=9, va="center")
+                _write(axes, f"{found['value']:+.2f}", found["high"], row)
             _name_rows(axes, predictors)
             axes.axvline(0, color="#444444", lw=1, zorder=0)
             for text, side in (("better  ", "right"), ("  worse", "left")):

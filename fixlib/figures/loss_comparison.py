@@ -319,7 +319,7 @@ def certainty_by_horizon(study, known: str = "transition_table") -> Figure:
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], last: float, gap: float = 0.055) -> None:
-    """Name curves (end value, name, colour) at their right end, moved apart where they would overlap.
+    """Name curves (end value, name, colour) at their right end x = `last`, moved apart where they would overlap.
 
     `gap`: the least distance between names, as a share of the axes' height.
     """
@@ -333,8 +333,8 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], last: float, 
         heights += np.insert(overlap, 0, 0)
         heights += max(0, bottom + gap / 2 - heights[0])
     for height, (value, name, colour) in zip(heights, ends):
-        axes.plot([last + 0.05, last + 0.35], [value, height], color=colour, lw=0.5, clip_on=False)
-        axes.text(last + 0.4, height, name, color=colour, fontsize=8, va="center")
+        axes.plot([1.005 * last, 1.035 * last], [value, height], color=colour, lw=0.5, clip_on=False)
+        axes.text(1.04 * last, height, name, color=colour, fontsize=8, va="center")
 
 
 def errors(study) -> Figure:

@@ -15,10 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fixlib.data import make_patterns
-from fixlib.data.lattice import KINDS, SPEEDS, lattice_paths
+from fixlib.data.lattice import KINDS, SPEEDS, drawn_paths, lattice_paths
 from fixlib.experiments.predictable_motion import AHEAD, KNOWS_PATH, N_IN, tag
 from fixlib.figures import loss_theory
 from fixlib.figures.control import OPTIMUM_COLOUR
+from fixlib.figures.loss_comparison import label_ends
 from fixlib.figures.style import BASELINE_COLOUR, book_style, image_axes, name_of, stamp, stamp_study
 from fixlib.losses import DiceLoss, SoftmaxCrossEntropy, get_loss_function
 from fixlib.losses.analysis import crossing_threshold
@@ -83,20 +84,41 @@ def certainty_needed(loss: str) -> float:
     return 0.0 if isinstance(made, DiceLoss) else crossing_threshold(made)
 
 
-def recall_from_pixels(speed: float, n: int = 100_000, size: int = 32, seed: int = 0) -> float:
+def copied_input(study) -> tuple[np.ndarray, np.ndarray]:
+    """Without noise, taking the k-th given frame for the k-th to come, as SimVP's skip connection hands it over.
+
+    Returns:
+        Recall and mean pixel error (px) one to AHEAD frames ahead, each (AHEAD,), over the test windows.
+    """
+    where = study.run("exact.ahead").spec.config["data"]
+    rows = drawn_paths(where["size"], N_IN + AHEAD, 0.0, where["test"], where["seed"])
+    y, x = np.divmod(lattice_paths(where["size"], N_IN + AHEAD).pixels[rows], where["size"])
+    apart = np.hypot(x[:, :AHEAD] - x[:, N_IN:], y[:, :AHEAD] - y[:, N_IN:])
+    return (apart == 0).mean(0), apart.mean(0)
+
+
+def recall_from_pixels(speed: float, n: int = 300_000, size: int = 32, seed: int = 0) -> float:
     """Share of next pixels that the ten before give away, on straight lines of `make_patterns`, which start anywhere.
 
     The best guess after each sequence of pixel steps is its most frequent continuation in one half of `n` lines, tried
-    on the other half. Nobody can do better, except by what the walls say.
+    on the other half. Lines that are mirror images of each other count as one sequence, so that few of the other half
+    are new. Nobody can do better, except by what the walls say.
     """
     lines = make_patterns("line", n, N_IN + 1, speed, seed=seed, size=size)["coordinates"].floor().long()
-    steps = lines.diff(dim=1) + 4  # at most 3 px either way, as digits of a number
-    digits = (steps[..., 1] * 8 + steps[..., 0]).numpy()
+    steps = _mirrored_alike(lines.diff(dim=1).numpy()) + 4  # at most 3 px either way, as digits of a number
+    digits = steps[..., 1] * 8 + steps[..., 0]
     _, past = np.unique(digits[:, :-1] @ 64 ** np.arange(N_IN - 1), return_inverse=True)
     half = n // 2
     counts = np.zeros((past.max() + 1, 64), np.int32)
     np.add.at(counts, (past[:half], digits[:half, -1]), 1)
     return float((counts.argmax(1)[past[half:]] == digits[half:, -1]).mean())
+
+
+def _mirrored_alike(steps: np.ndarray) -> np.ndarray:
+    """Steps (N, T, 2), mirrored so that all but the last lead, taken together, right, down, and more right than down."""
+    net = steps[:, :-1].sum(1, keepdims=True)
+    steps = np.where(net < 0, -steps, steps)
+    return np.where(abs(net[..., :1]) < abs(net[..., 1:]), steps[..., ::-1], steps)
 
 
 def same_past(speed: float = 1.0, seed: int = 0, n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
@@ -220,17 +242,19 @@ def falling_with_noise(study, losses: Sequence[str] = ()) -> Figure:
                 levels = noises(study)
                 axes.plot([0, 1], [1, 0], color=BASELINE_COLOUR, lw=0.8, ls=":")
                 axes.axvline(1 - needed, color=BASELINE_COLOUR, lw=1, ls="--")
-                axes.plot(levels, [exact_score(study, name, metric, level)["value"] for level in levels],
+                best = [exact_score(study, name, metric, level)["value"] for level in levels]
+                axes.plot(levels, best if metric == "white_pixel_recall" else [value or np.nan for value in best],
                           color=OPTIMUM_COLOUR)
                 for level in noises(study, f"onwards.{name}"):
                     found = score(study, f"onwards.{name}", metric, level)
-                    axes.plot([level, level], [found["low"], found["high"]], color=colour(name), lw=2, alpha=0.5)
-                    axes.plot(level, found["value"], "o", color=colour(name), ms=5)
+                    if metric == "white_pixel_recall" or found["value"] > 0:
+                        axes.plot([level, level], [found["low"], found["high"]], color=colour(name), lw=2, alpha=0.5)
+                        axes.plot(level, found["value"], "o", color=colour(name), ms=5)
             column[0].set_title(f"{label(name)}\n" + (f"wants η > {needed:.2g}" if needed else "paints at least one"),
                                 fontsize=9)
             column[1].set(xlabel="noise", xticks=(0, 0.5, 1), xticklabels=("0", "½", "1"))
         panels[0, 0].set(ylabel="recall at 0.5", ylim=(-0.04, 1.04))
-        panels[1, 0].set_ylabel("precision at 0.5")
+        panels[1, 0].set_ylabel("precision at 0.5\n(none: nothing called)")
         marks = [plt.Line2D([], [], color=OPTIMUM_COLOUR, label="best possible"),
                  plt.Line2D([], [], color="#333333", marker="o", ls="", label="network"),
                  plt.Line2D([], [], color=BASELINE_COLOUR, ls=":", label="1 − noise"),
@@ -283,10 +307,7 @@ def frames_and_regression(study, losses: Sequence[str] = ("weighted_mse", "dice"
             for level, each in zip(levels, found if name in curves else ()):
                 axes.plot([level, level], [each["low"], each["high"]], color=shade, lw=2.5, alpha=0.4)
             ends.append((values[-1], "Best possible" if name == "best" else label(name), shade))
-        gap, lowest = 0.055 * axes.get_ylim()[1], -np.inf
-        for value, text, shade in sorted(ends):
-            lowest = max(value, lowest + gap)
-            axes.text(levels[-1] + 0.015, lowest, text, color=shade, fontsize=9, va="center")
         axes.set(xlabel="noise (share of frames replaced)", ylabel="mean pixel error, one frame ahead (px)",
                  xlim=(-0.02, levels[-1] + 0.22), ylim=(0, None), xticks=levels)
+        label_ends(axes, ends, levels[-1])
         return stamp_study(figure, study)
