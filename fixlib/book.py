@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import nbformat
@@ -14,6 +14,7 @@ from fixlib import paths
 from fixlib.atomic import atomic_write
 
 PAPERMILL_METADATA = ("papermill", "execution", "widgets")
+NEED_DURATIONS = {"01_sparsity_analysis", "04_hybrid_regression"}
 
 
 class BookError(RuntimeError):
@@ -68,7 +69,7 @@ def parse_parameters(given: Sequence[str], notebooks: Sequence[Path]) -> dict[st
         if name not in known:
             raise ValueError(f"no chapter has a parameter {name!r}; there are: {', '.join(known)}")
         found[name] = _parse_value(name, value, known[name])
-    _check_values(found)
+    _check_values(found, [notebook.stem for notebook in notebooks if "dataset" in chapter_parameters(notebook)])
     return found
 
 
@@ -87,17 +88,29 @@ def _parse_value(name: str, text: str, default: object) -> object:
     return value
 
 
-def _check_values(parameters: dict) -> None:
+def _check_values(parameters: dict, chapters: Collection[str]) -> None:
     """Refuse before the first chapter what a chapter would refuse after minutes."""
-    from fixlib import data
     from fixlib.experiments import get_profile
     from fixlib.losses import check_loss_name
     if "profile" in parameters:
         get_profile(parameters["profile"])
     if "dataset" in parameters:
-        data.describe(parameters["dataset"])
+        _check_dataset(parameters["dataset"], chapters)
     for name in parameters.get("losses", ()):
         check_loss_name(name)
+
+
+def _check_dataset(name: str, chapters: Collection[str]) -> None:
+    from fixlib import data
+    data.describe(name)
+    if name in data.DATASETS:
+        return
+    if asked := NEED_DURATIONS.intersection(chapters):
+        raise ValueError(f"{' and '.join(sorted(asked))} need fixations with their durations, which {name!r} does not "
+                         f"hold: choose of {', '.join(data.DATASETS)}, or name other chapters")
+    if Path(name).is_dir() and not Path(name).is_absolute() and Path(name).parts[0] != "data":
+        raise ValueError(f"chapters run in notebooks/, where {name!r} means another folder: give its absolute path, or "
+                         "put it under data/")
 
 
 def make_book(chapters: Sequence[str] = (), parameters: Sequence[str] = (), *, results: str | None = None,

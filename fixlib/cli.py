@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 EXPECTED_ERRORS = (ValueError, OSError, RuntimeError)
 
@@ -12,16 +15,28 @@ EXPECTED_ERRORS = (ValueError, OSError, RuntimeError)
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0 if it did what it says, 1 with a one-line reason on stderr otherwise."""
     options = _parser().parse_args(arguments)
+    with _terminated_as_interrupted():
+        try:
+            return options.command(options) or 0
+        except EXPECTED_ERRORS as error:
+            if os.environ.get("FIXLIB_TRACEBACK"):
+                raise
+            print(f"fixlib: {error}\n(set FIXLIB_TRACEBACK=1 to see where it was raised)", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("fixlib: interrupted; runs are kept, and the same `fixlib run` or `fixlib book` goes on from there",
+                  file=sys.stderr)
+            return 130
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM does what Ctrl-C does: by default only this process would end, and its workers train on unseen."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return options.command(options) or 0
-    except EXPECTED_ERRORS as error:
-        if os.environ.get("FIXLIB_TRACEBACK"):
-            raise
-        print(f"fixlib: {error}\n(set FIXLIB_TRACEBACK=1 to see where it was raised)", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("fixlib: interrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
-        return 130
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,8 +110,10 @@ def _seeds(text: str) -> tuple[int, ...]:
         first, _, last = part.partition("-")
         if not first.isdigit() or (last and not last.isdigit()):
             raise argparse.ArgumentTypeError(f"{text!r} is not like 0-2 or 0,3")
+        if int(last or first) < int(first):
+            raise argparse.ArgumentTypeError(f"{part!r} holds no seed; write the smaller one first")
         found += range(int(first), int(last or first) + 1)
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -110,6 +127,7 @@ def _prepare(options) -> None:
 
 def _run(options) -> None:
     from fixlib.experiments import ExperimentError, obtain
+    from fixlib.experiments.sweep import experiment_module
     choices = {name: getattr(options, name) for name in ("losses", "framings", "networks") if getattr(options, name)}
     if options.devices is not None:
         os.environ["FIXLIB_DEVICES"] = str(options.devices)  # seen by every process that trains
@@ -120,6 +138,8 @@ def _run(options) -> None:
         _print_study(error.study)
         raise
     _print_study(study)
+    if finish := getattr(experiment_module(options.experiment), "finish", None):
+        finish(study)
 
 
 def _print_study(study) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from fixlib import data, paths
+from fixlib.cli import EXPECTED_ERRORS
 from fixlib.results import Results
 from fixlib.training import best_device
 
@@ -65,18 +66,22 @@ def _datasets() -> list[tuple[str, bool, str]]:
         try:
             windows = data.open_dataset(name, 10.0)["train"]
             found.append((f"data '{name}'", True, f"{len(windows['coordinates'])} training scanpaths"))
-        except data.DataUnavailable as reason:
+        except EXPECTED_ERRORS as reason:
             found.append((f"data '{name}'", False, str(reason)))
     return found
 
 
 def _results() -> tuple[str, bool, str]:
-    table = Results().table()
-    return "recorded runs", len(table) > 0, f"{len(table)} in results/"
+    try:
+        found = len(Results().table())
+    except EXPECTED_ERRORS as reason:
+        return "recorded runs", False, str(reason)
+    return "recorded runs", found > 0, f"{found} in results/"
 
 
 def _failures() -> tuple[str, bool, str]:
-    """Runs whose last attempt failed; the same command tries them again."""
+    """Runs whose last attempt failed; the same command tries them again, unless data or code have changed."""
     failed = sorted((paths.root() / "build" / "failed").glob("*.json"))
     reasons = [f"{path.stem}: {json.loads(path.read_text(encoding='utf-8'))['failed']}" for path in failed]
-    return "failed runs", not failed, "; ".join(reasons) or "none"
+    hint = "; repeat the command, or delete those in build/failed/ that no longer matter"
+    return "failed runs", not failed, "; ".join(reasons) + hint if failed else "none"

@@ -255,10 +255,14 @@ def _from_json(value: Any, numbers: bool = False) -> Any:
     return math.nan if value is None and numbers else value
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def _read(path: Path) -> Run:
     """A file that agrees with itself: its checksum, its key and its name."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
         checksum = content.pop("checksum")
         format_version, key, spec = (content.pop(name) for name in _OURS[:3])
     except (ValueError, KeyError, AttributeError, TypeError) as error:

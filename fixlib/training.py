@@ -50,7 +50,7 @@ class WindowLoader:
         device: where the coordinates live and the frames are drawn.
 
     Raises:
-        ValueError: an unknown representation, or windows too short to hold a target.
+        ValueError: an unknown representation, windows too short to hold a target, or a frame without gaze.
     """
 
     def __init__(self, windows: dict, n_in: int, *, inputs: str = "frames", targets: str = "frames",
@@ -62,6 +62,9 @@ class WindowLoader:
         length = windows["coordinates"].shape[1]
         if not 0 < n_in < length:
             raise ValueError(f"n_in={n_in} leaves no target in windows of {length} frames; cut longer windows")
+        if not windows["fixation_mask"].all():
+            raise ValueError("a frame of these windows holds no gaze; take windows without one from "
+                             "fixlib.data.cut_windows")
         self.coordinates = windows["coordinates"].to(device)
         size = windows["meta"]["size"]
         index = white_pixel_index(self.coordinates, windows["fixation_mask"].to(device), size)
@@ -186,6 +189,7 @@ def _train_epoch(model, loader, loss_fn, optimiser, clip_norm, epoch, fabric, pa
         optimiser.step()
         losses.append(loss.detach())
         counts.append(len(inputs))
+    _refuse_no_batches(len(losses))
     # Read once an epoch: reading every batch would make a GPU wait for each.
     losses, norms = torch.stack(losses).double(), torch.stack(norms).cpu()
     counts = torch.tensor(counts, dtype=torch.float64, device=losses.device)
@@ -214,7 +218,13 @@ def mean_loss(model: nn.Module, loader: Iterable, loss_fn: Callable[[Tensor, Ten
     for inputs, targets in loader:
         total = total + loss_fn(model(inputs), targets).double() * len(inputs)
         count += len(inputs)
+    _refuse_no_batches(count)
     return float(total / count)
+
+
+def _refuse_no_batches(found: int) -> None:
+    if not found:
+        raise ValueError("the loader gave no batch: it is empty, or an iterator that was used up by an earlier pass")
 
 
 @torch.no_grad()

@@ -1,5 +1,7 @@
 """fixlib book: parameters are checked before anything runs, failures are kept and reported."""
 
+from pathlib import Path
+
 import nbformat
 import pytest
 
@@ -35,6 +37,16 @@ def project(tmp_path, monkeypatch):
 def test_wrong_parameters_are_refused_before_anything_runs(project, given, complaint):
     with pytest.raises(ValueError, match=complaint):
         book.make_book(parameters=[given])
+    assert not (project / "build").exists()
+
+
+def test_a_folder_is_refused_where_durations_are_needed_and_where_chapters_would_not_find_it(project, dataset, monkeypatch):
+    notebook(project / "notebooks" / "04_hybrid_regression.ipynb", "dataset = 'osie'", "1")
+    with pytest.raises(ValueError, match="04_hybrid_regression need fixations with their durations"):
+        book.make_book(parameters=[f"dataset={dataset}"])
+    monkeypatch.chdir(Path(dataset).parent)
+    with pytest.raises(ValueError, match="give its absolute path"):
+        book.make_book(["00_first"], [f"dataset={Path(dataset).name}"])
     assert not (project / "build").exists()
 
 

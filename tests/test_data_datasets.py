@@ -57,6 +57,15 @@ def test_prepare_completes_what_an_interruption_left(store):
     assert files(store / "simulated").keys() == before.keys()
 
 
+def test_a_prepared_file_that_was_edited_is_refused(store):
+    path = prepare("simulated") / "test_data.pt"
+    edited = torch.load(path, weights_only=True)
+    edited["coordinates"] *= 0.5
+    torch.save(edited, path)
+    with pytest.raises(FileExistsError, match=r"test_data\.pt is not the prepared simulated .*it was edited"):
+        open_dataset("simulated")
+
+
 @pytest.mark.parametrize("content", ["somebody's", "garbage"])
 def test_prepare_never_replaces_other_files(store, content):
     path = store / "simulated" / "val_data.pt"
@@ -107,6 +116,13 @@ def test_bare_pairs_of_a_user_open_at_any_rate(tmp_path):
     for part in ("train", "val", "test"):
         torch.save(pair, tmp_path / f"{part}_data.pt")
     assert open_dataset(str(tmp_path))["train"]["fixation_mask"].all()
+    for call in (open_dataset, fingerprint):  # frames every 100 ms are not to pass for one frame a fixation
+        with pytest.raises(ValueError, match="no subfolder `fixations`"):
+            call(str(tmp_path), None)
+    (tmp_path / "fixations").mkdir()
+    for part in ("train", "val", "test"):
+        torch.save(pair, tmp_path / "fixations" / f"{part}_data.pt")
+    assert open_dataset(str(tmp_path), None)["train"]["fixation_mask"].all()
 
 
 @pytest.mark.parametrize("call", [open_dataset, fingerprint, describe, prepare])

@@ -172,12 +172,18 @@ class TestSparsity:
 
 class TestHybrid:
     def test_writes_its_log_and_final_results(self, project):
-        study = obtain("hybrid_regression", "simulated", "smoke", framings=["fixations"], workers=1)
+        command = ["run", "hybrid_regression", "--dataset", "simulated", "--profile", "smoke", "--workers", "1",
+                   "--framings", "fixations"]
+        assert main(command) == 0
+        study = obtain("hybrid_regression", "simulated", "smoke", framings=["fixations"])
         log = (project / "logs" / "training_log_hybrid_regression.txt").read_text()
         assert "hybrid_l1.fixations-smoke-0-" in log and "epoch 2/2" in log
         final = (project / "logs" / "final_results.txt").read_text()
         error = study.run("hybrid_l1.fixations").metrics["error"]["value"]
         assert f"{error:6.2f}" in final and "repeat_last.fixations" in final
+        (project / "logs" / "final_results.txt").unlink()
+        assert main(command) == 0  # all is recorded by now, and it is written all the same
+        assert (project / "logs" / "final_results.txt").read_text() == final
         assert study.run("hybrid_l1.fixations").payload["parameters"] > 0
 
     def test_only_the_networks_asked_for_are_trained(self, project):

@@ -270,6 +270,22 @@ def test_bad_predictions_are_refused(case):
         evaluate_points(torch.zeros(12, 1, 2), **truth)
 
 
+def test_masks_that_are_not_bool_are_refused(case):
+    _, truth = case
+    for mask in (truth["mask"].float(), truth["mask"].int().numpy()):
+        with pytest.raises(TypeError, match="mask must be bool, not"):
+            evaluate_points(truth["coordinates"], **truth | dict(mask=mask))
+
+
+def test_values_that_are_no_probabilities_or_have_no_rank_are_refused():
+    target = torch.eye(4)
+    for wrong in (torch.full((4, 4), float("nan")), 3 * target):
+        with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
+            white_pixel_counts(wrong, target)
+    with pytest.raises(ValueError, match="NaN"):
+        average_precision(torch.full((4, 4), float("nan")), target)
+
+
 def test_weights_are_products_of_counts():
     subject, stimulus = np.repeat(np.arange(5), 4), np.tile(np.arange(4), 5)
     weights = cluster_weights(subject, stimulus, 50, seed=3)

@@ -122,6 +122,14 @@ def test_a_corrupt_file_is_named(results, spec, text):
     assert path.read_text() == text  # reported, not removed
 
 
+@pytest.mark.parametrize("word", ["NaN", "Infinity"])
+def test_a_number_that_is_none_is_named_with_its_file(results, spec, word):
+    path = results.write(spec, payload())
+    path.write_text(path.read_text().replace("1.5", word))
+    with pytest.raises(ResultError, match=rf"{spec.filename} is not a recorded run .*{word}"):
+        results.read(spec)
+
+
 def test_a_truncated_file_is_named(results, spec):
     path = results.write(spec, payload())
     path.write_bytes(path.read_bytes()[:-20])

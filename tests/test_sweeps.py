@@ -3,12 +3,15 @@
 import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -17,7 +20,7 @@ from fixlib.cli import main
 from fixlib.experiments import ExperimentError, cluster, loss_comparison, obtain, sweep
 from fixlib.experiments.verify import choose, compare, table, verify
 from fixlib.machine import DECIDES_BITS, bits, environment, same_bits
-from fixlib.results import Results, Run
+from fixlib.results import ResultError, Results, Run
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,60 @@ def same(runs, others) -> bool:
         one.spec == other.spec and not compare(one, other).wrong for one, other in zip(runs, others))
 
 
+class TestData:
+    def test_a_folder_that_changes_while_its_run_is_trained_gives_no_run(self, project, dataset, monkeypatch):
+        folder = project / "gaze"
+        shutil.copytree(dataset, folder)
+        spec = loss_comparison.specs(str(folder), "smoke", losses=["mse"])[0]
+        run = loss_comparison.run
+
+        def changing(*arguments):
+            payload = run(*arguments)
+            shutil.copy(folder / "val_data.pt", folder / "test_data.pt")
+            return payload
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loss_comparison, "run", changing)
+            with pytest.raises(ValueError, match="they were changed. Nothing is recorded"):
+                sweep.record(spec, Results())
+        with pytest.raises(ValueError, match="they were changed"):  # nor afterwards under the old name
+            sweep.record(spec, Results())
+        assert not Results().has(spec)
+
+    def test_a_damaged_file_is_found_before_the_others_are_trained(self, project, dataset):
+        run = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1).run("mse")
+        run.path.write_text(run.path.read_text()[:-20])
+        with pytest.raises(ResultError, match=run.spec.filename):
+            obtain("loss_comparison", dataset, "smoke", losses=["mse", "dice"], workers=1)
+        assert not Results().has(loss_comparison.specs(dataset, "smoke", losses=["dice"])[0])
+
+
+class TestSeeds:
+    @pytest.mark.parametrize("text, complaint", [("3-1", "'3-1' holds no seed"), ("0,x", "is not like 0-2 or 0,3")])
+    def test_what_names_no_seeds_is_refused(self, text, complaint, capsys):
+        with pytest.raises(SystemExit):
+            main(["run", "loss_comparison", "--seeds", text])
+        assert complaint in capsys.readouterr().err
+
+    def test_each_is_run_once(self, project, dataset, capsys):
+        assert main(["run", "loss_comparison", "--dataset", dataset, "--profile", "smoke", "--losses", "mse",
+                     "--seeds", "0,0", "--workers", "1"]) == 0
+        assert "Runs: 5, of which trained just now: 5" in capsys.readouterr().out  # four are baselines
+
+
 class TestKills:
+    def test_a_terminated_sweep_ends_with_all_its_processes(self, project, dataset):
+        root = project / "swept"
+        started = kills.start_sweep(root, dataset, "--seeds", "0-9")
+        log = root / "logs" / "training_log_loss_comparison.txt"
+        while not log.exists():
+            assert started.poll() is None, started.communicate()[0]
+            time.sleep(0.1)
+        below = psutil.Process(started.pid).children(recursive=True)
+        started.terminate()
+        assert "fixlib: interrupted" in started.communicate(timeout=120)[0] and started.returncode == 130
+        assert not psutil.wait_procs(below, timeout=60)[1]
+
     def test_a_sweep_killed_again_and_again_ends_with_the_same_bits(self):
         found = kills.measure(3, "0")
         assert found["kills"] == 3 and found["runs"] == 7 and found["wrong"] == []
@@ -262,6 +318,19 @@ class TestVerify:
         monkeypatch.setattr(loss_comparison, "run", lambda *_: 1 / 0)
         [check] = verify(recorded[:1], workers=1)
         assert "could not be repeated: ZeroDivisionError" in check.wrong[0]
+        assert not list((project / "build" / "failed").iterdir())  # the recorded run did not fail
+
+    def test_an_interrupted_one_leaves_nothing_that_nobody_would_read(self, project, recorded, monkeypatch):
+        def interrupted(spec, checkpoint, on_epoch):
+            checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
+            checkpoint.path.write_bytes(b"an epoch")
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(loss_comparison, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            verify(recorded[:1], workers=1)
+        assert not list((project / "build" / "checkpoints").iterdir())
+        assert not list((project / "build").glob("verify-*"))
 
     def test_what_is_verified_can_be_chosen(self, recorded):
         results = Results(recorded[0].path.parents[2])

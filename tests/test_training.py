@@ -55,8 +55,20 @@ class TestWindowLoader:
         with pytest.raises(ValueError, match="targets='pixels' is not one of frames"):
             WindowLoader(windows(), 2, targets="pixels")
 
+    def test_refuses_windows_with_a_frame_without_gaze(self):
+        cut = windows()
+        cut["fixation_mask"][3, 1] = False
+        with pytest.raises(ValueError, match="holds no gaze.*cut_windows"):
+            WindowLoader(cut, 2)
+
 
 class TestTraining:
+    def test_a_loader_that_gives_nothing_is_named(self):
+        used_up, (_, val) = iter(()), loaders()
+        for train, validation in ((used_up, val), (val, used_up)):
+            with pytest.raises(ValueError, match="gave no batch"):
+                train_model_with_loss(small_model(), train, validation, get_loss_function("mse"), epochs=1)
+
     def test_learns_and_keeps_the_best_validation_weights(self):
         train, val = loaders()
         loss = get_loss_function("weighted_mse")

@@ -103,7 +103,8 @@ def prepare(name: str, out: Path | str | None = None, overwrite: bool = False) -
         parts = split_by_stimulus_and_subject(dataset.read(PREPARED_SIZE), **_split_arguments())
         for rate, part, file in missing:
             sequences = _frames(parts[part], rate)
-            sequences["meta"] |= {"part": part, "fingerprint": fingerprint(name, rate)}
+            sequences["meta"] |= {"part": part, "fingerprint": fingerprint(name, rate),
+                                  "content_sha256": content_sha256(sequences)}
             save_sequences(sequences, file)
     return folder
 
@@ -113,15 +114,17 @@ def _is_current(file: Path, name: str, rate_hz: float | None, part: str, overwri
     if not file.exists():
         return False
     try:
-        meta = load_sequences(file)["meta"]
-        why = f"it is {meta['label']}, {meta['frames']}, prepared differently"
+        sequences = load_sequences(file)
+        meta, content = sequences["meta"], content_sha256(sequences)
+        unchanged = meta.get("content_sha256", content) == content  # files of before 0.3.1 hold no hash
+        why = f"it is {meta['label']}, {meta['frames']}, prepared differently" if unchanged else "it was edited"
     except DataFileError as error:
-        meta, why = {}, str(error)
-    current = (meta.get("fingerprint"), meta.get("part")) == (fingerprint(name, rate_hz), part)
+        meta, unchanged, why = {}, False, str(error)
+    current = unchanged and (meta.get("fingerprint"), meta.get("part")) == (fingerprint(name, rate_hz), part)
     if not current and not overwrite:
         raise FileExistsError(
             f"{file} is not the prepared {name} data of this version ({why}). Nothing was changed: move it "
-            "away, prepare into another folder (--out), or ask to overwrite it"
+            "away, or prepare into another folder (--out)"
         )
     return current
 
@@ -147,7 +150,12 @@ def _folder(name: str, rate_hz: float | None) -> Path:
         raise ValueError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}, or a folder that holds "
                          + ", ".join(f"{part}_data.pt" for part in PARTS))
     per_fixation = folder / "fixations"
-    return per_fixation if rate_hz is None and per_fixation.is_dir() else folder
+    if rate_hz is not None or per_fixation.is_dir():
+        return per_fixation if rate_hz is None else folder
+    if load_sequences(folder / "train_data.pt")["meta"]["frames"] == "unknown":
+        raise ValueError(f"{folder} has no subfolder `fixations` with the same gaze, one frame a fixation: add it (see "
+                         "data/README.md), or leave these runs out (--framings 10hz)")
+    return folder
 
 
 def _open_folder(name: str, rate_hz: float | None, size: int) -> dict[str, dict]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from fixlib import paths
+from fixlib.atomic import atomic_write
 from fixlib.checkpoints import Checkpoint
 from fixlib.experiments.predictors import data_config, make_spec, run_predictor, training_config
 from fixlib.experiments.profiles import Profile, get_profile
@@ -84,5 +85,5 @@ def finish(study) -> None:
              "Mean pixel error (L2, px) of the next point on the test windows, with its 95% interval", ""]
     lines += [f"{row.variant:32s} seed {row.seed}  {row.decoding:14s} {row.value:6.2f}  "
               f"[{row.low:.2f}, {row.high:.2f}]" for row in errors.sort_values("value").itertuples()]
-    path = paths.root() / "logs" / "final_results.txt"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with atomic_write(paths.root() / "logs" / "final_results.txt") as file:
+        file.write(("\n".join(lines) + "\n").encode())

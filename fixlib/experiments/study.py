@@ -126,14 +126,14 @@ def obtain(experiment: str, dataset: str = "osie", profile: str = "quick", seeds
         specs = specs_on(used)
         missing = [spec for spec in specs if not results.has(spec)]
     remove_old_checkpoints((spec for spec in specs if spec not in missing), results)
+    read = {spec.key: results.read(spec) for spec in specs if spec not in missing}  # a damaged file is found first
     outcomes = carry_out(missing, results, workers, dask) if missing else []
-    study = Study(dataset, used, tuple(results.read(spec) for spec in specs if results.has(spec)),
+    read |= {spec.key: results.read(spec) for spec in missing if results.has(spec)}
+    study = Study(dataset, used, tuple(read[spec.key] for spec in specs if spec.key in read),
                   sum(outcome.state == "trained" for outcome in outcomes))
     if failed := [f"{o.spec.filename}: {o.reason}" for o in outcomes if o.state == "failed"]:
         raise ExperimentError("\n  ".join([f"{len(failed)} of {len(missing)} runs failed, the others are recorded:",
                                            *failed]), study)
-    if missing and hasattr(module, "finish"):
-        module.finish(study)
     return study
 
 

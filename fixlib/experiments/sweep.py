@@ -188,6 +188,13 @@ def remove_old_checkpoints(specs: Iterable[RunSpec], results: Results) -> None:
                 checkpoint_of(spec, results).path.unlink(missing_ok=True)
 
 
+def remove_traces(spec: RunSpec, results: Results) -> None:
+    """Remove what an attempt at a run leaves where nothing of it is to be kept: checkpoints, and why it failed."""
+    state = checkpoint_of(spec, results).path
+    for path in (*state.parent.glob(f"{state.name}*"), failure_file(spec)):
+        path.unlink(missing_ok=True)
+
+
 def failure_file(spec: RunSpec) -> Path:
     """Where a failed run's reason is kept until the run succeeds; no obstacle to trying again."""
     return paths.root() / "build" / "failed" / f"{Path(spec.filename).stem}.json"
@@ -221,12 +228,27 @@ def measured(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[d
     """What a run gives, with what it took: memory, environment, seconds (with those of earlier attempts' epochs)."""
     source = data.describe(spec.config["data"]["dataset"])
     start = time.perf_counter()
-    with _peak_memory() as peak:
+    with _same_data(spec), _peak_memory() as peak:
         payload = experiment_module(spec.experiment).run(spec, checkpoint, on_epoch)
     seconds = max(time.perf_counter() - start, sum(entry["seconds"] for entry in payload.get("history", [])))
     return payload | dict(
         seconds=round(seconds, 2), peak_memory_mb=round(peak["mb"]),
         environment=environment(best_device()), data_label=source.label, simulated=source.simulated)
+
+
+@contextmanager
+def _same_data(spec: RunSpec) -> Iterator[None]:
+    """Refuses to give a run's name to numbers of other data: files of a folder may change while a sweep goes on."""
+    where = spec.config["data"]
+
+    def check() -> None:
+        if data.fingerprint(where["dataset"], where["rate_hz"], where["size"]) != spec.fingerprint:
+            raise ValueError(f"the data of {where['dataset']!r} are not those that this run is named after: they were "
+                             "changed. Nothing is recorded; for runs on the data as they are now repeat the command")
+
+    check()
+    yield
+    check()
 
 
 def log_file(experiment: str) -> Path:

@@ -12,7 +12,8 @@ training makes the difference grow. There the rule is:
 * the losses of the first half of the epochs have to be equal to `FIRST_HALF`, the later ones and the loss on the test
   windows to `LATER`;
 * a metric may move by `INTERVAL` of the width of its recorded 95% interval, or by `VALUE` of itself where that is
-  more;
+  more; `HANGING` metrics by `HANGING_TIMES` as much: they hang on which pixels rise above 0.5 by a little, or on which
+  of several nearly equal pixels is the brightest, while intervals are about test windows;
 * of a run that is trained in stages (chapter 5) only the metrics of its first stage are compared, which may move by
   `STAGE` times as much, and no losses: each of its stages is thousands of steps, and seven that were repeated under
   another version differed by up to 1.2 times what is allowed of others in the first stage, 3.3 times in the last.
@@ -23,13 +24,14 @@ the best F1: the curve is flat about it.
 How it was chosen: runs of `quick` size recorded on a processor with other vector instructions, repeated. Their first
 epoch differed by 7e-5 at most, a loss of the first half by 4%, a later one by 22%, a metric by 0.23 of its interval's
 width; runs without training by 3e-7. By this rule each of the 120 ordered pairs of recorded runs that differ by the
-seed alone is told apart, and all but 7 of the 1,634 that differ by the setting alone (a term's weight at 0 or a tenth
+seed alone is told apart, and all but 8 of the 1,664 that differ by the setting alone (a term's weight at 0 or a tenth
 of its value, Dice's smoothing at 1e-5, 1e-3 or 0.1: much the same network).
 
-Where it is too strict: of the 19 trained runs of `make book`, recorded with version 0.1.0 and repeated with 0.3.0, 17
-were as recorded. Dice and the frames with weighted MSE (100 ms) were not: the losses of their epochs agreed to 2%, but
-which pixels lie above 0.5, and how far the brightest one moves, hangs on less than that (precision 0.18 and 0.13 of
-weighted MSE, undershoot 0.34 and 0.50 of Dice).
+Two runs made `HANGING` necessary, after the rest of the rule was chosen. Of the 19 trained runs of `make book`,
+recorded with version 0.1.0 and repeated with 0.3.0, 17 were as recorded without it; Dice and the frames with weighted
+MSE (100 ms) were not. Repeated twice more with initial weights changed by 1e-7, losses agreed to 2% epoch by epoch, and
+all other metrics to a quarter of their interval's width; but Dice's undershoot was 0.39 to 0.50 (recorded 0.34), and the
+precision of weighted MSE 0.13 to 0.16 (recorded 0.18): up to 2.0 widths.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ import numpy as np
 import pandas as pd
 
 from fixlib import paths
-from fixlib.experiments.sweep import Outcome, carry_out
+from fixlib.experiments.sweep import Outcome, carry_out, remove_traces
 from fixlib.machine import same_bits
 from fixlib.results import Results, Run
 
@@ -55,6 +57,8 @@ FIRST_HALF = 0.1
 LATER = 0.5
 VALUE = 0.05
 INTERVAL = 0.5
+HANGING = ("f1_score", "max_probability", "undershoot", "undershoot_mean", "undershoot_median", "white_pixel_precision")
+HANGING_TIMES = 5
 STAGE = 2
 HALF_PRECISION = 2e-3  # arrays are recorded as float16: a last digit of theirs is 1e-3
 # What a run took, not what it gave.
@@ -118,7 +122,11 @@ def verify(runs: Sequence[Run], workers: int | None = None) -> list[Check]:
     build.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=build, prefix="verify-") as folder:
         results = Results(Path(folder))
-        outcomes = carry_out([run.spec for run in runs], results, workers)
+        try:
+            outcomes = carry_out([run.spec for run in runs], results, workers)
+        finally:  # an interrupted repetition is of no use to anyone: the folder's name is in its checkpoints'
+            for run in runs:
+                remove_traces(run.spec, results)
         return [_check(run, outcome, results) for run, outcome in zip(runs, outcomes)]
 
 
@@ -204,6 +212,7 @@ def _allowed(name: str, recorded: np.ndarray, is_array: bool, run: Run) -> np.nd
     if _trained(run) and part == "metrics":
         metric = run.metrics[name.split(".")[1]]
         allowed = max(VALUE * float(size), INTERVAL * (metric["high"] - metric["low"]))
+        allowed *= HANGING_TIMES if name.split(".")[1] in HANGING else 1
         return allowed if run.history else STAGE * allowed
     return (HALF_PRECISION if is_array else UNTRAINED) * size
 

@@ -39,7 +39,7 @@ class Predictor:
         if not self.variant.startswith("frames"):
             return name_of(self.variant)
         loss = self.variant.partition(".")[0].removeprefix("frames_").replace("cross_entropy", "cross-entropy")
-        loss = loss.replace("_", " ").replace("mse", "MSE")
+        loss = loss.replace("_", " ").replace("mse", "MSE").replace("dice", "Dice")
         return f"Frames, {loss}" + {"argmax": " (brightest)", "median": " (median)"}.get(self.decoding, "")
 
     @property

@@ -20,12 +20,12 @@ from fixlib.experiments.predictable_motion import AHEAD, KNOWS_PATH, N_IN, tag
 from fixlib.figures import loss_theory
 from fixlib.figures.control import OPTIMUM_COLOUR
 from fixlib.figures.loss_comparison import label_ends
-from fixlib.figures.style import BASELINE_COLOUR, book_style, image_axes, name_of, stamp, stamp_study
+from fixlib.figures.style import BASELINE_COLOUR, book_style, colour_of, image_axes, name_of, stamp, stamp_study
 from fixlib.losses import DiceLoss, SoftmaxCrossEntropy, get_loss_function
 from fixlib.losses.analysis import crossing_threshold
 
 NAMES = {KNOWS_PATH: "Knows the path"}
-COLOURS = {KNOWS_PATH: OPTIMUM_COLOUR, "softmax_cross_entropy": "#882255"}
+COLOURS = {KNOWS_PATH: OPTIMUM_COLOUR, "softmax_cross_entropy": colour_of("softmax_cross_entropy")}
 SEEN, LATER = "#E69F00", "#56B4E9"
 SLANT = 4.0  # frames' worth of way along both axes, for a picture with room in it
 

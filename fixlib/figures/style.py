@@ -15,12 +15,13 @@ STYLE = Path(__file__).with_name("fixlib.mplstyle")
 # end that it shows figures.
 plt.switch_backend(plt.get_backend())
 
-# Okabe and Ito's colours, one a predictor, the same in every figure.
+# Okabe and Ito's colours and one of Tol's, one a predictor, the same in every figure.
 COLOURS = {
     "mse": "#000000", "focal": "#0072B2", "sparsity": "#999999", "concentration": "#CC79A7", "composite": "#56B4E9",
-    "dice": "#009E73", "dice_smooth_1": "#009E73", "weighted_mse": "#D55E00",
+    "dice": "#009E73", "dice_smooth_1": "#009E73", "weighted_mse": "#D55E00", "softmax_cross_entropy": "#882255",
     "hybrid_l1": "#0072B2", "hybrid_mse": "#56B4E9", "frames_composite": "#CC79A7", "frames_weighted_mse": "#D55E00",
-    "frames_mse": "#000000", "gru_l1": "#009E73",
+    "frames_mse": "#000000", "frames_softmax_cross_entropy": "#882255", "frames_dice": "#009E73",
+    "gru_l1": "#009E73",
 }
 BASELINE_COLOUR = "#777777"
 # What follows the dot in a variant NAME.FRAMING.

@@ -134,7 +134,9 @@ class _Truth:
     @classmethod
     def read(cls, coordinates, mask, last_point, subject, stimulus) -> "_Truth":
         points, last_point = _numbers(coordinates), _numbers(last_point)
-        valid = np.asarray(torch.as_tensor(mask).cpu()).astype(bool)
+        valid = np.asarray(torch.as_tensor(mask).cpu())
+        if valid.dtype != bool:
+            raise TypeError(f"mask must be bool, not {valid.dtype}; say which frames count, e.g. mask > 0.5")
         subject, stimulus = (np.asarray(torch.as_tensor(label).cpu()) for label in (subject, stimulus))
         n = len(points)
         if points.ndim != 3 or points.shape[-1] != 2:

@@ -31,10 +31,15 @@ def white_pixel_counts(probabilities: Tensor, target: Tensor, threshold: float =
             strictly.
         target: the same shape; white where > 0.5.
         threshold: a probability.
+
+    Raises:
+        ValueError: shapes that differ, or a value outside [0, 1] (NaN, or a logit).
     """
     if probabilities.shape != target.shape:
         raise ValueError(f"probabilities {tuple(probabilities.shape)} and target {tuple(target.shape)} must "
                          "have the same shape")
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise ValueError("probabilities must lie in [0, 1]; of logits take the sigmoid, and look for NaN")
     predicted, white = probabilities > threshold, target > 0.5
     found = int((predicted & white).sum())
     return WhitePixelCounts(found, int(predicted.sum()) - found, int(white.sum()) - found)
@@ -49,10 +54,15 @@ def average_precision(scores: Tensor, target: Tensor) -> float:
     Args:
         scores: any shape; only their order counts, so logits and probabilities give the same.
         target: the same shape; white where > 0.5. NaN is returned where nothing is white.
+
+    Raises:
+        ValueError: shapes that differ, or scores that hold NaN.
     """
     if scores.shape != target.shape:
         raise ValueError(f"scores {tuple(scores.shape)} and target {tuple(target.shape)} must have the same "
                          "shape")
+    if scores.isnan().any():
+        raise ValueError("scores hold NaN, which has no rank")
     scores, white = scores.flatten().float(), target.flatten() > 0.5
     if not white.any():
         return float("nan")
