@@ -183,7 +183,8 @@ class TestHybrid:
         assert f"{error:6.2f}" in final and "repeat_last.fixations" in final
         (project / "logs" / "final_results.txt").unlink()
         assert main(command) == 0  # all is recorded by now, and it is written all the same
-        assert (project / "logs" / "final_results.txt").read_text() == final
+        again = (project / "logs" / "final_results.txt").read_text()
+        assert again.splitlines()[1:] == final.splitlines()[1:]  # but for how many were trained just now
         assert study.run("hybrid_l1.fixations").payload["parameters"] > 0
 
     def test_only_the_networks_asked_for_are_trained(self, project):

@@ -195,8 +195,8 @@ class TestWhitePixels:
 def loader(targets, seed=0, **options):
     generator = torch.Generator().manual_seed(seed)
     coordinates = 16 * torch.rand(12, 4, 2, generator=generator)
+    coordinates[3, 3] = -1.0  # outside: an empty frame
     mask = torch.ones(12, 4, dtype=torch.bool)
-    mask[3, 3] = False
     windows = dict(coordinates=coordinates, fixation_mask=mask, meta=dict(size=16))
     return WindowLoader(windows, 2, targets=targets, batch_size=5, **options)
 
