@@ -40,7 +40,7 @@ def test_wrong_parameters_are_refused_before_anything_runs(project, given, compl
     assert not (project / "build").exists()
 
 
-def test_a_folder_is_refused_where_durations_are_needed_and_where_chapters_would_not_find_it(project, dataset, monkeypatch):
+def test_a_folder_is_refused_where_chapters_need_more_or_would_not_find_it(project, dataset, monkeypatch):
     notebook(project / "notebooks" / "04_hybrid_regression.ipynb", "dataset = 'osie'", "1")
     with pytest.raises(ValueError, match="04_hybrid_regression need fixations with their durations"):
         book.make_book(parameters=[f"dataset={dataset}"])

@@ -116,7 +116,7 @@ def _is_current(file: Path, name: str, rate_hz: float | None, part: str, overwri
     try:
         sequences = load_sequences(file)
         meta, content = sequences["meta"], content_sha256(sequences)
-        unchanged = meta.get("content_sha256", content) == content  # files of before 0.3.1 hold no hash
+        unchanged = meta.get("content_sha256", content) == content  # earlier versions wrote no hash
         why = f"it is {meta['label']}, {meta['frames']}, prepared differently" if unchanged else "it was edited"
     except DataFileError as error:
         meta, unchanged, why = {}, False, str(error)

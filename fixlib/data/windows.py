@@ -33,7 +33,8 @@ def cut_windows(
     if len(row) == 0:
         raise ValueError(
             f"no window of {length} valid frames in these {len(sequences['fixation_mask'])} scanpaths of "
-            f"{sequences['meta']['name']} ({sequences['meta']['frames']}): windows have to be shorter, or scanpaths longer"
+            f"{sequences['meta']['name']} ({sequences['meta']['frames']}): windows have to be shorter, or scanpaths "
+            "longer"
         )
     if limit is not None:
         chosen = _draw(len(row), limit, seed)

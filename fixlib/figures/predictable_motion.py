@@ -115,7 +115,7 @@ def recall_from_pixels(speed: float, n: int = 300_000, size: int = 32, seed: int
 
 
 def _mirrored_alike(steps: np.ndarray) -> np.ndarray:
-    """Steps (N, T, 2), mirrored so that all but the last lead, taken together, right, down, and more right than down."""
+    """Steps (N, T, 2), mirrored so that all but the last together lead right, down, and more right than down."""
     net = steps[:, :-1].sum(1, keepdims=True)
     steps = np.where(net < 0, -steps, steps)
     return np.where(abs(net[..., :1]) < abs(net[..., 1:]), steps[..., ::-1], steps)
