@@ -5,12 +5,13 @@ is recorded has to be equal to the last recorded digit. Elsewhere the same sums 
 training makes the difference grow. There the rule is:
 
 * what does not follow from training (hashes and numbers of windows, parameter counts, everything of a run without
-  training) has to be equal, floating-point numbers to `UNTRAINED`;
+  training) has to be equal, floating-point numbers to `UNTRAINED`; an average precision to `TIES`, since rounding
+  decides how pixels of equal probability are ranked;
 * the training loss of the first epoch has to be equal to `FIRST_EPOCH`: it follows from data, seed, model, loss and
   settings, and rounding has had no time to grow; of a hybrid to `FIRST_EPOCH_HYBRID`, since its first epoch already
   makes 1% of a difference of 1e-7 in the initial weights (measured on `hybrid_l1.10hz` of `quick` size);
-* the losses of the first half of the epochs have to be equal to `FIRST_HALF`, the later ones and the loss on the test
-  windows to `LATER`;
+* the training losses of the first half of the epochs have to be equal to `FIRST_HALF`, the later ones and those of
+  validation and test windows, which one moment's weights decide, to `LATER`;
 * a metric may move by `INTERVAL` of the width of its recorded 95% interval, or by `VALUE` of itself where that is
   more; `HANGING` metrics by `HANGING_TIMES` as much: they hang on which pixels rise above 0.5 by a little, or on which
   of several nearly equal pixels is the brightest, while intervals are about test windows;
@@ -24,15 +25,17 @@ the best F1: the curve is flat about it.
 How it was chosen: runs of `quick` size recorded on a processor with other vector instructions, repeated. Their first
 epoch differed by 7e-5 at most, a loss of the first half by 4%, a later one by 22%, a metric by 0.23 of its interval's
 width; runs without training by 3e-7. By this rule each of the 120 ordered pairs of recorded runs that differ by the
-seed alone is told apart, and all but 8 of the 1,664 that differ by the setting alone (a term's weight at 0 or a tenth
+seed alone is told apart, and all but 10 of the 1,664 that differ by the setting alone (a term's weight at 0 or a tenth
 of its value, Dice's smoothing at 1e-5, 1e-3 or 0.1: much the same network).
 
-Three runs made `HANGING` necessary, after the rest of the rule was chosen. Of the 19 trained runs of `make book`,
-recorded with version 0.1.0 and repeated with 0.3.0, 17 were as recorded without it; Dice and the frames with weighted
-MSE (100 ms) were not. Repeated twice more with initial weights changed by 1e-7, losses agreed with the recorded ones to
-3% epoch by epoch, and all other metrics to half of their interval's width; but Dice's undershoot was 0.39 to 0.50
-(recorded 0.34), and the precision of weighted MSE 0.13 to 0.16 (recorded 0.18): up to 2.0 widths. The third is chapter
-5's network that knows, gone on with sparsity, whose best output for a certain pixel is ½ exactly: recall 0.18 (0.34).
+Where the first rule was too strict, and what was loosened for it: of the 19 trained runs of `make book`, recorded with
+version 0.1.0 and repeated with 0.3.0, 17 were as recorded; Dice and the frames with weighted MSE (100 ms) were not.
+Repeated twice more with initial weights changed by 1e-7, losses agreed with the recorded ones to 3% epoch by epoch,
+and all other metrics to half of their interval's width; but Dice's undershoot was 0.39 to 0.50 (recorded 0.34), and the
+precision of weighted MSE 0.13 to 0.16 (recorded 0.18), up to 2.0 widths: hence `HANGING`. Chapter 5's network that
+knows, gone on with sparsity, whose best output for a certain pixel is ½ exactly, had a recall of 0.18 (recorded 0.34).
+Two ablations of Dice had validation losses off by 10% and 33% in the one epoch in which they leave the plateau. Average
+precisions of exact densities, where many pixels are equal, were off by 7e-4.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ from fixlib.experiments.sweep import Outcome, carry_out, remove_traces
 from fixlib.machine import same_bits
 from fixlib.results import Results, Run
 
-UNTRAINED = 1e-5
+UNTRAINED, TIES = 1e-5, 2e-3
 FIRST_EPOCH, FIRST_EPOCH_HYBRID = 2e-4, 0.02
 FIRST_HALF = 0.1
 LATER = 0.5
@@ -209,14 +212,16 @@ def _allowed(name: str, recorded: np.ndarray, is_array: bool, run: Run) -> np.nd
     if run.history and name == "history.0.train_loss":
         return (FIRST_EPOCH_HYBRID if run.spec.config["model"]["kind"] == "regression" else FIRST_EPOCH) * size
     if run.history and part in ("history", "test_loss"):
-        early = part == "history" and int(name.split(".")[1]) < len(run.history) // 2
+        early = name.endswith("train_loss") and int(name.split(".")[1]) < len(run.history) // 2
         return (FIRST_HALF if early else LATER) * size
     if _trained(run) and part == "metrics":
         metric = run.metrics[name.split(".")[1]]
         allowed = max(VALUE * float(size), INTERVAL * (metric["high"] - metric["low"]))
         allowed *= HANGING_TIMES if name.split(".")[1] in HANGING else 1
         return allowed if run.history else STAGE * allowed
-    return (HALF_PRECISION if is_array else UNTRAINED) * size
+    if is_array:
+        return HALF_PRECISION * size
+    return (TIES if "average_precision" in name else UNTRAINED) * size
 
 
 def _both(name: str, theirs: dict, ours: dict) -> str:
