@@ -35,7 +35,7 @@ and all other metrics to half of their interval's width; but Dice's undershoot w
 precision of weighted MSE 0.13 to 0.16 (recorded 0.18), up to 2.0 widths: hence `HANGING`. Chapter 5's network that
 knows, gone on with sparsity, whose best output for a certain pixel is ½ exactly, had a recall of 0.18 (recorded 0.34).
 Two ablations of Dice had validation losses off by 10% and 33% in the one epoch in which they leave the plateau. Average
-precisions of exact densities, where many pixels are equal, were off by 7e-4.
+precisions of exact densities, where many pixels are equal, were off by 5e-3: hence `TIES`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from fixlib.experiments.sweep import Outcome, carry_out, remove_traces
 from fixlib.machine import same_bits
 from fixlib.results import Results, Run
 
-UNTRAINED, TIES = 1e-5, 2e-3
+UNTRAINED, TIES = 1e-5, 1e-2
 FIRST_EPOCH, FIRST_EPOCH_HYBRID = 2e-4, 0.02
 FIRST_HALF = 0.1
 LATER = 0.5
