@@ -327,6 +327,7 @@ def test_intervals_hold_the_truth_where_resampling_windows_does_not(viewers, lea
         y = rng.normal(size=viewers)[subject] + rng.normal(size=70)[stimulus] + rng.normal(size=500)
         low, high = clustered_bootstrap(y, subject=subject, stimulus=stimulus, n_boot=200, seed=seed)
         naive_low, naive_high = clustered_bootstrap(y, subject=each, stimulus=each, n_boot=200, seed=seed)
+        assert high - low > 1.3 * (naive_high - naive_low)
         held += low <= 0 <= high
         naive_held += naive_low <= 0 <= naive_high
     assert least <= held / repetitions <= most

@@ -150,8 +150,10 @@ def _folder(name: str, rate_hz: float | None) -> Path:
         raise ValueError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}, or a folder that holds "
                          + ", ".join(f"{part}_data.pt" for part in PARTS))
     per_fixation = folder / "fixations"
-    if rate_hz is not None or per_fixation.is_dir():
-        return per_fixation if rate_hz is None else folder
+    if rate_hz is not None:
+        return folder
+    if per_fixation.is_dir():
+        return per_fixation
     if load_sequences(folder / "train_data.pt")["meta"]["frames"] == "unknown":
         raise ValueError(f"{folder} has no subfolder `fixations` with the same gaze, one frame a fixation: add it (see "
                          "data/README.md), or leave these runs out (--framings 10hz)")
