@@ -1,4 +1,8 @@
-"""Training step and inference of SimVP and the hybrid, against the plain reference, on windows of real gaze."""
+"""Training step and inference of SimVP and the hybrid, against the plain reference, on windows of real gaze.
+
+On a GPU where there is one, there in both precisions of 32 bits: with "32-true" the reference computes float32 proper as
+well, with "tf32" it runs as PyTorch leaves it, which is TF32 in convolutions.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +15,20 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.reference import ReferenceHybrid, ReferenceSimVP, training_step
 from benchmarks.turns import Side, paired_ratio, take_turns
 from fixlib import data
+from fixlib.devices import FLOAT32, Replayed, use_float32
 from fixlib.memory import keep_freed_memory
 from fixlib.models import SimVP, SimVP_RegressionHead
-from fixlib.training import make_optimiser
+from fixlib.training import best_device, make_optimiser
 
 TITLE = "Training step and inference, float32"
 RATE_HZ, HID_S, N_S, N_T = 10.0, 64, 4, 8
-MATRIX = 2048
+MATRIX = {"cpu": 2048, "cuda": 8192}
 NETWORKS = {"simvp": (ReferenceSimVP, SimVP), "hybrid": (ReferenceHybrid, SimVP_RegressionHead)}
 
 
-def case(network: str, work: str, frames: int, hid_T: int, batch: int = 8, size: int = 32) -> dict:
-    return dict(network=network, work=work, frames=frames, hid_T=hid_T, batch=batch, size=size)
+def case(network: str, work: str, frames: int, hid_T: int, batch: int = 8, size: int = 32,
+         precision: str = "32-true") -> dict:
+    return dict(network=network, work=work, frames=frames, hid_T=hid_T, batch=batch, size=size, precision=precision)
 
 
 # The configurations of the models' table, the hybrid, and how the cost grows with batch, grid and width.
@@ -37,12 +43,18 @@ GROWTH = [
     *(case("simvp", "train", 4, 64, batch=4, size=size) for size in (64, 128)),
 ]
 QUICK = [case("simvp", "train", 10, 256), case("hybrid", "train", 4, 512)]
+GPU_TURNS = 50
 
 
 def run(quick: bool, threads: int, dataset: str) -> Iterator[dict]:
     """A row a case."""
-    for options in QUICK if quick else CASES + GROWTH:
-        yield measure(**options, turns=5 if quick else 7, threads=threads, dataset=dataset)
+    chosen, turns = (QUICK, 5) if quick else (CASES + GROWTH, 7)
+    if best_device().type == "cuda":
+        chosen = [options | dict(precision=precision) for options in (QUICK if quick else CASES)
+                  for precision in FLOAT32 if precision == "32-true" or options["work"] == "train"]
+        turns = GPU_TURNS
+    for options in chosen:
+        yield measure(**options, turns=turns, threads=threads, dataset=dataset)
 
 
 def measure(*, turns: int, threads: int, dataset: str, **options) -> dict:
@@ -51,7 +63,7 @@ def measure(*, turns: int, threads: int, dataset: str, **options) -> dict:
     timed = take_turns({
         "reference": Side(reference_step, options | dict(dataset=dataset)),
         "library": Side(library_step, options | dict(dataset=dataset)),
-        "matrix product": Side(matrix_product, {}),
+        "matrix product": Side(matrix_product, dict(precision=options["precision"])),
     }, turns, threads)
     flops = forward_flops(**options) * (3 if options["work"] == "train" else 1)
     reference, library = timed["reference"], timed["library"]
@@ -62,13 +74,14 @@ def measure(*, turns: int, threads: int, dataset: str, **options) -> dict:
         processor_time_ratio=paired_ratio(reference.processor_seconds, library.processor_seconds)[0],
         reference_mb=reference.grown_mb, library_mb=library.grown_mb, gflop=flops / 1e9,
         reference_gflops=flops / 1e9 / reference.median, library_gflops=flops / 1e9 / library.median,
-        matrix_product_gflops=2 * MATRIX**3 / 1e9 / timed["matrix product"].median, turns=turns)
+        matrix_product_gflops=2 * MATRIX[best_device().type]**3 / 1e9 / timed["matrix product"].median, turns=turns)
 
 
 def table(rows: list[dict]) -> list[dict]:
     """What is printed of the rows."""
     return [{
-        "case": "{network} {work}, {frames} frames of {size} px, hid_T {hid_T}, batch {batch}".format(**row),
+        "case": "{network} {work}, {frames} frames of {size} px, hid_T {hid_T}, batch {batch}".format(**row)
+                + (", TF32" if row["precision"] == "tf32" else ""),
         "distinct frames": "{distinct_frames} of {all_frames}".format(**row),
         "reference, ms": f"{row['reference_ms']:.1f}", "fixlib, ms": f"{row['library_ms']:.1f}",
         "ratio (quartiles)": "{:.2f} ({:.2f}-{:.2f})".format(row["ratio"], *row["ratio_quartiles"]),
@@ -79,28 +92,33 @@ def table(rows: list[dict]) -> list[dict]:
     } for row in rows]
 
 
-def reference_step(network: str, dataset: str, **options) -> Callable[[], object]:
+def reference_step(network: str, dataset: str, precision: str, **options) -> Callable[[], object]:
     """The reference with plain Adam."""
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
     model = _network(NETWORKS[network][0], options)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5)
-    return _step(model, optimiser, network, dataset, options)
+    return _step(model, model, optimiser, network, dataset, options)
 
 
-def library_step(network: str, dataset: str, **options) -> Callable[[], object]:
+def library_step(network: str, dataset: str, precision: str, **options) -> Callable[[], object]:
     """The library's network as the library trains it."""
     keep_freed_memory()
+    use_float32(precision)
     model = _network(NETWORKS[network][1], options)
     optimiser = make_optimiser(model, learning_rate=1e-3, weight_decay=1e-5)
-    return _step(model, optimiser, network, dataset, options)
+    trained = Replayed(model) if best_device().type == "cuda" else model
+    return _step(model, trained, optimiser, network, dataset, options)
 
 
-def matrix_product() -> Callable[[], object]:
-    """What this machine can do in float32."""
-    a, b = torch.randn(2, MATRIX, MATRIX)
-    return partial(torch.mm, a, b)
+def matrix_product(precision: str) -> Callable[[], object]:
+    """What this machine can do in that precision."""
+    use_float32(precision)
+    device = best_device()
+    a, b = torch.randn(2, MATRIX[device.type], MATRIX[device.type], device=device)
+    return _finished(partial(torch.mm, a, b))
 
 
-def forward_flops(network: str, frames: int, hid_T: int, batch: int, size: int, work: str = "") -> int:
+def forward_flops(network: str, frames: int, hid_T: int, batch: int, size: int, **_) -> int:
     """Of the reference, dense; 3 times as many make a training step (torch overcounts grouped backwards)."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         model = NETWORKS[network][0](in_shape=(frames, 1, size, size), hid_S=HID_S, hid_T=hid_T, N_S=N_S, N_T=N_T)
@@ -111,19 +129,30 @@ def forward_flops(network: str, frames: int, hid_T: int, batch: int, size: int, 
 def _network(kind, options: dict) -> torch.nn.Module:
     torch.manual_seed(0)
     shape = (options["frames"], 1, options["size"], options["size"])
-    return kind(in_shape=shape, hid_S=HID_S, hid_T=options["hid_T"], N_S=N_S, N_T=N_T)
+    return kind(in_shape=shape, hid_S=HID_S, hid_T=options["hid_T"], N_S=N_S, N_T=N_T).to(best_device())
 
 
-def _step(model, optimiser, network: str, dataset: str, options: dict) -> Callable[[], object]:
-    frames, points = _batch(dataset, options["frames"], options["batch"], options["size"])
+def _step(model, trained, optimiser, network: str, dataset: str, options: dict) -> Callable[[], object]:
+    frames, points = (tensor.to(best_device()) for tensor in
+                      _batch(dataset, options["frames"], options["batch"], options["size"]))
     if options["work"] == "infer":
         model.eval()
-        return torch.no_grad()(partial(model, frames))
-    model.train()
+        return _finished(torch.no_grad()(partial(model, frames)))
+    trained.train()
     if network == "hybrid":
-        return partial(training_step, model, optimiser, torch.nn.functional.l1_loss, frames, points[:, -1])
-    target = data.create_sparse_frames(points, torch.ones(points.shape[:2], dtype=torch.bool), options["size"])
-    return partial(training_step, model, optimiser, _squared_error, frames, target)
+        target, loss = points[:, -1], torch.nn.functional.l1_loss
+    else:
+        present = torch.ones(points.shape[:2], dtype=torch.bool, device=points.device)
+        target, loss = data.create_sparse_frames(points, present, options["size"]), _squared_error
+    return _finished(partial(training_step, trained, optimiser, loss, frames, target))
+
+
+def _finished(step: Callable[[], object]) -> Callable[[], object]:
+    """The step with the end of its work on a GPU, where it is done there: it is timed by the clock."""
+    def finished() -> None:
+        step()
+        torch.cuda.synchronize()
+    return finished if best_device().type == "cuda" else step
 
 
 def _squared_error(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,7 @@ class Timed:
     """Seconds of every turn, by the clock and of processor time, and the memory of the process.
 
     Attributes:
-        memory_mb: the largest resident memory of the whole process, MB.
+        memory_mb: the largest memory of the whole process, MB: resident, or on the GPU where it uses one.
         grown_mb: what it was more than before `build`, MB: model, data and step alone, without Python and PyTorch.
     """
 
@@ -50,8 +50,9 @@ def take_turns(sides: dict[str, Side], turns: int, threads: int, warm_up: int = 
         process = context.Process(target=_serve, args=(theirs, side, threads, warm_up), daemon=True)
         process.start()
         theirs.close()  # so that a worker that dies ends our waiting with EOFError
-        ours.recv()
         workers[name] = process, ours
+    for _, connection in workers.values():
+        connection.recv()
     spent = {name: [] for name in sides}
     for _ in range(turns):
         for name, (_, connection) in workers.items():
@@ -86,4 +87,6 @@ def _serve(connection, side: Side, threads: int, warm_up: int) -> None:
 
 
 def _largest_memory() -> float:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MB

@@ -1,7 +1,7 @@
-"""Other precisions, and one model trained by several processes, by Lightning Fabric.
+"""How a training runs: on which device, in which precision, and over how many processes.
 
-Fabric takes seconds to import and is imported only where it is asked for: the loop's default is `OneDevice`, which
-has the same methods.
+Half precision and several processes are Lightning Fabric's work. Fabric takes seconds to import and is imported only
+where it is asked for: the loop's default is `OneDevice`, which has the same methods.
 
 Several processes give what one gives with the same batches (to rounding): each takes its part of every batch, batch
 normalisation sees the whole batch, stochastic depth draws for the whole batch, and the gradients are weighted by the
@@ -10,7 +10,9 @@ parts' sizes.
 
 from __future__ import annotations
 
+import copy
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +24,8 @@ from torch import Tensor, nn
 
 from fixlib.models.simvp import StochasticDepth
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+FLOAT32 = ("32-true", "tf32")  # numbers of 32 bits; tf32: products of those rounded to 19, on a GPU
+PRECISIONS = (*FLOAT32, "bf16-mixed", "16-mixed")
 
 
 class FullPrecision:
@@ -33,13 +36,17 @@ class FullPrecision:
 
 
 class OneDevice:
-    """Training in 32 bits by this process alone."""
+    """Training in 32 bits by this process alone; a model on a GPU as `Replayed` where `cuda_graphs`."""
 
     global_rank = 0
     strategy = SimpleNamespace(precision=FullPrecision())
 
+    def __init__(self, cuda_graphs: bool = False) -> None:
+        self.cuda_graphs = cuda_graphs
+
     def setup(self, model: nn.Module, optimiser) -> tuple[nn.Module, Any]:
-        return model, optimiser
+        on_gpu = all(parameter.is_cuda for parameter in model.parameters())
+        return Replayed(model) if self.cuda_graphs and on_gpu else model, optimiser
 
     def broadcast(self, value: Any) -> Any:
         return value
@@ -54,19 +61,59 @@ class OneDevice:
         return nn.utils.clip_grad_norm_(model.parameters(), max_norm, error_if_nonfinite=error_if_nonfinite)
 
 
+class Replayed(nn.Module):
+    """A model on a GPU whose forward and backward pass in training are recorded once, and launched as a whole after.
+
+    A step of the original configuration is 1,200 small kernels, and launching them one by one takes the processor
+    twice as long as the work takes the GPU (benchmarks/README.md). The numbers are the model's own, bit for bit.
+    Evaluation and batches of another shape, such as the last of an epoch, go through the model as it is.
+
+    The model must not look at a value on its way (as by .item()), nor take another way from batch to batch.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.recorded, self.shape = model, nn.Sequential(model), None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training and self.shape is None:
+            self._record(inputs)
+        replayed = self.training and inputs.shape == self.shape
+        return self.recorded(inputs) if replayed else self.model(inputs)
+
+    def _record(self, inputs: Tensor) -> None:
+        # The gradients' kernels were recorded on another stream, as it says; they are launched with the others.
+        warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream does not match")
+        # Recording tries the model out, which changes batch statistics and draws random numbers.
+        state, random_state = copy.deepcopy(self.model.state_dict()), torch.cuda.get_rng_state()
+        torch.cuda.make_graphed_callables(self.recorded, (inputs.clone(),))
+        self.model.load_state_dict(state)
+        torch.cuda.set_rng_state(random_state)
+        self.shape = inputs.shape
+
+
+def use_float32(precision: str) -> None:
+    """Have GPUs compute float32 as `precision` says, by algorithms that repeat bit for bit.
+
+    Left alone, PyTorch's convolutions are in TF32 on a GPU, and some of their gradients differ from run to run.
+    """
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+
+
 def check_precision(precision: str) -> None:
     """Raises ValueError for an unknown precision, or one that this machine cannot train in."""
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
-    if precision == "16-mixed" and not torch.cuda.is_available():
-        raise ValueError("precision 16-mixed needs a GPU; on a processor use bf16-mixed")
+    if precision in ("tf32", "16-mixed") and not torch.cuda.is_available():
+        raise ValueError(f"precision {precision} needs a GPU; on a processor use 32-true or bf16-mixed")
 
 
 def fabric_for(precision: str, devices: int = 1):
     """Fabric for one process in that precision, or for several.
 
     Raises:
-        ValueError: an unknown precision, or fewer than one device.
+        ValueError: an unknown precision, fewer than one device, or more than this machine's GPUs where it has any.
         RuntimeError: Fabric is not installed; the message says how to install it.
     """
     check_precision(precision)
@@ -78,7 +125,10 @@ def fabric_for(precision: str, devices: int = 1):
         raise RuntimeError("other precisions and several devices need Lightning Fabric: pip install "
                            "-c constraints.txt -e '.[scale]'") from error
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    return Fabric(accelerator=accelerator, devices=devices, precision=precision,
+    if accelerator == "cuda" and devices > torch.cuda.device_count():
+        raise ValueError(f"{devices} devices were asked for, but this machine has GPUs: {torch.cuda.device_count()}; "
+                         "ask for no more, or hide them (CUDA_VISIBLE_DEVICES=) for as many processes without one")
+    return Fabric(accelerator=accelerator, devices=devices, precision="32-true" if precision in FLOAT32 else precision,
                   strategy="auto" if devices == 1 else "ddp_spawn")
 
 

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from fixlib.checkpoints import Checkpoint, restore, training_state
 from fixlib.data import white_pixel_index
-from fixlib.devices import OneDevice, Parts, fabric_for
+from fixlib.devices import FLOAT32, OneDevice, Parts, fabric_for, use_float32
 from fixlib.losses import WhitePixels
 from fixlib.memory import keep_freed_memory
 from fixlib.metrics import white_pixel_counts
@@ -97,7 +97,7 @@ def train_model_with_loss(
     epochs: int = 25, *, learning_rate: float = 1e-3, weight_decay: float = 1e-5, clip_norm: float = 1.0,
     plateau_patience: int = 5, plateau_factor: float = 0.5, checkpoint: Checkpoint | Path | str | None = None,
     on_epoch: Callable[[dict], None] | None = None, progress: bool = True, precision: str = "32-true",
-    fabric=None, parts: Parts | None = None,
+    cuda_graphs: bool = False, fabric=None, parts: Parts | None = None,
 ) -> tuple[nn.Module, list[dict]]:
     """Train `model` and give it back with the weights of its best validation epoch, and its history.
 
@@ -115,7 +115,9 @@ def train_model_with_loss(
             as an uninterrupted one.
         on_epoch: called with each epoch's record, e.g. to print or log it.
         progress: show a bar over the epochs.
-        precision: "32-true", or "bf16-mixed" or "16-mixed" by Lightning Fabric.
+        precision: "32-true"; "tf32" on a GPU; or "bf16-mixed" or "16-mixed" by Lightning Fabric.
+        cuda_graphs: on a GPU in 32 bits, launch the model's passes as a whole, for a model that allows it (every one
+            of `fixlib.models` does; see `fixlib.devices.Replayed`).
         fabric, parts: of a training by several processes, see `fixlib.devices`: this one's.
 
     Returns:
@@ -127,11 +129,12 @@ def train_model_with_loss(
             good checkpoint, which is left as it was.
     """
     keep_freed_memory()
-    optimiser = make_optimiser(model, learning_rate, weight_decay)
+    use_float32(precision)
+    optimiser = make_optimiser(model, learning_rate, weight_decay, fused=precision != "16-mixed")
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimiser, patience=plateau_patience, factor=plateau_factor)
     if fabric is None:
-        fabric = OneDevice() if precision == "32-true" else fabric_for(precision)
+        fabric = OneDevice(cuda_graphs) if precision in FLOAT32 else fabric_for(precision)
     history: list[dict] = []
     best = copy.deepcopy(model.state_dict())
     if checkpoint and not isinstance(checkpoint, Checkpoint):
@@ -170,10 +173,13 @@ def train_model_with_loss(
     return model, history
 
 
-def make_optimiser(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Adam over the model's parameters; on a CPU in one pass over them, three times as fast as PyTorch's default."""
-    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-    return torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=on_cpu or None)
+def make_optimiser(model: nn.Module, learning_rate: float, weight_decay: float,
+                   fused: bool = True) -> torch.optim.Optimizer:
+    """Adam over the model's parameters, in one pass over them: on a CPU three times as fast as PyTorch's default.
+
+    Not `fused` where gradients are scaled (16-mixed): a fused Adam unscales them itself, after they were clipped.
+    """
+    return torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=fused)
 
 
 def _train_epoch(model, loader, loss_fn, optimiser, clip_norm, epoch, fabric, parts, may_overflow) -> float:

@@ -10,7 +10,7 @@ from torch import nn
 from fixlib import machine
 from fixlib.checkpoints import restore, training_state
 from fixlib.cli import main
-from fixlib.devices import Parts, check_precision, launch, share
+from fixlib.devices import Parts, check_precision, fabric_for, launch, share
 from fixlib.experiments import loss_comparison, obtain, predictors
 from fixlib.results import Results
 
@@ -18,11 +18,18 @@ from fixlib.results import Results
 UNEVEN, DROP_PATH = 7, 0.5
 
 
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """Neither here nor in the processes that are started."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
 def train_all(fabric, configs: dict, windows: dict) -> dict:
     return {name: predictors._train(fabric, config, 0, windows, None, None) for name, config in configs.items()}
 
 
-def test_two_processes_give_what_one_gives_with_the_same_batches(project, dataset):
+def test_two_processes_give_what_one_gives_with_the_same_batches(project, dataset, no_gpu):
     configs = {}
     for spec in loss_comparison.specs(dataset, "smoke"):
         if "training" in spec.config:
@@ -43,7 +50,7 @@ def test_two_processes_give_what_one_gives_with_the_same_batches(project, datase
             others["hid.enc.0.block.norm1.running_var"]).abs().max()) < 1e-5
 
 
-def test_the_command_trains_on_two_devices_and_records_how_many(project, dataset, monkeypatch, capfd):
+def test_the_command_trains_on_two_devices_and_records_how_many(project, dataset, no_gpu, monkeypatch, capfd):
     monkeypatch.setenv("FIXLIB_DEVICES", "1")  # set back after the command has set it
     assert main(["run", "loss_comparison", "--dataset", dataset, "--profile", "smoke", "--losses", "mse",
                  "--devices", "2"]) == 0
@@ -54,6 +61,13 @@ def test_the_command_trains_on_two_devices_and_records_how_many(project, dataset
     assert main(["run", "loss_comparison", "--dataset", dataset, "--profile", "smoke", "--losses", "dice",
                  "--devices", "2", "--workers", "2"]) == 1
     assert "leave out --workers and --dask" in capfd.readouterr().err
+
+
+def test_more_devices_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match="2 devices were asked for, but this machine has GPUs: 1"):
+        fabric_for("32-true", 2)
 
 
 def test_a_batch_that_is_too_small_and_dropout_are_refused():
@@ -111,9 +125,9 @@ class TestPrecision:
         restore(training_state(*written, [], {}), *read)
         assert read[-1].scaler.get_scale() == 8.0 and torch.equal(written[0].weight, read[0].weight)
 
-    def test_one_that_does_not_exist_or_needs_a_gpu_is_refused(self, project, dataset, monkeypatch):
+    def test_one_that_does_not_exist_or_needs_a_gpu_is_refused(self, project, dataset, no_gpu):
         with pytest.raises(ValueError, match="unknown precision '8-bit'; choose one of 32-true"):
             obtain("loss_comparison", dataset, "smoke", precision="8-bit")
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        with pytest.raises(ValueError, match="16-mixed needs a GPU"):
-            check_precision("16-mixed")
+        for precision in ("tf32", "16-mixed"):
+            with pytest.raises(ValueError, match=f"{precision} needs a GPU"):
+                check_precision(precision)

@@ -213,7 +213,7 @@ class _Network:
         batch_size = training.pop("batch_size")
         train, val = (self._loader(windows[part], batch_size, shuffle=part == "train") for part in ("train", "val"))
         return train_model_with_loss(self.model, train, val, self.loss, checkpoint=checkpoint, on_epoch=on_epoch,
-                                     progress=False, **training)[1]
+                                     progress=False, cuda_graphs=True, **training)[1]
 
     def scores(self, noise: float) -> dict:
         """On the test windows of that noise; of frames, also what they cost in expectation, beyond all luck."""

@@ -126,7 +126,8 @@ def _train(fabric, config: dict, seed: int, windows: dict, checkpoint: Checkpoin
         parts = Parts(fabric.global_rank, fabric.world_size)
         model, train = share(model, parts), parts.of(train)
     model, history = train_model_with_loss(model, train, loader("val"), loss, checkpoint=checkpoint, on_epoch=on_epoch,
-                                           progress=False, fabric=fabric, parts=parts, **training)
+                                           progress=False, cuda_graphs=True, fabric=fabric, parts=parts,
+                                           **training)
     return {name: weight.cpu() for name, weight in model.state_dict().items()}, history
 
 
