@@ -47,13 +47,15 @@ def _parser() -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="prepare recordings or simulated scanpaths")
     data_commands = data.add_subparsers(required=True, metavar="COMMAND")
     prepare = data_commands.add_parser(
-        "prepare", help="download (or read from FIXLIB_DATA_MIRROR) and prepare a dataset")
-    prepare.add_argument("name", help="osie")
+        "prepare", help="download (or read from PATH or FIXLIB_DATA_MIRROR) and prepare a dataset")
+    prepare.add_argument("name", help="osie or gazecom")
+    prepare.add_argument("path", nargs="?", help="your own copy of the recordings: GazeCom's folder of .coord files or "
+                                                 "an archive of it, OSIE's fixations.mat (default: fetch them)")
     prepare.add_argument("--out", help="folder to write to (default: data/NAME)")
     prepare.set_defaults(command=_prepare)
     simulate = data_commands.add_parser("simulate", help="make the simulated scanpaths")
     simulate.add_argument("--out", help="folder to write to (default: data/simulated)")
-    simulate.set_defaults(command=_prepare, name="simulated")
+    simulate.set_defaults(command=_prepare, name="simulated", path=None)
 
     run = commands.add_parser("run", help="carry out an experiment: runs recorded are read, the others trained")
     run.add_argument("experiment", help="a chapter's runs, e.g. loss_comparison; an unknown name lists those there are")
@@ -122,7 +124,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _prepare(options) -> None:
     from fixlib.data import prepare
-    print(f"prepared in {prepare(options.name, options.out)}")
+    print(f"prepared in {prepare(options.name, options.out, path=options.path)}")
 
 
 def _run(options) -> None:

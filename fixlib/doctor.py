@@ -67,8 +67,14 @@ def _datasets() -> list[tuple[str, bool, str]]:
             windows = data.open_dataset(name, 10.0)["train"]
             found.append((f"data '{name}'", True, f"{len(windows['coordinates'])} training scanpaths"))
         except EXPECTED_ERRORS as reason:
-            found.append((f"data '{name}'", False, str(reason)))
+            found.append((f"data '{name}'", _may_be_absent(name, reason), str(reason)))
     return found
+
+
+def _may_be_absent(name: str, reason: Exception) -> bool:
+    """Recordings that no address gives away are absent from most machines, and those are fit all the same."""
+    file = data.DATASETS[name].file
+    return isinstance(reason, data.DataUnavailable) and file is not None and file.url is None
 
 
 def _results() -> tuple[str, bool, str]:

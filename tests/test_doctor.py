@@ -21,7 +21,7 @@ def lines(project, monkeypatch, capsys):
     def opened(name, *rest):
         if name == "osie":
             raise data.DataFileError("data/osie/val_data.pt cannot be read")
-        return dict(train=dict(coordinates=[0])) if name == "simulated" else really_open(name, *rest)
+        return dict(train=dict(coordinates=[0])) if name in ("gazecom", "simulated") else really_open(name, *rest)
 
     monkeypatch.setattr(data, "open_dataset", opened)
 

@@ -17,11 +17,13 @@ from fixlib.data.frames import (
     fixed_rate_frames,
     pixel_centre,
     pixel_index,
+    sampled_frames,
     white_pixel_index,
 )
+from fixlib.data.gazecom import fetch_gazecom, read_gazecom
 from fixlib.data.osie import fetch_osie, read_osie
 from fixlib.data.patterns import make_patterns
-from fixlib.data.scanpaths import Scanpaths, Source, split_by_stimulus_and_subject
+from fixlib.data.scanpaths import Recordings, Scanpaths, Source, split_by_stimulus_and_subject
 from fixlib.data.simulator import (
     SimulatorParameters,
     first_pixel_probabilities,
@@ -38,12 +40,12 @@ from fixlib.data.simulator_fit import (
 from fixlib.data.windows import cut_windows
 
 __all__ = [
-    "DATASETS", "OSIE_STATISTICS", "ChecksumError", "DataFileError", "DataUnavailable", "Scanpaths",
-    "SimulatorParameters", "Source", "check_sequences", "content_sha256", "create_sparse_frames",
-    "cut_windows", "describe", "expected_statistics", "fetch_osie", "fingerprint",
-    "first_pixel_probabilities", "fit_parameters", "fixation_frames", "fixed_rate_frames",
+    "DATASETS", "OSIE_STATISTICS", "ChecksumError", "DataFileError", "DataUnavailable", "Recordings",
+    "Scanpaths", "SimulatorParameters", "Source", "check_sequences", "content_sha256",
+    "create_sparse_frames", "cut_windows", "describe", "expected_statistics", "fetch_gazecom", "fetch_osie",
+    "fingerprint", "first_pixel_probabilities", "fit_parameters", "fixation_frames", "fixed_rate_frames",
     "load_real_training_data", "load_sequences", "make_patterns", "next_fixation_density", "open_dataset",
-    "open_scanpaths", "pixel_centre", "pixel_index", "prepare", "read_osie", "save_sequences",
-    "scanpath_statistics", "simulate_scanpaths", "split_by_stimulus_and_subject", "transition_matrix",
-    "white_pixel_index",
+    "open_scanpaths", "pixel_centre", "pixel_index", "prepare", "read_gazecom", "read_osie",
+    "sampled_frames", "save_sequences", "scanpath_statistics", "simulate_scanpaths",
+    "split_by_stimulus_and_subject", "transition_matrix", "white_pixel_index",
 ]

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fixlib import paths
-from fixlib.data.errors import DataFileError
+from fixlib.data.errors import ChecksumError, DataFileError
 from fixlib.data.files import FORMAT_VERSION, load_parts, load_sequences, resolve_folder, save_sequences
-from fixlib.data.frames import fixation_frames, fixed_rate_frames
+from fixlib.data.frames import fixation_frames, fixed_rate_frames, sampled_frames
+from fixlib.data.gazecom import fetch_gazecom, read_gazecom
 from fixlib.data.lattice import SOURCE as PATTERNS
 from fixlib.data.lattice import lattice_fingerprint, lattice_windows
 from fixlib.data.osie import fetch_osie, read_osie
-from fixlib.data.registry import OSIE_SOURCE
-from fixlib.data.scanpaths import PARTS, Scanpaths, Source, split_by_stimulus_and_subject
+from fixlib.data.registry import GAZECOM_FILE, GAZECOM_SOURCE, OSIE_FILE, OSIE_SOURCE, Download
+from fixlib.data.scanpaths import PARTS, Recordings, Scanpaths, Source, split_by_stimulus_and_subject
 from fixlib.data.simulator import simulate_scanpaths, simulator_source
 
 SPLIT = {"rule": "stimulus and subject", "seed": 0, "subjects": (8, 3, 4), "stimuli": (0.6, 0.15, 0.25)}
+GAZECOM_SPLIT = {**SPLIT, "subjects": (29, 11, 14)}  # as OSIE's 8:3:4, of 54 viewers
 PREPARED = {10.0: ".", None: "fixations"}  # frames kept in files, and in which folder of the dataset
 PREPARED_SIZE = 32
 PATTERN_WINDOWS = {"train": 2000, "val": 200, "test": 600}  # of 20 frames
@@ -28,17 +30,34 @@ SIMULATED = {"n_subjects": 15, "n_stimuli": 700, "seed": 0}  # as many scanpaths
 
 @dataclass(frozen=True)
 class Dataset:
-    """How a registered dataset is had: its source (known without the data) and its scanpaths on a grid."""
+    """How a registered dataset is had.
+
+    Attributes:
+        source: known without the data.
+        file: what is fetched; None where nothing is.
+        read: its gaze on a grid of so many px, from the user's copy at a path or (None) from ``file``.
+        split: how it is dealt to train, val and test.
+        has_fixations: False where it is samples of gaze at given times, so that only frames at a rate can be made.
+    """
 
     source: Source
-    read: Callable[[int], Scanpaths]
+    file: Download | None
+    read: Callable[[int, Path | None], Scanpaths | Recordings]
+    split: dict
+    has_fixations: bool = True
+
+
+def _simulate(size: int, path: Path | None) -> Scanpaths:
+    if path is not None:
+        raise ValueError(f"the simulated scanpaths are made from a seed, not read from {path}: leave the path out")
+    return simulate_scanpaths(**SIMULATED, size=size)
 
 
 DATASETS = {
-    "osie": Dataset(OSIE_SOURCE, lambda size: read_osie(fetch_osie(), size)),
-    "simulated": Dataset(
-        simulator_source(**SIMULATED), lambda size: simulate_scanpaths(**SIMULATED, size=size)
-    ),
+    "osie": Dataset(OSIE_SOURCE, OSIE_FILE, lambda size, path: read_osie(path or fetch_osie(), size), SPLIT),
+    "gazecom": Dataset(GAZECOM_SOURCE, GAZECOM_FILE, lambda size, path: read_gazecom(path or fetch_gazecom(), size),
+                       GAZECOM_SPLIT, has_fixations=False),
+    "simulated": Dataset(simulator_source(**SIMULATED), None, _simulate, SPLIT),
 }
 
 
@@ -46,24 +65,42 @@ def open_scanpaths(name: str, size: int = 32) -> Scanpaths:
     """All fixations of a registered dataset, with their durations.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name, or a dataset without fixations.
         DataUnavailable: recordings that cannot be had.
     """
-    return _registered(name).read(size)
+    _registered(name)
+    _check_framing(name, rate_hz=None)
+    return _read(name, size)
+
+
+def _read(name: str, size: int, path: Path | None = None) -> Scanpaths | Recordings:
+    """A registered dataset's gaze; never that of files other than the published ones."""
+    gaze, published = DATASETS[name].read(size, path), DATASETS[name].source.sha256
+    if gaze.source.sha256 != published:
+        raise ChecksumError(f"{path or 'what was fetched'} does not hold the published recordings of {name}, all of "
+                            f"them and nothing else: its sha256 is {gaze.source.sha256}, not {published}")
+    return gaze
+
+
+def _check_framing(name: str, rate_hz: float | None) -> None:
+    if rate_hz is None and name in DATASETS and not DATASETS[name].has_fixations:
+        raise ValueError(f"{name!r} has samples of gaze and no fixations, so neither one frame a fixation nor "
+                         "durations can be had of it: ask for frames at a rate (rate_hz=10.0; `fixlib run "
+                         "hybrid_regression` with --framings 10hz)")
 
 
 def open_dataset(name: str, rate_hz: float | None = 10.0, size: int = 32) -> dict[str, dict]:
     """Train, val and test sequence sets of a dataset.
 
     Args:
-        name: "osie", "simulated", "patterns" (lattice motion without noise, a frame a step, whatever ``rate_hz``), or a
-            folder that holds ``{train,val,test}_data.pt`` (its subfolder ``fixations`` where ``rate_hz`` is None and it
-            has one).
-        rate_hz: frames a second; None for one frame a fixation.
+        name: "osie", "gazecom", "simulated", "patterns" (lattice motion without noise, a frame a step, whatever
+            ``rate_hz``), or a folder that holds ``{train,val,test}_data.pt`` (its subfolder ``fixations`` where
+            ``rate_hz`` is None and it has one).
+        rate_hz: frames a second; None for one frame a fixation, which "gazecom" does not have.
         size: side of the grid, px.
 
     Raises:
-        ValueError: neither a known name nor such a folder, or a folder with another rate or size.
+        ValueError: neither a known name nor such a folder, a folder with another rate or size, or no fixations.
         DataUnavailable: recordings that cannot be had.
         DataFileError: a file of the folder is damaged.
         FileExistsError: a prepared file of a registered dataset is damaged or not ours, see ``prepare``.
@@ -72,24 +109,34 @@ def open_dataset(name: str, rate_hz: float | None = 10.0, size: int = 32) -> dic
         return lattice_windows(size, 20, 0.0, PATTERN_WINDOWS)
     if name not in DATASETS:
         return _open_folder(name, rate_hz, size)
+    _check_framing(name, rate_hz)
     if rate_hz in PREPARED and size == PREPARED_SIZE:
         return load_parts(prepare(name) / PREPARED[rate_hz])
-    parts = split_by_stimulus_and_subject(open_scanpaths(name, size), **_split_arguments())
-    return {part: _frames(scanpaths, rate_hz) for part, scanpaths in parts.items()}
+    return {part: _frames(gaze, rate_hz) for part, gaze in _split(name, _read(name, size)).items()}
 
 
-def prepare(name: str, out: Path | str | None = None, overwrite: bool = False) -> Path:
+def prepare(name: str, out: Path | str | None = None, overwrite: bool = False,
+            path: Path | str | None = None) -> Path:
     """Writes a registered dataset's train, val and test files.
 
-    Twice: at 10 Hz, and one frame a fixation in the subfolder ``fixations``.
+    Twice: at 10 Hz, and (where the dataset has fixations) one frame a fixation in the subfolder ``fixations``.
     Files that are already there and up to date are left alone. Any other file in their place is somebody's
     work and is not replaced unless ``overwrite``.
 
+    Args:
+        name: of the dataset.
+        out: folder to write to; ``data_dir()/name`` where not given.
+        overwrite: replace other files.
+        path: the user's own copy of the raw recordings: OSIE's file, GazeCom's archive or folder. It is read and
+            checked, not copied. Where not given, the recordings are fetched if they are needed.
+
     Returns:
-        The folder: ``out``, or ``data_dir()/name``.
+        The folder.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name, or a ``path`` for data that are made here.
+        FileNotFoundError: nothing is at ``path``.
+        ChecksumError: ``path`` does not hold the published recordings.
         FileExistsError: a file with other content is in the way; nothing is written.
         DataUnavailable: recordings that cannot be had; nothing is written.
     """
@@ -97,10 +144,11 @@ def prepare(name: str, out: Path | str | None = None, overwrite: bool = False) -
     folder = paths.data_dir() / name if out is None else Path(out).expanduser()
     missing = [
         (rate, part, file) for rate, subfolder in PREPARED.items() for part in PARTS
-        if not _is_current(file := folder / subfolder / f"{part}_data.pt", name, rate, part, overwrite)
+        if (dataset.has_fixations or rate is not None)
+        and not _is_current(file := folder / subfolder / f"{part}_data.pt", name, rate, part, overwrite)
     ]
-    if missing:
-        parts = split_by_stimulus_and_subject(dataset.read(PREPARED_SIZE), **_split_arguments())
+    if missing or path is not None:  # a wrong path is said to be wrong even where it is not needed
+        parts = _split(name, _read(name, PREPARED_SIZE, None if path is None else Path(path).expanduser()))
         for rate, part, file in missing:
             sequences = _frames(parts[part], rate)
             sequences["meta"] |= {"part": part, "fingerprint": fingerprint(name, rate),
@@ -129,12 +177,15 @@ def _is_current(file: Path, name: str, rate_hz: float | None, part: str, overwri
     return current
 
 
-def _frames(scanpaths: Scanpaths, rate_hz: float | None) -> dict:
-    return fixation_frames(scanpaths) if rate_hz is None else fixed_rate_frames(scanpaths, rate_hz)
+def _split(name: str, gaze: Scanpaths | Recordings) -> dict:
+    split = DATASETS[name].split
+    return split_by_stimulus_and_subject(gaze, **{key: value for key, value in split.items() if key != "rule"})
 
 
-def _split_arguments() -> dict:
-    return {key: value for key, value in SPLIT.items() if key != "rule"}
+def _frames(gaze: Scanpaths | Recordings, rate_hz: float | None) -> dict:
+    if isinstance(gaze, Recordings):
+        return sampled_frames(gaze, rate_hz)
+    return fixation_frames(gaze) if rate_hz is None else fixed_rate_frames(gaze, rate_hz)
 
 
 def _registered(name: str) -> Dataset:
@@ -179,11 +230,12 @@ def fingerprint(name: str, rate_hz: float | None = 10.0, size: int = 32) -> str:
     For a registered dataset the data themselves are not needed; for a folder it is a hash of its three files.
 
     Raises:
-        ValueError: neither a known name nor a folder.
+        ValueError: neither a known name nor a folder, or one frame a fixation of a dataset without fixations.
         FileNotFoundError: a folder that lacks one of the files.
     """
+    _check_framing(name, rate_hz)
     if name in DATASETS:
-        given = {"source": DATASETS[name].source.sha256, "split": SPLIT, "size": size,
+        given = {"source": DATASETS[name].source.sha256, "split": DATASETS[name].split, "size": size,
                  "rate_hz": None if rate_hz is None else float(rate_hz), "format_version": FORMAT_VERSION}
         return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
     if name == PATTERNS.name:

@@ -7,23 +7,18 @@ struct a viewer: ``fix_x``, ``fix_y`` (px of the 800 x 600 image) and ``fix_dura
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fixlib import paths
-from fixlib.atomic import atomic_write
-from fixlib.data.errors import ChecksumError, DataFileError, DataUnavailable
-from fixlib.data.registry import OSIE_FILE, OSIE_SOURCE, Download
+from fixlib.data.errors import DataFileError
+from fixlib.data.fetch import fetch
+from fixlib.data.registry import OSIE_FILE, OSIE_SOURCE
 from fixlib.data.scanpaths import Scanpaths
 
 IMAGE_SIZE = (800, 600)  # px, width and height
-TIMEOUT_S = (5, 30)  # to connect, and between two packets
 
 
 def read_osie(path: Path | str, size: int = 32) -> Scanpaths:
@@ -93,75 +88,5 @@ def _numbers(struct: np.ndarray, name: str, where: str) -> np.ndarray:
 
 
 def fetch_osie() -> Path:
-    """OSIE's raw file, verified: the local copy, else the mirror's, else a download.
-
-    The local copy is ``data_dir()/osie/raw/fixations.mat``; the mirror is ``FIXLIB_DATA_MIRROR``, a folder or
-    an address, with the file at ``MIRROR/osie/fixations.mat``. What is fetched is checked before it is put in
-    place.
-
-    Raises:
-        ChecksumError: a file was had, but it is not the published one; nothing is kept or replaced.
-        DataUnavailable: it could be had from nowhere; the message lists what was tried.
-    """
-    target = paths.data_dir() / "osie" / "raw" / "fixations.mat"
-    if target.is_file():
-        _verify(target, OSIE_FILE)
-        return target
-    tried = []
-    for address in _addresses(OSIE_FILE):
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                fetched = _retrieve(address, OSIE_FILE, folder)
-            except OSError as error:  # no such file, no connection, timeout, HTTP error
-                tried.append(f"{address} ({type(error).__name__}: {_short(error)})")
-                continue
-            content = fetched.read_bytes()
-        with atomic_write(target) as file:
-            file.write(content)
-        return target
-    raise DataUnavailable(
-        f"the OSIE recordings are not at {target} and could not be fetched from " + "; ".join(tried)
-        + ". Connect to the internet, or set FIXLIB_DATA_MIRROR to a folder or address that holds "
-        f"{OSIE_FILE.path}"
-    )
-
-
-def _addresses(file: Download) -> list[str]:
-    mirror = os.environ.get("FIXLIB_DATA_MIRROR")
-    return ([f"{mirror.rstrip('/')}/{file.path}"] if mirror else []) + [file.url]
-
-
-def _retrieve(address: str, file: Download, folder: str) -> Path:
-    """Downloads or copies into ``folder`` and checks the sha256, by pooch."""
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")  # its notes on progress would land in notebooks as stderr
-    is_url = address.startswith(("http://", "https://"))
-    downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S) if is_url else _copy
-    try:
-        known = f"sha256:{file.sha256}"
-        return Path(pooch.retrieve(address, known, "fetched", folder, downloader=downloader))
-    except OSError:
-        raise
-    except ValueError as error:  # pooch: the hash differs
-        raise ChecksumError(
-            f"{address} is not the published file: its sha256 is not {file.sha256}. Nothing was kept of it. "
-            "Correct the mirror (FIXLIB_DATA_MIRROR) or unset it to download the original"
-        ) from error
-
-
-def _copy(address: str, output_file: str, _pooch: object) -> None:
-    shutil.copyfile(Path(address).expanduser(), output_file)
-
-
-def _verify(path: Path, file: Download) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != file.sha256:
-        raise ChecksumError(
-            f"{path} is not the published file: its sha256 is {found}, not {file.sha256}. "
-            "Move it away, and it will be fetched again"
-        )
-
-
-def _short(error: Exception) -> str:
-    return str(error).splitlines()[0][:160] if str(error) else "no details"
+    """OSIE's raw file, verified; where it is looked for and the errors are those of ``fixlib.data.fetch.fetch``."""
+    return fetch(OSIE_FILE)

@@ -1,8 +1,8 @@
-"""The data model: a table of fixations with who looked at what, and where it all comes from."""
+"""The data model: fixations, or samples of gaze, with who looked at what, and where it all comes from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -83,6 +83,11 @@ class Scanpaths:
             changed = (table[name] != grouped[name].transform("first")).to_numpy()
             _refuse_first(changed, table, f"{name} differs from that of the scanpath's first fixation")
 
+    @property
+    def rows(self) -> pd.DataFrame:
+        """What ``select`` chooses from: the fixations."""
+        return self.fixations
+
     def __len__(self) -> int:
         """Number of scanpaths."""
         return int(self.fixations["scanpath"].nunique())
@@ -90,6 +95,37 @@ class Scanpaths:
     def select(self, keep: np.ndarray | pd.Series) -> Scanpaths:
         """The scanpaths of the fixations where ``keep`` (bool, one a row) is True; whole scanpaths only."""
         return Scanpaths(self.fixations[np.asarray(keep)].reset_index(drop=True), self.size, self.source)
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Gaze sampled at (nearly) equal times, of many viewers on many films; no fixations were told from saccades.
+
+    Attributes:
+        rows: one row a recording, with the columns ``subject`` and ``stimulus`` (ids).
+        samples: for each row float64 (n, 4), n > 0: time (ms since the film began, rising), x, y (px of the grid,
+            x right, y down) and whether the eye tracker was confident (1 or 0).
+        interval_ms: time from a sample to the next, where none is missing.
+        duration_ms: of the films; what was recorded later is of no film.
+        size: side of the square grid in px; the film fills [0, size) x [0, size).
+        source: where the recordings come from.
+    """
+
+    rows: pd.DataFrame
+    samples: tuple[np.ndarray, ...]
+    interval_ms: float
+    duration_ms: float
+    size: int
+    source: Source
+
+    def __len__(self) -> int:
+        """Number of recordings."""
+        return len(self.samples)
+
+    def select(self, keep: np.ndarray | pd.Series) -> Recordings:
+        """The recordings where ``keep`` (bool, one a row) is True."""
+        samples = tuple(sample for sample, kept in zip(self.samples, keep, strict=True) if kept)
+        return replace(self, rows=self.rows[np.asarray(keep)].reset_index(drop=True), samples=samples)
 
 
 def _refuse_first(wrong: np.ndarray, table: pd.DataFrame, why: str) -> None:
@@ -102,12 +138,12 @@ def _refuse_first(wrong: np.ndarray, table: pd.DataFrame, why: str) -> None:
 
 
 def split_by_stimulus_and_subject(
-    scanpaths: Scanpaths,
+    scanpaths: Scanpaths | Recordings,
     seed: int = 0,
     subjects: tuple[float, float, float] = (8, 3, 4),
     stimuli: tuple[float, float, float] = (0.6, 0.15, 0.25),
-) -> dict[str, Scanpaths]:
-    """Train, validation and test scanpaths that share neither a viewer nor a stimulus.
+) -> dict[str, Scanpaths] | dict[str, Recordings]:
+    """Train, validation and test scanpaths (or recordings) that share neither a viewer nor a stimulus.
 
     Viewers and stimuli are dealt to the parts independently; a scanpath is kept where both fall in the same
     part and dropped elsewhere. So a score on the test part says what happens with new people on new stimuli.
@@ -122,7 +158,7 @@ def split_by_stimulus_and_subject(
         ValueError: the three do not add up, or a part would stay empty.
     """
     generator = np.random.default_rng(seed)
-    table = scanpaths.fixations
+    table = scanpaths.rows
     part_of_subject = _deal(table["subject"], subjects, generator, "subjects")
     part_of_stimulus = _deal(table["stimulus"], stimuli, generator, "stimuli")
     by_subject = table["subject"].map(part_of_subject).to_numpy()

@@ -35,13 +35,14 @@ TRIVIAL = ("black", "repeat_last", "centre")
 def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSpec]:
     """The description of the recordings, and one run for each predictor that learns nothing.
 
-    The seeds are ignored: nothing here is random. A folder of one's own files holds no durations, which the
-    description needs: it is left out.
+    The seeds are ignored: nothing here is random. A folder of one's own files, or samples of gaze, hold no
+    durations, which the description needs: it is left out.
     """
     size = get_profile(profile)
     where = data_config(dataset, 10.0, WINDOW, WINDOW, stride=WINDOW, profile=size)
     described = dict(data=where, rates_hz=list(RATES_HZ), lags=LAGS)
-    description = [make_spec(NAME, "description", size, 0, described)] if dataset in data.DATASETS else []
+    has_durations = dataset in data.DATASETS and data.DATASETS[dataset].has_fixations
+    description = [make_spec(NAME, "description", size, 0, described)] if has_durations else []
     return description + [
         make_spec(NAME, name, size, 0, dict(data=where, model=dict(kind=name))) for name in TRIVIAL]
 

@@ -83,8 +83,8 @@ def fallback_notice(requested: str) -> str:
     return (f"*** SIMULATED GAZE, NOT RECORDINGS ***\n"
             f"The recordings of '{requested}' could not be had (no prepared copy, no mirror, no download). Every "
             f"number and figure below is about scanpaths made by a generator.\n"
-            f"To use the recordings: connect to the internet, or set FIXLIB_DATA_MIRROR to a folder that holds "
-            f"{requested}/, then run: fixlib data prepare {requested}")
+            f"To use the recordings: {data.DATASETS[requested].file.how_to_get}, or set FIXLIB_DATA_MIRROR to a "
+            f"folder that holds {requested}/, then run: fixlib data prepare {requested}")
 
 
 def obtain(experiment: str, dataset: str = "osie", profile: str = "quick", seeds: Sequence[int] = (0,),
