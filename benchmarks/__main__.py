@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from fixlib.machine import environment
+from fixlib.training import best_device
 
 PARTS = ("steps", "layers", "losses", "frames", "startup", "workers", "kills")
 
@@ -34,7 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no part {', '.join(sorted(unknown))}; choose of {', '.join(PARTS)}")
-    where = environment() | dict(threads=options.threads)
+    where = environment(best_device()) | dict(threads=options.threads)
     print(" · ".join(f"{name} {value}" for name, value in where.items()))
     for name in options.parts or PARTS:
         part = import_module(f"benchmarks.{name}")

@@ -92,7 +92,7 @@ def test_a_number_of_devices_that_is_none_is_refused(monkeypatch, asked):
 
 
 class TestPrecision:
-    def test_bfloat16_agrees_with_float32_within_the_spread_over_seeds(self, project, dataset):
+    def test_bfloat16_agrees_with_float32_within_the_spread_over_seeds(self, project, dataset, no_gpu):
         seeds = (0, 1, 2, 3)
         exact, rough = (obtain("loss_comparison", dataset, "smoke", seeds=seeds, losses=["weighted_mse"], workers=1,
                                precision=precision) for precision in ("32-true", "bf16-mixed"))

@@ -88,6 +88,17 @@ class TestComparisons:
         assert list(table.iloc[0]) == [1, "0.0", "2.50 [2.00, 3.00]", "-0.50 [-0.50, -0.50]", "1.50 [1.50, 1.50]",
                                        "0.50 [0.50, 0.50]", "2 of 3"]
 
+    def test_a_narrow_hybrid_stands_beside_the_small_one(self, study):
+        large = Study("osie", "osie", (make_run("hybrid_l1_narrow.10hz", 2.5),), 0)
+        row = comparisons.size_table(large, study).loc["Hybrid, L1, narrow (one frame every 100 ms)"]
+        assert row["minus the small one's"] == "-0.50 [-0.50, -0.50]"
+
+    def test_other_gaze_has_a_row_where_the_hybrid_is_recorded(self, study):
+        table = comparisons.elsewhere_table([study, Study("osie", "osie", study.runs[-1:], 0)])
+        assert list(table.index) == [f"{study.label}, one frame {when}" for when in ("a fixation", "every 100 ms")]
+        assert table.iloc[-1]["hybrid"] == "3.00 [2.50, 3.50]"
+        assert table.iloc[-1]["hybrid minus repeating"] == "2.00 [2.00, 2.00]"
+
     def test_the_table_says_who_is_within_3_px(self, study):
         table = comparisons.error_table(study, "10hz")
         assert list(table.loc["Hybrid, L1"]) == ["3.00", "[2.50, 3.50]", "50", "1,234"]  # one seed of two

@@ -25,9 +25,7 @@ FRAMINGS: dict[str, float | None] = {"fixations": None, "10hz": 10.0}
 # How a predicted frame becomes a point: its brightest pixel, its mean, its geometric median.
 FRAME_ERRORS = ("error_argmax", "error_mean", "error_median")
 COMPOSITE = dict(name="composite", focal_weight=1.0, sparsity_weight=0.8, concentration_weight=1.5)
-
-
-# Compared with them where asked for: the hybrid with a translator as narrow as that of frame prediction.
+# Compared with the others where asked for: the hybrid with a translator as narrow as that of frame prediction.
 NARROW = "hybrid_l1_narrow"
 
 
@@ -77,10 +75,17 @@ def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict],
 
 
 def recorded_sizes() -> list[Study]:
-    """What is recorded on OSIE: a study of all `quick` runs, and one of the hybrid's `paper` runs."""
+    """What is recorded on OSIE: a study of all `quick` runs, and one of the hybrid's `paper` runs, also narrow."""
     from fixlib.experiments.study import recorded
     return [recorded(NAME, "osie", profile, seeds=(0, 1, 2), networks=networks)
-            for profile, networks in (("quick", ()), ("paper", ("hybrid_l1", "hybrid_mse")))]
+            for profile, networks in (("quick", ()), ("paper", ("hybrid_l1", "hybrid_mse", NARROW)))]
+
+
+def recorded_elsewhere() -> list[Study]:
+    """What is recorded of the hybrid's `paper` runs on other gaze: simulated, and on films, which have no fixations."""
+    from fixlib.experiments.study import recorded
+    return [recorded(NAME, dataset, "paper", framings=framings, networks=("hybrid_l1",))
+            for dataset, framings in (("simulated", tuple(FRAMINGS)), ("gazecom", ("10hz",)))]
 
 
 def finish(study) -> None:

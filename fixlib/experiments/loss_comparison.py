@@ -74,9 +74,17 @@ def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict],
 
 def recorded_sizes() -> list[Study]:
     """What is recorded of every loss above on OSIE: a study of the `quick` runs, and one of the `paper` runs."""
+    return [_recorded("osie", profile) for profile in ("quick", "paper")]
+
+
+def recorded_elsewhere() -> Study:
+    """What is recorded of every loss above on simulated gaze: the `paper` runs."""
+    return _recorded("simulated", "paper")
+
+
+def _recorded(dataset: str, profile: str) -> Study:
     from fixlib.experiments.study import recorded
-    every = (*LOSSES, *FURTHER_LOSSES)
-    return [recorded(NAME, "osie", profile, seeds=(0, 1, 2), losses=every) for profile in ("quick", "paper")]
+    return recorded(NAME, dataset, profile, seeds=(0, 1, 2), losses=(*LOSSES, *FURTHER_LOSSES))
 
 
 def run_real_loss_function_analysis(dataset: str = "osie", profile: str = "paper",

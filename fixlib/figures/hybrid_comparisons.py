@@ -134,7 +134,8 @@ def size_table(large, small) -> pd.DataFrame:
     rows = {}
     for name in (name for name in large.variants() if Predictor(name).trained):
         network, framing = Predictor(name), name.partition(".")[2]
-        rivals = {"minus the small one's": network, "minus repeating's": Predictor(f"repeat_last.{framing}"),
+        small_one = Predictor(name.replace("_narrow", ""))  # those of `small` are all as narrow as each other
+        rivals = {"minus the small one's": small_one, "minus repeating's": Predictor(f"repeat_last.{framing}"),
                   "minus small frames' (best)": best(small, framing, "frames")}
         runs, found = runs_of(large, network), error(large, network)
         best_epoch = np.mean([course(run.history)["best_epoch"] for run in runs])
@@ -143,6 +144,19 @@ def size_table(large, small) -> pd.DataFrame:
             "error (px)": _written([found]),
             **{column: _written([error_difference(large, network, rival, small)]) for column, rival in rivals.items()},
             "best epoch": f"{best_epoch:.0f} of {len(runs[0].history)}"}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def elsewhere_table(studies) -> pd.DataFrame:
+    """The hybrid beside repeating the last point, on the data of each study; errors in px, on the same windows."""
+    rows = {}
+    for study in studies:
+        for framing in framings_of(study):
+            hybrid, idle = (Predictor(f"{name}.{framing}") for name in ("hybrid_l1", "repeat_last"))
+            if runs_of(study, hybrid):
+                rows[f"{study.label}, {FRAMING_TITLES[framing].lower()}"] = {
+                    "hybrid": _written([error(study, hybrid)]), "repeating": _written([error(study, idle)]),
+                    "hybrid minus repeating": _written([error_difference(study, hybrid, idle)])}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
