@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
                      help="run on the Dask cluster whose scheduler has this address, or on a `local` one")
     run.add_argument("--devices", type=int, metavar="N",
                      help="train one model over N processes, or N GPUs where there are any (default: 1)")
-    run.add_argument("--precision", default="32-true", help="32-true (default), bf16-mixed, or 16-mixed on a GPU")
+    run.add_argument("--precision", default="32-true", help="32-true (default) or bf16-mixed; tf32 or 16-mixed on a GPU")
     run.set_defaults(command=_run)
 
     verify = commands.add_parser("verify", help="repeat recorded runs and compare; fails if one differs")
