@@ -65,7 +65,7 @@ def _datasets() -> list[tuple[str, bool, str]]:
     for name in data.DATASETS:
         try:
             windows = data.open_dataset(name, 10.0)["train"]
-            found.append((f"data '{name}'", True, f"{len(windows['coordinates'])} training scanpaths"))
+            found.append((f"data '{name}'", True, f"{len(windows['coordinates'])} training sequences"))
         except EXPECTED_ERRORS as reason:
             found.append((f"data '{name}'", _may_be_absent(name, reason), str(reason)))
     return found
