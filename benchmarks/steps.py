@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.reference import ReferenceHybrid, ReferenceSimVP, training_step
 from benchmarks.turns import Side, paired_ratio, take_turns
 from fixlib import data
-from fixlib.devices import FLOAT32, Replayed, use_float32
+from fixlib.devices import FLOAT32, OneDevice, use_float32
 from fixlib.memory import keep_freed_memory
 from fixlib.models import SimVP, SimVP_RegressionHead
 from fixlib.training import best_device, make_optimiser
@@ -97,7 +97,7 @@ def reference_step(network: str, dataset: str, precision: str, **options) -> Cal
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     model = _network(NETWORKS[network][0], options)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5)
-    return _step(model, model, optimiser, network, dataset, options)
+    return _step(model, optimiser, network, dataset, options)
 
 
 def library_step(network: str, dataset: str, precision: str, **options) -> Callable[[], object]:
@@ -106,8 +106,7 @@ def library_step(network: str, dataset: str, precision: str, **options) -> Calla
     use_float32(precision)
     model = _network(NETWORKS[network][1], options)
     optimiser = make_optimiser(model, learning_rate=1e-3, weight_decay=1e-5)
-    trained = Replayed(model) if best_device().type == "cuda" else model
-    return _step(model, trained, optimiser, network, dataset, options)
+    return _step(*OneDevice(cuda_graphs=True).setup(model, optimiser), network, dataset, options)
 
 
 def matrix_product(precision: str) -> Callable[[], object]:
@@ -132,19 +131,19 @@ def _network(kind, options: dict) -> torch.nn.Module:
     return kind(in_shape=shape, hid_S=HID_S, hid_T=options["hid_T"], N_S=N_S, N_T=N_T).to(best_device())
 
 
-def _step(model, trained, optimiser, network: str, dataset: str, options: dict) -> Callable[[], object]:
+def _step(model, optimiser, network: str, dataset: str, options: dict) -> Callable[[], object]:
     frames, points = (tensor.to(best_device()) for tensor in
                       _batch(dataset, options["frames"], options["batch"], options["size"]))
     if options["work"] == "infer":
         model.eval()
         return _finished(torch.no_grad()(partial(model, frames)))
-    trained.train()
+    model.train()
     if network == "hybrid":
         target, loss = points[:, -1], torch.nn.functional.l1_loss
     else:
         present = torch.ones(points.shape[:2], dtype=torch.bool, device=points.device)
         target, loss = data.create_sparse_frames(points, present, options["size"]), _squared_error
-    return _finished(partial(training_step, trained, optimiser, loss, frames, target))
+    return _finished(partial(training_step, model, optimiser, loss, frames, target))
 
 
 def _finished(step: Callable[[], object]) -> Callable[[], object]:
