@@ -92,20 +92,27 @@ def test_a_number_of_devices_that_is_none_is_refused(monkeypatch, asked):
 
 
 class TestPrecision:
-    def test_bfloat16_agrees_with_float32_within_the_spread_over_seeds(self, project, dataset, no_gpu):
+    QUANTITIES = dict(val_loss=lambda run: run.history[-1]["val_loss"], test_loss=lambda run: run.payload["test_loss"],
+                      error_mean=lambda run: run.metrics["error_mean"]["value"])
+
+    def agrees_with_float32_within_the_spread_over_seeds(self, dataset, precision, quantities):
         seeds = (0, 1, 2, 3)
         exact, rough = (obtain("loss_comparison", dataset, "smoke", seeds=seeds, losses=["weighted_mse"], workers=1,
-                               precision=precision) for precision in ("32-true", "bf16-mixed"))
+                               precision=each) for each in ("32-true", precision))
         assert rough.trained == len(seeds)  # the baselines, which train nothing, are the same runs
-
-        def values(study, quantity):
-            return torch.tensor([quantity(study.run("weighted_mse", seed)) for seed in seeds], dtype=torch.float64)
-
-        for quantity in (lambda run: run.history[-1]["val_loss"], lambda run: run.payload["test_loss"],
-                         lambda run: run.metrics["error_mean"]["value"]):
-            mine, theirs = values(exact, quantity), values(rough, quantity)
+        for name in quantities:
+            mine, theirs = (torch.tensor([self.QUANTITIES[name](study.run("weighted_mse", seed)) for seed in seeds],
+                                         dtype=torch.float64) for study in (exact, rough))
             assert not torch.equal(mine, theirs)  # it was another precision
             assert (mine - theirs).abs().max() < mine.max() - mine.min()
+
+    def test_bfloat16_on_a_processor(self, project, dataset, no_gpu):
+        self.agrees_with_float32_within_the_spread_over_seeds(dataset, "bf16-mixed", self.QUANTITIES)
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+    @pytest.mark.parametrize("precision", ["tf32", "bf16-mixed", "16-mixed"])
+    def test_others_on_a_gpu(self, project, dataset, precision):
+        self.agrees_with_float32_within_the_spread_over_seeds(dataset, precision, ("val_loss", "error_mean"))
 
     def test_the_default_is_not_written_into_the_configuration_and_another_is(self, project, dataset):
         spec = loss_comparison.specs(dataset, "smoke", losses=["mse"])[0]
