@@ -13,6 +13,7 @@ import nbformat
 from fixlib import paths
 from fixlib.atomic import atomic_write
 
+ALT_TEXT = "Alt text: "
 PAPERMILL_METADATA = ("papermill", "execution", "widgets")
 NEED_DURATIONS = {"01_sparsity_analysis", "04_hybrid_regression"}
 
@@ -174,7 +175,20 @@ def _execute(notebook: Path, executed: Path, parameters: dict) -> str | None:
 def _write_html(executed: Path) -> None:
     from nbconvert import HTMLExporter
     text, _ = HTMLExporter().from_filename(str(executed))
-    executed.with_suffix(".html").write_text(text, encoding="utf-8")
+    executed.with_suffix(".html").write_text(_with_alt_texts(text), encoding="utf-8")
+
+
+def _with_alt_texts(page: str) -> str:
+    """A page in which every figure has, where a screen reader looks for it, the alt text told below it.
+
+    nbconvert gives pictures that come out of a cell no description, and takes none.
+    """
+    from bs4 import BeautifulSoup
+    soup = BeautifulSoup(page, "html.parser")
+    for image in soup.select("div.jp-OutputArea img"):
+        if told := image.find_next(lambda tag: tag.name == "p" and ALT_TEXT in tag.text):
+            image["alt"] = " ".join(told.text.partition(ALT_TEXT)[2].split())
+    return str(soup)
 
 
 def _store(executed: Path, notebook: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 
 from fixlib import book, paths
 
@@ -79,6 +80,20 @@ def test_chapters_run_in_their_folder_with_the_parameters_and_a_failure_is_kept(
     assert "simulated" in (project / "build" / "book" / "00_first.html").read_text()
     committed = nbformat.read(project / "notebooks" / "00_first.ipynb", as_version=4)
     assert not committed.cells[-1].outputs
+
+
+def test_pages_give_figures_the_alt_text_told_below_them(project):
+    cells = [nbformat.v4.new_code_cell("dataset = 'osie'", metadata=dict(tags=["parameters"]))]
+    for number, told in enumerate(("a rising & *falling*\nline", "a map")):
+        picture = f"from IPython.display import Image, display\ndisplay(Image(data=b'{number}', format='png'))"
+        cells += [nbformat.v4.new_code_cell(picture),
+                  nbformat.v4.new_markdown_cell(f"**Figure {number}** What to see.\n\nAlt text: {told}.")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=dict(
+        kernelspec=dict(name="python3", display_name="Python 3", language="python"))),
+        project / "notebooks" / "01_second.ipynb")
+    book.make_book(["01_second"])
+    page = BeautifulSoup((project / "build" / "book" / "01_second.html").read_text(), "html.parser")
+    assert [image["alt"] for image in page.select("img")] == ["a rising & falling line.", "a map."]
 
 
 def test_update_stores_the_executed_chapter_without_times_and_paths(project):
