@@ -146,6 +146,24 @@ class TestClaims:
         assert rows.filter(like="stable", axis=0)[BOTH].item() == (
             "25% against 25%; 25% against 25% / 25% against 25%; 25% against 25%")
 
+    def test_who_is_best_at_the_last_epoch_had_no_time_to_get_worse(self, study):
+        still_falling = [dict(epoch=e + 1, train_loss=4.0 - e, val_loss=3.0 - e) for e in range(3)]
+        for run in comparisons.runs_of(study, comparisons.best(study, "10hz", "frames")):
+            run.payload["history"] = still_falling
+        row = comparisons.claims(study, control=study).filter(like="stable", axis=0)
+        assert row[BOTH].item().endswith(" / no run to judge by; no run to judge by")
+        assert row["verdict"].item() == "refuted (one frame a fixation), undecided (one frame every 100 ms)"
+
+    def test_one_seed_alone_does_not_decide_how_training_went(self, study):
+        assert comparisons.claims(study).filter(like="faster", axis=0)["verdict"].item() == "undecided"
+
+    def test_errors_are_judged_at_the_original_size_too(self, study):
+        large = Study("osie", "osie", (make_run("hybrid_l1.fixations", 2.0), make_run("hybrid_l1.10hz", 4.0)), 0)
+        row = comparisons.claims(study, large=large).loc["error under 3 px"]
+        size = f"; at the original size, {large.label}: "
+        assert row[BOTH].endswith(f"{size}2.00 [1.50, 2.50] / 4.00 [3.50, 4.50]")
+        assert row["verdict"].endswith(f"{size}supported (one frame a fixation), refuted (one frame every 100 ms)")
+
     def test_sizes_are_those_of_the_original_networks(self, study):
         rows = comparisons.claims(study)
         assert rows.filter(like="parameters", axis=0)[BOTH].item().startswith("41.3M, 2.23M in the head (41.7M")

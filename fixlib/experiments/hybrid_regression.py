@@ -78,7 +78,7 @@ def recorded_sizes() -> list[Study]:
     """What is recorded on OSIE: a study of all `quick` runs, and one of the hybrid's `paper` runs, also narrow."""
     from fixlib.experiments.study import recorded
     return [recorded(NAME, "osie", profile, seeds=(0, 1, 2), networks=networks)
-            for profile, networks in (("quick", ()), ("paper", ("hybrid_l1", "hybrid_mse", NARROW)))]
+            for profile, networks in (("quick", ()), ("paper", ("hybrid_l1", NARROW)))]
 
 
 def recorded_elsewhere() -> list[Study]:
