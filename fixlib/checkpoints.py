@@ -24,17 +24,18 @@ class Checkpoint:
 
     Args:
         path: the file; it need not exist.
-        run: what the state belongs to, besides the model and settings that the loop itself knows: a run's key.
+        run: what the state belongs to, besides the model, settings, loss and windows that the loop itself knows: a
+            run's key.
     """
 
     def __init__(self, path: Path | str, run: str = "") -> None:
         self.path, self.run = Path(path), run
 
-    def owner(self, model: nn.Module, settings: dict[str, Any]) -> dict[str, Any]:
+    def owner(self, model: nn.Module, **training: Any) -> dict[str, Any]:
         """Whose state this is: everything that has to be the same for going on."""
         shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
         device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-        return dict(run=self.run, settings=settings, shapes=shapes, **bits(environment(device)))
+        return dict(run=self.run, **training, shapes=shapes, **bits(environment(device)))
 
     def save(self, state: dict[str, Any], owner: dict[str, Any]) -> None:
         """Put the state in place of the last one; OSError, with the last one whole, where it cannot be written."""
@@ -49,9 +50,10 @@ class Checkpoint:
         try:
             state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
             written_by = state.pop("owner")
+            different = [name for name in owner if written_by.get(name) != owner[name]]
         except Exception as error:  # torch raises many kinds on damaged files; all mean the same
             return self._set_aside(f"cannot be read ({type(error).__name__})")
-        if different := [name for name in owner if written_by.get(name) != owner[name]]:
+        if different:
             return self._set_aside("was written by another training or elsewhere (different: "
                                    f"{', '.join(different)})")
         return state

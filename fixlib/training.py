@@ -7,6 +7,7 @@ clipping, ReduceLROnPlateau, and the weights of the epoch with the lowest valida
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +19,7 @@ from tqdm.auto import tqdm
 
 from fixlib.checkpoints import Checkpoint, restore, training_state
 from fixlib.data import white_pixel_index
-from fixlib.devices import FLOAT32, OneDevice, Parts, fabric_for, use_float32
+from fixlib.devices import FLOAT32, OneDevice, Parts, check_precision, fabric_for, use_float32
 from fixlib.losses import WhitePixels
 from fixlib.memory import keep_freed_memory
 from fixlib.metrics import white_pixel_counts
@@ -75,6 +76,12 @@ class WindowLoader:
     def __len__(self) -> int:
         return -(-len(self.coordinates) // self.batch_size)
 
+    def __repr__(self) -> str:
+        """The same for loaders that give the same batches, and only for them."""
+        content = hashlib.sha256(self.coordinates.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+        return (f"WindowLoader({tuple(self.coordinates.shape)} px {content}, n_in={self.n_in}, inputs={self.inputs}, "
+                f"targets={self.targets}, batch_size={self.batch_size}, shuffle={self.shuffle}, seed={self.seed})")
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | WhitePixels]]:
         order = torch.arange(len(self.coordinates))
         if self.shuffle:
@@ -111,8 +118,9 @@ def train_model_with_loss(
         clip_norm: the largest gradient norm; larger ones are scaled down to it.
         plateau_patience, plateau_factor: ReduceLROnPlateau's, on the validation loss.
         checkpoint: a file to write after every epoch and to go on from if it exists and is of this very
-            training (see `fixlib.checkpoints`). An interrupted and resumed training ends with the same numbers
-            as an uninterrupted one.
+            training: same model, settings, loss and windows (of other loaders and losses than fixlib's only the kind
+            is compared; see `fixlib.checkpoints`). An interrupted and resumed training ends with the same numbers as
+            an uninterrupted one.
         on_epoch: called with each epoch's record, e.g. to print or log it.
         progress: show a bar over the epochs.
         precision: "32-true"; "tf32" on a GPU; or "bf16-mixed" or "16-mixed" by Lightning Fabric.
@@ -127,7 +135,9 @@ def train_model_with_loss(
     Raises:
         TrainingDiverged: a loss or gradient norm is not finite; the message names epoch, batch and the last
             good checkpoint, which is left as it was.
+        ValueError: a precision that there is not, or not on this machine, or a checkpoint of more epochs.
     """
+    check_precision(precision)
     keep_freed_memory()
     use_float32(precision)
     optimiser = make_optimiser(model, learning_rate, weight_decay, fused=precision != "16-mixed")
@@ -140,10 +150,14 @@ def train_model_with_loss(
     if checkpoint and not isinstance(checkpoint, Checkpoint):
         checkpoint = Checkpoint(checkpoint)
     if checkpoint:
-        owner = checkpoint.owner(model, dict(
-            learning_rate=learning_rate, weight_decay=weight_decay, clip_norm=clip_norm,
-            plateau_patience=plateau_patience, plateau_factor=plateau_factor, precision=precision))
+        owner = checkpoint.owner(
+            model, loss=_identity(loss_fn), windows=[_identity(loader) for loader in (train_loader, val_loader)],
+            settings=dict(learning_rate=learning_rate, weight_decay=weight_decay, clip_norm=clip_norm,
+                          plateau_patience=plateau_patience, plateau_factor=plateau_factor, precision=precision))
         if state := fabric.broadcast(None if fabric.global_rank else checkpoint.load(owner)):
+            if len(state["history"]) > epochs:
+                raise ValueError(f"the checkpoint {checkpoint.path} is of {len(state['history'])} epochs, and {epochs} "
+                                 "were asked for: ask for as many or more, or give another file")
             history, best = restore(state, model, optimiser, scheduler, fabric.strategy.precision)
     trained, stepper = fabric.setup(model, optimiser)  # share weights and state with `model` and `optimiser`
     for epoch in tqdm(range(len(history) + 1, epochs + 1), disable=not progress, initial=len(history), total=epochs,
@@ -171,6 +185,13 @@ def train_model_with_loss(
             on_epoch(history[-1])
     model.load_state_dict(best)
     return model, history
+
+
+def _identity(part: Callable | Iterable) -> str:
+    """What is known of a loss or loader that another process can compare."""
+    if isinstance(part, nn.Module | WindowLoader):
+        return repr(part)
+    return getattr(part, "__qualname__", type(part).__qualname__)
 
 
 def make_optimiser(model: nn.Module, learning_rate: float, weight_decay: float,

@@ -1,7 +1,9 @@
 """Files are written whole or not at all; a checkpoint is used by the training that wrote it and by no other."""
 
 import errno
+import io
 import resource
+import warnings
 from contextlib import contextmanager
 
 import pytest
@@ -11,9 +13,9 @@ from torch import nn
 from fixlib import checkpoints
 from fixlib.atomic import atomic_write, remove_leftovers
 from fixlib.checkpoints import Checkpoint
-from fixlib.data import fixed_rate_frames, save_sequences, simulate_scanpaths
+from fixlib.data import cut_windows, fixed_rate_frames, save_sequences, simulate_scanpaths
 from fixlib.results import Results, RunSpec
-from fixlib.training import TrainingDiverged, train_model_with_loss
+from fixlib.training import TrainingDiverged, WindowLoader, train_model_with_loss
 
 
 @contextmanager
@@ -81,6 +83,12 @@ def train(checkpoint, epochs=3, width=3, **options):
                                  checkpoint=checkpoint, progress=False, **options)
 
 
+def saved(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
+
+
 def losses(history):
     return [(entry["train_loss"], entry["val_loss"]) for entry in history]
 
@@ -95,6 +103,7 @@ class TestWhoseCheckpoint:
 
     @pytest.mark.parametrize("change, named", [
         (dict(run="other"), "run"), (dict(learning_rate=0.1), "settings"), (dict(width=5), "shapes"),
+        (dict(loss=nn.L1Loss()), "loss"),
         (dict(version="9.9"), "torch"), (dict(processor="another"), "processor"), (dict(threads=77), "threads")])
     def test_another_training_sets_it_aside_and_starts_anew(self, tmp_path, monkeypatch, change, named):
         path, change = tmp_path / "c", dict(change)
@@ -109,8 +118,31 @@ class TestWhoseCheckpoint:
         assert losses(history) == losses(train(None, **change)[1])
         assert (tmp_path / "c.set-aside-1").read_bytes() == before  # moved, not lost
 
+    @pytest.mark.parametrize("change", [dict(seed=1), dict(batch_size=3), dict(windows=5)])
+    def test_a_training_on_other_windows_sets_it_aside(self, tmp_path, change):
+        def train_on(windows=6, **options):
+            sequences = cut_windows(fixed_rate_frames(simulate_scanpaths(2, 6, seed=0), 10.0), 2, 2, limit=windows)
+            loader = WindowLoader(sequences, 1, inputs="points", targets="next_point", **dict(batch_size=2) | options)
+            model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
+            train_model_with_loss(model, loader, loader, nn.L1Loss(), 1, checkpoint=tmp_path / "c", progress=False)
+
+        train_on()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            train_on()
+        with pytest.warns(UserWarning, match="different: windows"):
+            train_on(**change)
+
+    def test_one_of_more_epochs_is_refused_and_kept(self, tmp_path):
+        train(tmp_path / "c", epochs=3)
+        before = (tmp_path / "c").read_bytes()
+        with pytest.raises(ValueError, match="is of 3 epochs, and 2 were asked for: ask for as many or more"):
+            train(tmp_path / "c", epochs=2)
+        assert (tmp_path / "c").read_bytes() == before
+
     @pytest.mark.parametrize("damage", [
-        lambda content: content[:-200], lambda content: b"", lambda content: b"nonsense"])
+        lambda content: content[:-200], lambda content: b"", lambda content: b"nonsense",
+        lambda content: saved(dict(owner="nobody's"))])
     def test_a_damaged_one_is_set_aside(self, tmp_path, damage):
         path = tmp_path / "c"
         train(Checkpoint(path), epochs=2)
@@ -150,7 +182,9 @@ class TestNotFinite:
         path = tmp_path / "c"
         with pytest.raises(TrainingDiverged, match=f"{where}.*the last good checkpoint is {path}, of epoch 1"):
             train(Checkpoint(path), loss=self.loss(float("nan"), call))
-        assert losses(train(Checkpoint(path))[1]) == losses(train(None)[1])  # and it is good
+        entries = []
+        _, history = train(Checkpoint(path), loss=self.loss(1.0, call), on_epoch=entries.append)
+        assert losses(history) == losses(train(None)[1]) and entries[0]["epoch"] == 2  # it is good
 
     def test_without_a_checkpoint_it_says_so(self):
         with pytest.raises(TrainingDiverged, match="epoch 1, batch 1: loss inf.*no checkpoint yet"):
