@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,6 +146,25 @@ class TestOwnData:
             torch.save({key: sequences[key] for key in ("coordinates", "fixation_mask")}, tmp_path / f"{part}_data.pt")
         study = obtain("loss_comparison", str(tmp_path), "smoke", losses=["mse"], workers=1)
         assert study.run("mse").spec.dataset == tmp_path.name and study.dataset == str(tmp_path)
+
+    def test_a_folder_of_frames_of_fixations_alone_will_do_for_runs_on_them(self, project, tmp_path):
+        folder = data.prepare("simulated", tmp_path / "prepared") / "fixations"
+        study = obtain("hybrid_regression", str(folder), "smoke", framings=["fixations"], networks=["gru_l1"], workers=1)
+        assert study.dataset == str(folder) and study.run("gru_l1.fixations").history
+
+    def test_a_folder_named_as_a_dataset_is_refused(self, project, tmp_path):
+        folder = data.prepare("simulated", tmp_path / "mine" / "osie")
+        with pytest.raises(ValueError, match="has the name of a dataset of the project.*rename it, or ask for 'osie'"):
+            obtain("loss_comparison", str(folder), "smoke", losses=["mse"])
+
+    def test_a_folder_has_the_same_runs_however_it_is_spelt(self, project, dataset):
+        spellings = dataset, f"{dataset}/", f"{dataset}/../{Path(dataset).name}", f"{dataset}/./"
+        keys = [[spec.key for spec in loss_comparison.specs(spelt, "smoke")] for spelt in spellings]
+        assert all(found == keys[0] for found in keys)
+
+    def test_what_is_asked_for_twice_is_run_once(self, project, dataset):
+        study = obtain("loss_comparison", dataset, "smoke", seeds=[0, 0], losses=["mse", "mse"], workers=1)
+        assert study.variants() == list(study.table()["variant"]) and study.trained == len(study.runs)
 
 
 class TestSparsity:

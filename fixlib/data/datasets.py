@@ -200,6 +200,9 @@ def _folder(name: str, rate_hz: float | None) -> Path:
     if not folder.is_dir():
         raise ValueError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}, or a folder that holds "
                          + ", ".join(f"{part}_data.pt" for part in PARTS))
+    if folder.resolve().name in (*DATASETS, PATTERNS.name):
+        raise ValueError(f"the folder {folder} has the name of a dataset of the project, under which its runs would be "
+                         f"recorded: rename it, or ask for {folder.resolve().name!r} if that is meant")
     per_fixation = folder / "fixations"
     if rate_hz is not None:
         return folder

@@ -5,7 +5,7 @@ Each experiment module has two functions:
 * `specs(dataset, profile, seeds, **choices)` lists the runs, each a `RunSpec` with its whole configuration;
 * `run(spec, checkpoint, on_epoch)` carries one out and gives what is to be recorded;
 
-and may have a third, `finish(study)`, called when runs have just been trained.
+and may have a third, `finish(study)`, called by `fixlib run` when all are recorded.
 
 `obtain` reads those recorded and trains those missing; `recorded` gives those recorded.
 """

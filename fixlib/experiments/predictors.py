@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from fixlib import data, metrics
 from fixlib.checkpoints import Checkpoint
 from fixlib.data import content_sha256, create_sparse_frames, cut_windows, pixel_index
-from fixlib.devices import Parts, launch, share
+from fixlib.devices import Parts, launch, share, use_float32
 from fixlib.losses import SoftmaxCrossEntropy, get_loss_function
 from fixlib.machine import devices
 from fixlib.models import BASELINES, GazeGRU, SimVP, SimVP_RegressionHead, count_parameters
@@ -25,8 +26,8 @@ EXAMPLE_WINDOWS, EXAMPLE_HORIZONS = 2, (1, 5, 10)
 
 
 def data_config(dataset: str, rate_hz: float | None, n_in: int, n_out: int, stride: int, profile) -> dict:
-    """The part of a run's configuration that says which windows it sees."""
-    return dict(dataset=dataset, rate_hz=rate_hz, size=32, n_in=n_in, n_out=n_out, stride=stride,
+    """The part of a run's configuration that says which windows it sees; a folder has one spelling there."""
+    return dict(dataset=os.path.normpath(dataset), rate_hz=rate_hz, size=32, n_in=n_in, n_out=n_out, stride=stride,
                 train=profile.train, val=profile.val, test=profile.test)
 
 
@@ -85,11 +86,12 @@ def run_predictor(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callab
 
 def _run_network(config: dict, seed: int, windows: dict, checkpoint: Checkpoint | None, on_epoch) -> tuple:
     model, inputs, targets, loss = build(config)
+    precision = config["training"].get("precision", "32-true")
     if devices() == 1:
         weights, history = _train(None, config, seed, windows, checkpoint, on_epoch)
     else:
-        precision = config["training"].get("precision", "32-true")
         weights, history = launch(_train, precision, devices(), config, seed, windows, checkpoint, on_epoch)
+    use_float32(precision)  # as in training, which other processes may have done
     model.load_state_dict(weights)
     model.to(best_device())
     n_in = config["data"]["n_in"]

@@ -114,17 +114,18 @@ def obtain(experiment: str, dataset: str = "osie", profile: str = "quick", seeds
     check_precision(precision)
 
     def specs_on(name: str) -> list[RunSpec]:
-        return [_in_precision(spec, precision) for spec in module.specs(name, profile, seeds, **choices)]
+        specs = [_in_precision(spec, precision) for spec in module.specs(name, profile, seeds, **choices)]
+        return list({spec.key: spec for spec in specs}.values())  # each once, however often it was asked for
 
     results = Results(paths.root() / results_dir if results_dir else None)
     specs = specs_on(dataset)
     missing = [spec for spec in specs if not results.has(spec)]
     used = dataset
-    if missing and not _at_hand(dataset):
+    if missing and not _at_hand(dataset, missing):
         used = FALLBACK
-        _at_hand(used)
         specs = specs_on(used)
         missing = [spec for spec in specs if not results.has(spec)]
+        _at_hand(used, missing)
     remove_old_checkpoints((spec for spec in specs if spec not in missing), results)
     read = {spec.key: results.read(spec) for spec in specs if spec not in missing}  # a damaged file is found first
     outcomes = carry_out(missing, results, workers, dask) if missing else []
@@ -160,9 +161,11 @@ def _check_choices(module: ModuleType, choices: dict) -> None:
             raise ValueError(f"{module.NAME} has no choice {name!r}; it has: {', '.join(known) or 'none'}")
 
 
-def _at_hand(dataset: str) -> bool:
+def _at_hand(dataset: str, specs: list[RunSpec]) -> bool:
+    """Whether the frames that these runs ask for can be had; prepared here, once, where they can."""
     try:
-        data.open_dataset(dataset)
+        for rate_hz, size in {(spec.config["data"]["rate_hz"], spec.config["data"]["size"]) for spec in specs}:
+            data.open_dataset(dataset, rate_hz, size)
     except data.DataUnavailable as reason:
         print(f"{reason}\n{fallback_notice(dataset)}", flush=True)
         return False

@@ -6,6 +6,7 @@ share them out: a run that another process is training is left for later, waited
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -267,7 +268,10 @@ def _log_epoch(spec: RunSpec, entry: dict) -> None:
 
 @contextmanager
 def _peak_memory() -> Iterator[dict]:
-    """Measures this process's largest resident memory (MB) in a thread; a GPU's peak instead where one is used."""
+    """Measures this process's largest resident memory (MB) in a thread, with what earlier runs have left in it.
+
+    Where there is a GPU, the peak there instead, beyond what was allocated before.
+    """
     peak, done = {"mb": 0.0}, threading.Event()
 
     def watch() -> None:
@@ -278,6 +282,8 @@ def _peak_memory() -> Iterator[dict]:
                 return
 
     if torch.cuda.is_available():
+        gc.collect()
+        before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -287,7 +293,7 @@ def _peak_memory() -> Iterator[dict]:
         done.set()
         thread.join()
         if torch.cuda.is_available():
-            peak["mb"] = torch.cuda.max_memory_allocated() / 2**20
+            peak["mb"] = (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
 @contextmanager
