@@ -77,9 +77,9 @@ def recorded_sizes() -> list[Study]:
     return [_recorded("osie", profile) for profile in ("quick", "paper")]
 
 
-def recorded_elsewhere() -> Study:
-    """What is recorded of every loss above on simulated gaze: the `paper` runs."""
-    return _recorded("simulated", "paper")
+def recorded_elsewhere() -> list[Study]:
+    """What is recorded of every loss above on other gaze, simulated and on films: the `paper` runs."""
+    return [_recorded(dataset, "paper") for dataset in ("simulated", "gazecom")]
 
 
 def _recorded(dataset: str, profile: str) -> Study:
