@@ -1,6 +1,10 @@
 """GazeCom: the parser and the time rule on small files written here, fetching, the real numbers where to be had."""
 
+import bz2
+import functools
+import gzip
 import hashlib
+import lzma
 import os
 import tarfile
 from dataclasses import replace
@@ -52,9 +56,9 @@ def folder(tmp_path):
     return tmp_path / "films"
 
 
-def pack(folder, path):
+def pack(folder, path, mode="w:xz"):
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:xz") as archive:
+    with tarfile.open(path, mode) as archive:
         archive.add(folder, "films")
     return path
 
@@ -155,6 +159,61 @@ def test_parser_refuses_other_files(folder, tmp_path):
     write(folder / "sea.coord", (1000, 1, 1, 1))
     with pytest.raises(DataFileError, match=r"sea\.coord is not named VIEWER_film\.coord"):
         read_gazecom(folder)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, functools.partial(bz2.compress, compresslevel=1), lzma.compress])
+def test_an_archive_damaged_in_the_middle_is_named(compress, tmp_path, capsys):
+    """Each kind of compression answers damage that comes after a good beginning with an error of its own."""
+    places = np.random.default_rng(0).integers(1, 700, size=(20_000, 2))
+    write(tmp_path / "films" / "A_sea.coord", *[(4000 * k, x, y, 1) for k, (x, y) in enumerate(places)])
+    content = bytearray(compress(pack(tmp_path / "films", tmp_path / "films.tar", "w").read_bytes()))
+    start, end = int(0.6 * len(content)), int(0.7 * len(content))
+    content[start:end] = b"\xff" * (end - start)
+    (tmp_path / "films.tar.z").write_bytes(content)
+    assert main(["data", "prepare", "gazecom", str(tmp_path / "films.tar.z"), "--out", str(tmp_path / "out")]) == 1
+    assert "films.tar.z cannot be read as a tar archive (" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_may_not_be_read_is_said_to_be_so(folder, tmp_path, monkeypatch):
+    """By stand-ins, as root may read everything."""
+    def denied(*_, **__):
+        raise PermissionError("not for you")
+
+    archive = pack(folder, tmp_path / "films.tar.xz")
+    with monkeypatch.context() as patch:
+        patch.setattr(gazecom, "open", denied, raising=False)
+        with pytest.raises(PermissionError):
+            read_gazecom(archive)
+    for listing in ("listdir", "scandir"):  # which of them pathlib calls is its own affair
+        monkeypatch.setattr(os, listing, denied)
+    with pytest.raises(PermissionError):
+        read_gazecom(folder)
+
+
+def test_hidden_files_are_not_recordings(folder, tmp_path):
+    expected = read_gazecom(folder)
+    (folder / "._A_beach.coord").write_bytes(b"\0\5\26\7 Mac OS X")
+    (folder / ".coord").write_text("")
+    for path in (folder, pack(folder, tmp_path / "films.tar.xz")):
+        found = read_gazecom(path)
+        assert found.source == expected.source and found.rows.equals(expected.rows)
+
+
+LONG = 100_000 * "x"
+DAMAGED = {
+    "film": (LONG, "line 1"), "geometry": (f"gaze 1280 720\n{LONG}", "line 2"),
+    "column": (HEADER + LONG, "line 3"), "text": (f"{HEADER}1000 1 {LONG} 1\n", "line 3"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_of_a_damaged_line_only_the_beginning_is_quoted(case, tmp_path):
+    content, line = DAMAGED[case]
+    write(tmp_path / "A_sea.coord", header=content)
+    with pytest.raises(DataFileError, match=rf"{line}: .*xxxxx\.\.\.") as error:
+        read_gazecom(tmp_path)
+    assert 30 < str(error.value).count("x") < 100
 
 
 @pytest.fixture
