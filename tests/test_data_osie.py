@@ -188,7 +188,7 @@ def recordings(tmp_path_factory):
 
 def test_osie_counts_and_statistics(recordings):
     table = recordings.fixations
-    assert len(recordings) == 10_500 and len(table) == 98_321
+    assert len(recordings) == 10_500 == osie.OSIE_FILE.n_recordings and len(table) == 98_321
     assert table["subject"].nunique() == 15 and table["stimulus"].nunique() == 700
     assert (table.groupby("scanpath").size() >= 8).sum() == 8_934
     assert table["duration_ms"].mean() == pytest.approx(214.3, abs=0.1)

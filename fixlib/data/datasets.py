@@ -75,10 +75,12 @@ def open_scanpaths(name: str, size: int = 32) -> Scanpaths:
 
 def _read(name: str, size: int, path: Path | None = None) -> Scanpaths | Recordings:
     """A registered dataset's gaze; never that of files other than the published ones."""
-    gaze, published = DATASETS[name].read(size, path), DATASETS[name].source.sha256
-    if gaze.source.sha256 != published:
+    dataset = DATASETS[name]
+    gaze, file = dataset.read(size, path), dataset.file
+    if file and gaze.source.sha256 != dataset.source.sha256:
         raise ChecksumError(f"{path or 'what was fetched'} does not hold the published recordings of {name}, all of "
-                            f"them and nothing else: its sha256 is {gaze.source.sha256}, not {published}")
+                            f"them and nothing else: it has {len(gaze)} {file.recordings} where {file.n_recordings} "
+                            f"are expected, and its sha256 is {gaze.source.sha256}, not {dataset.source.sha256}")
     return gaze
 
 
