@@ -1,5 +1,6 @@
 """OSIE: the parser on a small file made here, fetching with checksums, the real numbers where to be had."""
 
+import contextlib
 import functools
 import hashlib
 import http.server
@@ -128,17 +129,50 @@ def test_fetch_from_a_mirror_folder_and_then_the_local_copy(published, tmp_path,
     assert fetch_osie() == raw and len(read_osie(raw)) == 3
 
 
-def test_fetch_from_a_mirror_address(published, monkeypatch):
+@pytest.fixture
+def serve():
+    """A function that serves a folder and gives its address."""
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
-    handler = functools.partial(Quiet, directory=published.parent.parent)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("FIXLIB_DATA_MIRROR", f"http://127.0.0.1:{server.server_port}/")
-        assert fetch_osie().read_bytes() == published.read_bytes()
-        server.shutdown()
+    with contextlib.ExitStack() as servers:
+        def serve_folder(folder):
+            handler = functools.partial(Quiet, directory=folder)
+            server = servers.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            servers.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            return f"http://127.0.0.1:{server.server_port}/"
+
+        yield serve_folder
+
+
+def test_fetch_from_a_mirror_address(published, monkeypatch, serve):
+    monkeypatch.setenv("FIXLIB_DATA_MIRROR", serve(published.parent.parent))
+    assert fetch_osie().read_bytes() == published.read_bytes()
+
+
+def test_something_else_at_the_published_address(published, tmp_path, monkeypatch, serve):
+    (tmp_path / "portal").mkdir()
+    (tmp_path / "portal" / "login.html").write_text("please log in")
+    address = serve(tmp_path / "portal") + "login.html"
+    monkeypatch.setattr(osie, "OSIE_FILE", replace(osie.OSIE_FILE, url=address))
+    with pytest.raises(ChecksumError) as error:
+        fetch_osie()
+    found = hashlib.sha256(b"please log in").hexdigest()
+    assert f"{address} is not the published file: its sha256 is not {osie.OSIE_FILE.sha256} but {found}" in str(
+        error.value)
+    assert "A login page" in str(error.value) and "Correct the mirror" not in str(error.value)
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_is_no_address_was_tried_in_vain(published, monkeypatch, serve):
+    monkeypatch.setenv("FIXLIB_DATA_MIRROR", "http://a..b/")
+    with pytest.raises(DataUnavailable, match=rf"http://a\.\.b/osie/fixations\.mat \(.*; {NOWHERE}"):
+        fetch_osie()
+    monkeypatch.setattr(osie, "OSIE_FILE",
+                        replace(osie.OSIE_FILE, url=serve(published.parent) + "fixations.mat"))
+    assert fetch_osie().read_bytes() == published.read_bytes()
 
 
 def test_wrong_sha256_in_the_mirror_leaves_nothing_and_touches_nothing(published, tmp_path, monkeypatch):
@@ -147,7 +181,7 @@ def test_wrong_sha256_in_the_mirror_leaves_nothing_and_touches_nothing(published
     saved = tmp_path / "data" / "osie" / "train_data.pt"
     saved.parent.mkdir(parents=True)
     saved.write_bytes(b"saved before")
-    with pytest.raises(ChecksumError, match="is not the published file: its sha256"):
+    with pytest.raises(ChecksumError, match="is not the published file: its sha256 .* Correct the mirror"):
         fetch_osie()
     assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == [saved]
     assert saved.read_bytes() == b"saved before"
