@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+import fixlib.data.datasets as datasets
 import fixlib.data.osie as osie
 from fixlib import paths
+from fixlib.cli import main
 from fixlib.data import (
     OSIE_STATISTICS,
     ChecksumError,
@@ -24,6 +26,8 @@ from fixlib.data import (
     fixation_frames,
     fixed_rate_frames,
     open_dataset,
+    open_scanpaths,
+    prepare,
     read_osie,
     scanpath_statistics,
 )
@@ -205,6 +209,37 @@ def test_unavailable_says_what_was_tried(published, tmp_path, monkeypatch):
     assert not (tmp_path / "data").exists()
     with pytest.raises(DataUnavailable):
         open_dataset("osie")
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.fixture
+def own(published, tmp_path, monkeypatch):
+    """A file of 15 viewers and 12 images as if it were the published one, where no command looks for it."""
+    path = write_mat(tmp_path / "own.mat", [
+        (f"{1001 + image}.jpg", [viewer([50 * seen, 400], [300, 50 * image], [200, 150]) for seen in range(15)])
+        for image in range(12)])
+    file = replace(osie.OSIE_FILE, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    source = replace(datasets.DATASETS["osie"].source, sha256=file.sha256)
+    monkeypatch.setattr(osie, "OSIE_FILE", file)
+    monkeypatch.setitem(datasets.DATASETS, "osie", replace(datasets.DATASETS["osie"], file=file, source=source))
+    return path
+
+
+def test_prepared_from_a_file_of_ones_own_durations_are_at_hand_too(own, tmp_path):
+    raw = tmp_path / "data" / "osie" / "raw" / "fixations.mat"
+    assert main(["data", "prepare", "osie", str(own), "--out", str(tmp_path / "elsewhere")]) == 0
+    assert not (tmp_path / "data").exists()
+    assert main(["data", "prepare", "osie", str(own)]) == 0
+    assert raw.read_bytes() == own.read_bytes() and os.listdir(raw.parent) == ["fixations.mat"]
+    assert len(open_scanpaths("osie")) == 180
+    raw.write_bytes(b"somebody's")
+    assert prepare("osie", path=own) == raw.parent.parent and raw.read_bytes() == b"somebody's"
+
+
+def test_a_file_of_ones_own_that_is_not_the_published_one_is_not_kept(own, tmp_path, capsys):
+    write_mat(own, [(f"{image}.jpg", [viewer([1], [1], [1])] * 15) for image in range(12)])
+    assert main(["data", "prepare", "osie", str(own)]) == 1
+    assert "it has 180 scanpaths where 10500 are expected" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
 
 

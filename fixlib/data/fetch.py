@@ -27,8 +27,7 @@ def fetch(file: Download) -> Path:
         ChecksumError: a file was had, but it is not the published one; nothing is kept or replaced.
         DataUnavailable: it could be had from nowhere; the message lists what was tried.
     """
-    folder, name = file.path.split("/")
-    target = paths.data_dir() / folder / "raw" / name
+    target = _local_copy(file)
     if target.is_file():
         _verify(target.read_bytes(), file, target, "Move it away, and it will be fetched again")
         return target
@@ -48,6 +47,21 @@ def fetch(file: Download) -> Path:
         + ("; ".join(tried) or "anywhere") + f". {file.how_to_get[0].upper()}{file.how_to_get[1:]}, or set "
         f"FIXLIB_DATA_MIRROR to a folder or address that holds {file.path}"
     )
+
+
+def keep(path: Path, file: Download) -> None:
+    """Makes the user's own copy of a raw file, at ``path``, the local copy that ``fetch`` finds, if there is none."""
+    target = _local_copy(file)
+    if not target.exists():
+        content = path.read_bytes()
+        _verify(content, file, path, "Give the published one")
+        with atomic_write(target) as stream:
+            stream.write(content)
+
+
+def _local_copy(file: Download) -> Path:
+    folder, name = file.path.split("/")
+    return paths.data_dir() / folder / "raw" / name
 
 
 def _addresses(file: Download) -> dict[str, str]:
