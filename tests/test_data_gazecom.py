@@ -116,6 +116,13 @@ def test_frames_end_with_the_film_whatever_the_rate(tmp_path):
         frames_of(tmp_path, (4000, 1, 1, 1), rate_hz=0)
 
 
+@pytest.mark.parametrize("rate_hz", [0.12, 0.13])
+def test_a_last_frame_that_begins_within_the_film_is_shown(tmp_path, rate_hz):
+    """20 s are 2.4 or 2.6 frames, and the third begins after 16.7 or 15.4 s."""
+    points, mask = frames_of(tmp_path, *whole_film(640), rate_hz=rate_hz)
+    assert mask.shape == (3,) and mask.all() and (points == torch.tensor([16.0, 16.0])).all()
+
+
 def test_no_window_holds_a_frame_without_gaze(tmp_path):
     samples = [sample for sample in whole_film(640) if not 690_000 < sample[0] < 790_000]  # 0.1 s
     write(tmp_path / "one" / "A_sea.coord", *samples)
