@@ -367,6 +367,8 @@ def test_the_real_recordings(recordings):
 def test_the_real_split(recordings):
     parts = datasets._split("gazecom", recordings)
     assert {part: len(gaze) for part, gaze in parts.items()} == {"train": 279, "val": 24, "test": 55}
+    assert [gaze.rows["subject"].nunique() for gaze in parts.values()] == [29, 9, 14]  # 2 of 11 saw no film of val
+    assert [gaze.rows["stimulus"].nunique() for gaze in parts.values()] == [11, 3, 4]
     frames = {part: sampled_frames(gaze, 10.0) for part, gaze in parts.items()}
     windows = {part: len(cut_windows(found, length=20, stride=10)["coordinates"]) for part, found in frames.items()}
     assert windows == {"train": 4144, "val": 328, "test": 851}

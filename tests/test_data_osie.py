@@ -7,6 +7,7 @@ import http.server
 import os
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from fixlib.data import (
     scanpath_statistics,
 )
 
+README = Path(__file__).resolve().parents[1] / "README.md"
 NOWHERE = "http://127.0.0.1:9/fixations.mat"  # refuses at once
 
 
@@ -167,6 +169,8 @@ def test_something_else_at_the_published_address(published, tmp_path, monkeypatc
     assert f"{address} is not the published file: its sha256 is not {osie.OSIE_FILE.sha256} but {found}" in str(
         error.value)
     assert "A login page" in str(error.value) and "Correct the mirror" not in str(error.value)
+    listed = "is not the published file: its sha256 is not"  # where the README tells what to do about it
+    assert listed in str(error.value) and f"`... {listed} ...`" in README.read_text(encoding="utf-8")
     assert not (tmp_path / "data").exists()
 
 
