@@ -37,7 +37,11 @@ def _python() -> tuple[str, bool, str]:
 
 def _packages() -> tuple[str, bool, str]:
     """Installed versions against the pins; other versions may work but are not those that the book was made with."""
-    pins = dict(re.findall(r"^([\w.-]+)==(\S+)", (paths.root() / "constraints.txt").read_text(), re.MULTILINE))
+    pinned = paths.root() / "constraints.txt"
+    if not pinned.is_file():
+        return "packages", False, (f"there are no pinned versions at {pinned}: run this in a checkout of the project, "
+                                   "or set FIXLIB_ROOT to one")
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)", pinned.read_text(), re.MULTILINE))
     other = []
     for name in ("torch", "numpy", "scipy", "pandas", "matplotlib", "joblib", "papermill", "jupyterlab", "nbval"):
         try:

@@ -8,6 +8,7 @@ import torch
 
 import fixlib.data.datasets as datasets
 from fixlib import paths
+from fixlib.cli import main
 from fixlib.data import (
     DATASETS,
     DataFileError,
@@ -48,6 +49,15 @@ def test_prepare_writes_both_kinds_of_frames_and_then_nothing(store, monkeypatch
     for key in ("subject", "stimulus"):
         members = [set(part[key].tolist()) for part in data.values()]
         assert sum(map(len, members)) == len(set.union(*members))
+
+
+@pytest.mark.parametrize("command", [["simulate"], ["prepare", "simulated"]])
+def test_an_empty_out_is_the_default(command, store, tmp_path, monkeypatch):
+    """As from a variable that is not set: --out "$FOLDER"."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["data", *command, "--out", ""]) == 0
+    assert (store / "simulated" / "val_data.pt").is_file() and not os.listdir()
 
 
 def test_prepare_completes_what_an_interruption_left(store):

@@ -1,6 +1,10 @@
 """GazeCom: the parser and the time rule on small files written here, fetching, the real numbers where to be had."""
 
+import bz2
+import functools
+import gzip
 import hashlib
+import lzma
 import os
 import tarfile
 from dataclasses import replace
@@ -52,9 +56,9 @@ def folder(tmp_path):
     return tmp_path / "films"
 
 
-def pack(folder, path):
+def pack(folder, path, mode="w:xz"):
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:xz") as archive:
+    with tarfile.open(path, mode) as archive:
         archive.add(folder, "films")
     return path
 
@@ -112,6 +116,13 @@ def test_frames_end_with_the_film_whatever_the_rate(tmp_path):
         frames_of(tmp_path, (4000, 1, 1, 1), rate_hz=0)
 
 
+@pytest.mark.parametrize("rate_hz", [0.12, 0.13])
+def test_a_last_frame_that_begins_within_the_film_is_shown(tmp_path, rate_hz):
+    """20 s are 2.4 or 2.6 frames, and the third begins after 16.7 or 15.4 s."""
+    points, mask = frames_of(tmp_path, *whole_film(640), rate_hz=rate_hz)
+    assert mask.shape == (3,) and mask.all() and (points == torch.tensor([16.0, 16.0])).all()
+
+
 def test_no_window_holds_a_frame_without_gaze(tmp_path):
     samples = [sample for sample in whole_film(640) if not 690_000 < sample[0] < 790_000]  # 0.1 s
     write(tmp_path / "one" / "A_sea.coord", *samples)
@@ -157,6 +168,61 @@ def test_parser_refuses_other_files(folder, tmp_path):
         read_gazecom(folder)
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, functools.partial(bz2.compress, compresslevel=1), lzma.compress])
+def test_an_archive_damaged_in_the_middle_is_named(compress, tmp_path, capsys):
+    """Each kind of compression answers damage that comes after a good beginning with an error of its own."""
+    places = np.random.default_rng(0).integers(1, 700, size=(20_000, 2))
+    write(tmp_path / "films" / "A_sea.coord", *[(4000 * k, x, y, 1) for k, (x, y) in enumerate(places)])
+    content = bytearray(compress(pack(tmp_path / "films", tmp_path / "films.tar", "w").read_bytes()))
+    start, end = int(0.6 * len(content)), int(0.7 * len(content))
+    content[start:end] = b"\xff" * (end - start)
+    (tmp_path / "films.tar.z").write_bytes(content)
+    assert main(["data", "prepare", "gazecom", str(tmp_path / "films.tar.z"), "--out", str(tmp_path / "out")]) == 1
+    assert "films.tar.z cannot be read as a tar archive (" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_may_not_be_read_is_said_to_be_so(folder, tmp_path, monkeypatch):
+    """By stand-ins, as root may read everything."""
+    def denied(*_, **__):
+        raise PermissionError("not for you")
+
+    archive = pack(folder, tmp_path / "films.tar.xz")
+    with monkeypatch.context() as patch:
+        patch.setattr(gazecom, "open", denied, raising=False)
+        with pytest.raises(PermissionError):
+            read_gazecom(archive)
+    for listing in ("listdir", "scandir"):  # which of them pathlib calls is its own affair
+        monkeypatch.setattr(os, listing, denied)
+    with pytest.raises(PermissionError):
+        read_gazecom(folder)
+
+
+def test_hidden_files_are_not_recordings(folder, tmp_path):
+    expected = read_gazecom(folder)
+    (folder / "._A_beach.coord").write_bytes(b"\0\5\26\7 Mac OS X")
+    (folder / ".coord").write_text("")
+    for path in (folder, pack(folder, tmp_path / "films.tar.xz")):
+        found = read_gazecom(path)
+        assert found.source == expected.source and found.rows.equals(expected.rows)
+
+
+LONG = 100_000 * "x"
+DAMAGED = {
+    "film": (LONG, "line 1"), "geometry": (f"gaze 1280 720\n{LONG}", "line 2"),
+    "column": (HEADER + LONG, "line 3"), "text": (f"{HEADER}1000 1 {LONG} 1\n", "line 3"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_of_a_damaged_line_only_the_beginning_is_quoted(case, tmp_path):
+    content, line = DAMAGED[case]
+    write(tmp_path / "A_sea.coord", header=content)
+    with pytest.raises(DataFileError, match=rf"{line}: .*xxxxx\.\.\.") as error:
+        read_gazecom(tmp_path)
+    assert 30 < str(error.value).count("x") < 100
+
+
 @pytest.fixture
 def published(tmp_path, monkeypatch):
     """A folder of 6 viewers and 6 films as if it were the published one, with its archive in a mirror, not yet used."""
@@ -170,7 +236,8 @@ def published(tmp_path, monkeypatch):
     split = datasets.SPLIT | {"subjects": (2, 2, 2), "stimuli": (2, 2, 2)}
     monkeypatch.setattr(gazecom, "GAZECOM_FILE", replace(gazecom.GAZECOM_FILE, sha256=digest))
     monkeypatch.setitem(datasets.DATASETS, "gazecom",
-                        replace(datasets.DATASETS["gazecom"], source=source, split=split))
+                        replace(datasets.DATASETS["gazecom"], source=source, split=split,
+                                file=replace(gazecom.GAZECOM_FILE, n_recordings=36)))
     monkeypatch.setenv("FIXLIB_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("FIXLIB_DATA_MIRROR", raising=False)
     return films
@@ -217,7 +284,8 @@ def test_prepare_from_a_copy_of_ones_own(published, tmp_path, capsys):
 
 def test_a_copy_that_is_not_the_published_one_is_refused(published, tmp_path, monkeypatch):
     (published / "V0_film0.coord").unlink()
-    with pytest.raises(ChecksumError, match="six does not hold the published recordings of gazecom, all of them"):
+    with pytest.raises(ChecksumError, match=r"six does not hold the published recordings of gazecom, all of them .*: "
+                                            r"it has 35 \.coord files where 36 are expected, and its sha256 is"):
         prepare("gazecom", path=published)
     archive = tmp_path / "mirror" / "gazecom" / "natural_movies_gaze.tar.xz"
     pack(published, archive)
@@ -283,7 +351,7 @@ def recordings(tmp_path_factory):
 
 def test_the_real_recordings(recordings):
     assert recordings.source == data.describe("gazecom")  # so every file is the published one
-    assert len(recordings) == 844
+    assert len(recordings) == 844 == gazecom.GAZECOM_FILE.n_recordings
     assert recordings.rows["subject"].nunique() == 54 and recordings.rows["stimulus"].nunique() == 18
     assert sum(map(len, recordings.samples)) == 4_227_186
     confident = sum(int(samples[:, 3].sum()) for samples in recordings.samples)
@@ -299,6 +367,8 @@ def test_the_real_recordings(recordings):
 def test_the_real_split(recordings):
     parts = datasets._split("gazecom", recordings)
     assert {part: len(gaze) for part, gaze in parts.items()} == {"train": 279, "val": 24, "test": 55}
+    assert [gaze.rows["subject"].nunique() for gaze in parts.values()] == [29, 9, 14]  # 2 of 11 saw no film of val
+    assert [gaze.rows["stimulus"].nunique() for gaze in parts.values()] == [11, 3, 4]
     frames = {part: sampled_frames(gaze, 10.0) for part, gaze in parts.items()}
     windows = {part: len(cut_windows(found, length=20, stride=10)["coordinates"]) for part, found in frames.items()}
     assert windows == {"train": 4144, "val": 328, "test": 851}

@@ -1,18 +1,22 @@
 """OSIE: the parser on a small file made here, fetching with checksums, the real numbers where to be had."""
 
+import contextlib
 import functools
 import hashlib
 import http.server
 import os
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.io import savemat
 
+import fixlib.data.datasets as datasets
 import fixlib.data.osie as osie
 from fixlib import paths
+from fixlib.cli import main
 from fixlib.data import (
     OSIE_STATISTICS,
     ChecksumError,
@@ -23,10 +27,13 @@ from fixlib.data import (
     fixation_frames,
     fixed_rate_frames,
     open_dataset,
+    open_scanpaths,
+    prepare,
     read_osie,
     scanpath_statistics,
 )
 
+README = Path(__file__).resolve().parents[1] / "README.md"
 NOWHERE = "http://127.0.0.1:9/fixations.mat"  # refuses at once
 
 
@@ -128,17 +135,52 @@ def test_fetch_from_a_mirror_folder_and_then_the_local_copy(published, tmp_path,
     assert fetch_osie() == raw and len(read_osie(raw)) == 3
 
 
-def test_fetch_from_a_mirror_address(published, monkeypatch):
+@pytest.fixture
+def serve():
+    """A function that serves a folder and gives its address."""
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
-    handler = functools.partial(Quiet, directory=published.parent.parent)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("FIXLIB_DATA_MIRROR", f"http://127.0.0.1:{server.server_port}/")
-        assert fetch_osie().read_bytes() == published.read_bytes()
-        server.shutdown()
+    with contextlib.ExitStack() as servers:
+        def serve_folder(folder):
+            handler = functools.partial(Quiet, directory=folder)
+            server = servers.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            servers.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            return f"http://127.0.0.1:{server.server_port}/"
+
+        yield serve_folder
+
+
+def test_fetch_from_a_mirror_address(published, monkeypatch, serve):
+    monkeypatch.setenv("FIXLIB_DATA_MIRROR", serve(published.parent.parent))
+    assert fetch_osie().read_bytes() == published.read_bytes()
+
+
+def test_something_else_at_the_published_address(published, tmp_path, monkeypatch, serve):
+    (tmp_path / "portal").mkdir()
+    (tmp_path / "portal" / "login.html").write_text("please log in")
+    address = serve(tmp_path / "portal") + "login.html"
+    monkeypatch.setattr(osie, "OSIE_FILE", replace(osie.OSIE_FILE, url=address))
+    with pytest.raises(ChecksumError) as error:
+        fetch_osie()
+    found = hashlib.sha256(b"please log in").hexdigest()
+    assert f"{address} is not the published file: its sha256 is not {osie.OSIE_FILE.sha256} but {found}" in str(
+        error.value)
+    assert "A login page" in str(error.value) and "Correct the mirror" not in str(error.value)
+    listed = "is not the published file: its sha256 is not"  # where the README tells what to do about it
+    assert listed in str(error.value) and f"`... {listed} ...`" in README.read_text(encoding="utf-8")
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_is_no_address_was_tried_in_vain(published, monkeypatch, serve):
+    monkeypatch.setenv("FIXLIB_DATA_MIRROR", "http://a..b/")
+    with pytest.raises(DataUnavailable, match=rf"http://a\.\.b/osie/fixations\.mat \(.*; {NOWHERE}"):
+        fetch_osie()
+    monkeypatch.setattr(osie, "OSIE_FILE",
+                        replace(osie.OSIE_FILE, url=serve(published.parent) + "fixations.mat"))
+    assert fetch_osie().read_bytes() == published.read_bytes()
 
 
 def test_wrong_sha256_in_the_mirror_leaves_nothing_and_touches_nothing(published, tmp_path, monkeypatch):
@@ -147,7 +189,7 @@ def test_wrong_sha256_in_the_mirror_leaves_nothing_and_touches_nothing(published
     saved = tmp_path / "data" / "osie" / "train_data.pt"
     saved.parent.mkdir(parents=True)
     saved.write_bytes(b"saved before")
-    with pytest.raises(ChecksumError, match="is not the published file: its sha256"):
+    with pytest.raises(ChecksumError, match="is not the published file: its sha256 .* Correct the mirror"):
         fetch_osie()
     assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == [saved]
     assert saved.read_bytes() == b"saved before"
@@ -174,6 +216,37 @@ def test_unavailable_says_what_was_tried(published, tmp_path, monkeypatch):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.fixture
+def own(published, tmp_path, monkeypatch):
+    """A file of 15 viewers and 12 images as if it were the published one, where no command looks for it."""
+    path = write_mat(tmp_path / "own.mat", [
+        (f"{1001 + image}.jpg", [viewer([50 * seen, 400], [300, 50 * image], [200, 150]) for seen in range(15)])
+        for image in range(12)])
+    file = replace(osie.OSIE_FILE, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    source = replace(datasets.DATASETS["osie"].source, sha256=file.sha256)
+    monkeypatch.setattr(osie, "OSIE_FILE", file)
+    monkeypatch.setitem(datasets.DATASETS, "osie", replace(datasets.DATASETS["osie"], file=file, source=source))
+    return path
+
+
+def test_prepared_from_a_file_of_ones_own_durations_are_at_hand_too(own, tmp_path):
+    raw = tmp_path / "data" / "osie" / "raw" / "fixations.mat"
+    assert main(["data", "prepare", "osie", str(own), "--out", str(tmp_path / "elsewhere")]) == 0
+    assert not (tmp_path / "data").exists()
+    assert main(["data", "prepare", "osie", str(own)]) == 0
+    assert raw.read_bytes() == own.read_bytes() and os.listdir(raw.parent) == ["fixations.mat"]
+    assert len(open_scanpaths("osie")) == 180
+    raw.write_bytes(b"somebody's")
+    assert prepare("osie", path=own) == raw.parent.parent and raw.read_bytes() == b"somebody's"
+
+
+def test_a_file_of_ones_own_that_is_not_the_published_one_is_not_kept(own, tmp_path, capsys):
+    write_mat(own, [(f"{image}.jpg", [viewer([1], [1], [1])] * 15) for image in range(12)])
+    assert main(["data", "prepare", "osie", str(own)]) == 1
+    assert "it has 180 scanpaths where 10500 are expected" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
     """The real OSIE, never downloaded by a test."""
@@ -188,7 +261,7 @@ def recordings(tmp_path_factory):
 
 def test_osie_counts_and_statistics(recordings):
     table = recordings.fixations
-    assert len(recordings) == 10_500 and len(table) == 98_321
+    assert len(recordings) == 10_500 == osie.OSIE_FILE.n_recordings and len(table) == 98_321
     assert table["subject"].nunique() == 15 and table["stimulus"].nunique() == 700
     assert (table.groupby("scanpath").size() >= 8).sum() == 8_934
     assert table["duration_ms"].mean() == pytest.approx(214.3, abs=0.1)

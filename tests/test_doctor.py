@@ -46,3 +46,11 @@ def test_damaged_files_are_lines_among_others(project, dataset, lines):
     assert code == 1 and f"BAD  recorded runs: {run.path} is not a recorded run" in found["recorded runs"]
     assert "dice-smoke-0-0123456789: no luck; repeat the command, or delete" in found["failed runs"]
     assert found["data 'simulated'"].startswith("ok ") and found["Python"].startswith("ok ")
+
+
+def test_without_pinned_versions_the_other_lines_are_given(project, lines):
+    (project / "constraints.txt").unlink()
+    code, found = lines()
+    assert code == 1 and found["packages"].startswith(f"BAD  packages: there are no pinned versions at {project}")
+    assert "set FIXLIB_ROOT" in found["packages"]
+    assert found["data 'simulated'"].startswith("ok ") and found["failed runs"] == "ok   failed runs: none"

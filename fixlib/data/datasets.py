@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fixlib import paths
 from fixlib.data.errors import ChecksumError, DataFileError
+from fixlib.data.fetch import keep
 from fixlib.data.files import FORMAT_VERSION, load_parts, load_sequences, resolve_folder, save_sequences
 from fixlib.data.frames import fixation_frames, fixed_rate_frames, sampled_frames
 from fixlib.data.gazecom import fetch_gazecom, read_gazecom
@@ -75,10 +76,12 @@ def open_scanpaths(name: str, size: int = 32) -> Scanpaths:
 
 def _read(name: str, size: int, path: Path | None = None) -> Scanpaths | Recordings:
     """A registered dataset's gaze; never that of files other than the published ones."""
-    gaze, published = DATASETS[name].read(size, path), DATASETS[name].source.sha256
-    if gaze.source.sha256 != published:
+    dataset = DATASETS[name]
+    gaze, file = dataset.read(size, path), dataset.file
+    if file and gaze.source.sha256 != dataset.source.sha256:
         raise ChecksumError(f"{path or 'what was fetched'} does not hold the published recordings of {name}, all of "
-                            f"them and nothing else: its sha256 is {gaze.source.sha256}, not {published}")
+                            f"them and nothing else: it has {len(gaze)} {file.recordings} where {file.n_recordings} "
+                            f"are expected, and its sha256 is {gaze.source.sha256}, not {dataset.source.sha256}")
     return gaze
 
 
@@ -125,10 +128,12 @@ def prepare(name: str, out: Path | str | None = None, overwrite: bool = False,
 
     Args:
         name: of the dataset.
-        out: folder to write to; ``data_dir()/name`` where not given.
+        out: folder to write to; ``data_dir()/name`` where not given or "" (as from a variable that is not set).
         overwrite: replace other files.
         path: the user's own copy of the raw recordings: OSIE's file, GazeCom's archive or folder. It is read and
-            checked, not copied. Where not given, the recordings are fetched if they are needed.
+            checked. Where not given, the recordings are fetched if they are needed. OSIE's file is also copied to
+            where ``fetch_osie`` looks first, unless ``out`` is given: the durations of the fixations are in no
+            prepared file, and ``open_scanpaths`` would have to fetch it. GazeCom's is not: it has no durations.
 
     Returns:
         The folder.
@@ -141,19 +146,22 @@ def prepare(name: str, out: Path | str | None = None, overwrite: bool = False,
         DataUnavailable: recordings that cannot be had; nothing is written.
     """
     dataset = _registered(name)
-    folder = paths.data_dir() / name if out is None else Path(out).expanduser()
+    path = None if path is None else Path(path).expanduser()
+    folder = Path(out).expanduser() if out else paths.data_dir() / name
     missing = [
         (rate, part, file) for rate, subfolder in PREPARED.items() for part in PARTS
         if (dataset.has_fixations or rate is not None)
         and not _is_current(file := folder / subfolder / f"{part}_data.pt", name, rate, part, overwrite)
     ]
     if missing or path is not None:  # a wrong path is said to be wrong even where it is not needed
-        parts = _split(name, _read(name, PREPARED_SIZE, None if path is None else Path(path).expanduser()))
+        parts = _split(name, _read(name, PREPARED_SIZE, path))
         for rate, part, file in missing:
             sequences = _frames(parts[part], rate)
             sequences["meta"] |= {"part": part, "fingerprint": fingerprint(name, rate),
                                   "content_sha256": content_sha256(sequences)}
             save_sequences(sequences, file)
+    if path is not None and not out and dataset.has_fixations:
+        keep(path, dataset.file)
     return folder
 
 

@@ -27,20 +27,18 @@ def fetch(file: Download) -> Path:
         ChecksumError: a file was had, but it is not the published one; nothing is kept or replaced.
         DataUnavailable: it could be had from nowhere; the message lists what was tried.
     """
-    folder, name = file.path.split("/")
-    target = paths.data_dir() / folder / "raw" / name
+    target = _local_copy(file)
     if target.is_file():
-        _verify(target, file)
+        _verify(target.read_bytes(), file, target, "Move it away, and it will be fetched again")
         return target
     tried = []
-    for address in _addresses(file):
-        with tempfile.TemporaryDirectory() as temporary:
-            try:
-                fetched = _retrieve(address, file, temporary)
-            except OSError as error:  # no such file, no connection, timeout, HTTP error
-                tried.append(f"{address} ({type(error).__name__}: {_short(error)})")
-                continue
-            content = fetched.read_bytes()
+    for address, if_another in _addresses(file).items():
+        try:
+            content = _retrieve(address)
+        except (OSError, ValueError) as error:  # no such file, no connection, timeout, HTTP error; not an address
+            tried.append(f"{address} ({type(error).__name__}: {_short(error)})")
+            continue
+        _verify(content, file, address, f"Nothing was kept of it. {if_another}")
         with atomic_write(target) as stream:
             stream.write(content)
         return target
@@ -51,41 +49,53 @@ def fetch(file: Download) -> Path:
     )
 
 
-def _addresses(file: Download) -> list[str]:
-    mirror = os.environ.get("FIXLIB_DATA_MIRROR")
-    return ([f"{mirror.rstrip('/')}/{file.path}"] if mirror else []) + ([file.url] if file.url else [])
+def keep(path: Path, file: Download) -> None:
+    """Makes the user's own copy of a raw file, at ``path``, the local copy that ``fetch`` finds, if there is none."""
+    target = _local_copy(file)
+    if not target.exists():
+        content = path.read_bytes()
+        _verify(content, file, path, "Give the published one")
+        with atomic_write(target) as stream:
+            stream.write(content)
 
 
-def _retrieve(address: str, file: Download, folder: str) -> Path:
-    """Downloads or copies into ``folder`` and checks the sha256, by pooch."""
+def _local_copy(file: Download) -> Path:
+    folder, name = file.path.split("/")
+    return paths.data_dir() / folder / "raw" / name
+
+
+def _addresses(file: Download) -> dict[str, str]:
+    """Where to look, in this order, and what to do where something other than the published file is there."""
+    mirror, addresses = os.environ.get("FIXLIB_DATA_MIRROR"), {}
+    if mirror:
+        addresses[f"{mirror.rstrip('/')}/{file.path}"] = "Correct the mirror (FIXLIB_DATA_MIRROR) or unset it"
+    if file.url:
+        addresses[file.url] = ("A login page or a proxy may have answered in its place: open the address in a browser, "
+                               f"or set FIXLIB_DATA_MIRROR to a folder or address that holds {file.path}")
+    return addresses
+
+
+def _retrieve(address: str) -> bytes:
+    """What is at an address or in a folder, by pooch."""
     import pooch
 
     pooch.get_logger().setLevel("WARNING")  # its notes on progress would land in notebooks as stderr
     is_url = address.startswith(("http://", "https://"))
     downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S) if is_url else _copy
-    try:
-        known = f"sha256:{file.sha256}"
-        return Path(pooch.retrieve(address, known, "fetched", folder, downloader=downloader))
-    except OSError:
-        raise
-    except ValueError as error:  # pooch: the hash differs
-        raise ChecksumError(
-            f"{address} is not the published file: its sha256 is not {file.sha256}. Nothing was kept of it. "
-            "Correct the mirror (FIXLIB_DATA_MIRROR) or unset it"
-        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        # Without a hash: of another file pooch says so by a ValueError, as it says other things.
+        return Path(pooch.retrieve(address, None, "fetched", folder, downloader=downloader)).read_bytes()
 
 
 def _copy(address: str, output_file: str, _pooch: object) -> None:
     shutil.copyfile(Path(address).expanduser(), output_file)
 
 
-def _verify(path: Path, file: Download) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+def _verify(content: bytes, file: Download, where: Path | str, what_to_do: str) -> None:
+    found = hashlib.sha256(content).hexdigest()
     if found != file.sha256:
-        raise ChecksumError(
-            f"{path} is not the published file: its sha256 is {found}, not {file.sha256}. "
-            "Move it away, and it will be fetched again"
-        )
+        raise ChecksumError(f"{where} is not the published file: its sha256 is not {file.sha256} but {found}. "
+                            f"{what_to_do}")
 
 
 def _short(error: Exception) -> str:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import lzma
 import tarfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -26,6 +28,7 @@ FILM_MS = 20_000
 INTERVAL_MS = 4  # 250 Hz
 HEADER = 2  # lines
 FIELDS = ("time", "x", "y", "confidence")
+QUOTED = 80  # characters
 
 
 def fetch_gazecom() -> Path:
@@ -40,11 +43,13 @@ def read_gazecom(path: Path | str, size: int = 32) -> Recordings:
     so an unpacked folder and any archive of the same files have the same one.
 
     Args:
-        path: a tar archive of ``.coord`` files, or the folder that holds them. Nothing is unpacked.
+        path: a tar archive of ``.coord`` files, or the folder that holds them. Nothing is unpacked. Hidden files are
+            left out.
         size: side of the grid, px.
 
     Raises:
         FileNotFoundError: no such archive or folder.
+        PermissionError: it may not be read.
         DataFileError: not an archive, or a file not as described above; the message names file and line.
     """
     path = Path(path)
@@ -59,19 +64,29 @@ def read_gazecom(path: Path | str, size: int = 32) -> Recordings:
 
 
 def _folder(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in path.glob("*.coord")}
+    return {file.name: file.read_bytes() for file in path.iterdir() if _is_recording(file.name)}
 
 
 def _archive(path: Path) -> dict[str, bytes]:
     if not path.is_file():
         raise FileNotFoundError(f"no GazeCom archive or folder at {path}")
-    try:
-        with tarfile.open(path) as archive:
-            return {Path(member.name).name: archive.extractfile(member).read()
-                    for member in archive if member.isfile() and member.name.endswith(".coord")}
-    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
-        raise DataFileError(f"{path} cannot be read as a tar archive ({error}); fetch it anew, or unpack it yourself "
-                            "and give the folder") from error
+    with open(path, "rb") as file:  # here, so that only what it holds can be the matter below
+        try:
+            return _members(file)
+        except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:  # by kind of compression
+            raise DataFileError(f"{path} cannot be read as a tar archive ({error}); fetch it anew, or unpack it "
+                                "yourself and give the folder") from error
+
+
+def _members(file: BinaryIO) -> dict[str, bytes]:
+    with tarfile.open(fileobj=file) as archive:
+        return {Path(member.name).name: archive.extractfile(member).read()
+                for member in archive if member.isfile() and _is_recording(Path(member.name).name)}
+
+
+def _is_recording(name: str) -> bool:
+    """Hidden files are none: macOS puts a ``._A_sea.coord`` of its own beside an ``A_sea.coord``."""
+    return name.endswith(".coord") and not name.startswith(".")
 
 
 def _who_saw_what(names: list[str], path: Path) -> pd.DataFrame:
@@ -88,10 +103,10 @@ def _samples(content: bytes, where: str, size: int) -> np.ndarray:
     lines = content.decode("utf-8", errors="replace").splitlines()
     expected = f"gaze {FILM_SIZE[0]} {FILM_SIZE[1]}"
     if not lines or lines[0].split() != expected.split():
-        raise DataFileError(f"{where}, line 1: '{expected}' was expected, not {lines[:1]}: positions are scaled from "
-                            "a film of that size, another would need another scale")
+        raise DataFileError(f"{where}, line 1: '{expected}' was expected, not {_cut(str(lines[:1]))}: positions are "
+                            "scaled from a film of that size, another would need another scale")
     if len(lines) < HEADER or not lines[1].startswith("geometry "):
-        raise DataFileError(f"{where}, line 2: 'geometry ...' was expected, not {lines[1:HEADER]}")
+        raise DataFileError(f"{where}, line 2: 'geometry ...' was expected, not {_cut(str(lines[1:HEADER]))}")
     if len(lines) == HEADER:
         raise DataFileError(f"{where}: no sample follows the header")
     samples = np.array(_numbers(lines[HEADER:], where)).reshape(-1, len(FIELDS))
@@ -108,12 +123,17 @@ def _numbers(lines: list[str], where: str) -> list[float]:
         fields = line.split()
         if len(fields) != len(FIELDS):
             raise DataFileError(f"{where}, line {number}: {len(FIELDS)} numbers were expected "
-                                f"({', '.join(FIELDS)}), not {line!r}")
+                                f"({', '.join(FIELDS)}), not {_cut(repr(line))}")
         try:
             found += map(float, fields)
         except ValueError as error:
-            raise DataFileError(f"{where}, line {number}: {error}") from error
+            raise DataFileError(f"{where}, line {number}: {_cut(str(error))}") from error
     return found
+
+
+def _cut(text: str) -> str:
+    """What a message quotes: a damaged file may be one line from end to end."""
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."
 
 
 def _refuse_first(wrong: np.ndarray, where: str, why: str) -> None:

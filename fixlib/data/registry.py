@@ -17,7 +17,8 @@ class Download:
     Attributes:
         what: whose recordings, for messages.
         url: where it is published; None where no address has this very file.
-        sha256, n_bytes: what it must be.
+        sha256: what it must be.
+        n_recordings, recordings: how many it holds, and what they are called in messages.
         path: its place in a mirror (``MIRROR/<path>``), ``dataset/name``.
         how_to_get: what to do without a mirror, for messages.
     """
@@ -25,7 +26,8 @@ class Download:
     what: str
     url: str | None
     sha256: str
-    n_bytes: int
+    n_recordings: int
+    recordings: str
     path: str
     how_to_get: str
 
@@ -35,7 +37,8 @@ OSIE_FILE = Download(
     url="https://raw.githubusercontent.com/NUS-VIP/predicting-human-gaze-beyond-pixels/"
         "4a467890fcb40a2fec04cdded552760942bac7a4/data/eye/fixations.mat",
     sha256="2aab9133a407e4eff3f57ab5799872b162dbc77ca462c0391762eb5e67deadb9",
-    n_bytes=1_077_850,
+    n_recordings=10_500,
+    recordings="scanpaths",
     path="osie/fixations.mat",
     how_to_get="connect to the internet",
 )
@@ -56,7 +59,8 @@ GAZECOM_FILE = Download(
     what="GazeCom",
     url=None,
     sha256="f764f8a45098dd18c202122be8f72b5dc65390b6e06b26d336ad9a9b62b36458",
-    n_bytes=22_937_152,
+    n_recordings=844,
+    recordings=".coord files",
     path="gazecom/natural_movies_gaze.tar.xz",
     how_to_get="get the folder gaze/natural_movies_gaze of https://github.com/katherinelamb/eye-movement-prediction "
                "and run `fixlib data prepare gazecom FOLDER`",
