@@ -67,10 +67,11 @@ def test_prepare_completes_what_an_interruption_left(store):
     assert files(store / "simulated").keys() == before.keys()
 
 
-def test_a_prepared_file_that_was_edited_is_refused(store):
+@pytest.mark.parametrize("key, change", [("coordinates", 0.5), ("subject", 0), ("stimulus", 2)])
+def test_a_prepared_file_that_was_edited_is_refused(store, key, change):
     path = prepare("simulated") / "test_data.pt"
     edited = torch.load(path, weights_only=True)
-    edited["coordinates"] *= 0.5
+    edited[key] *= change
     torch.save(edited, path)
     with pytest.raises(FileExistsError, match=r"test_data\.pt is not the prepared simulated .*it was edited"):
         open_dataset("simulated")

@@ -157,8 +157,7 @@ def prepare(name: str, out: Path | str | None = None, overwrite: bool = False,
         parts = _split(name, _read(name, PREPARED_SIZE, path))
         for rate, part, file in missing:
             sequences = _frames(parts[part], rate)
-            sequences["meta"] |= {"part": part, "fingerprint": fingerprint(name, rate),
-                                  "content_sha256": content_sha256(sequences)}
+            sequences["meta"] |= {"part": part, "fingerprint": fingerprint(name, rate)} | _hashes(sequences)
             save_sequences(sequences, file)
     if path is not None and not out and dataset.has_fixations:
         keep(path, dataset.file)
@@ -171,8 +170,9 @@ def _is_current(file: Path, name: str, rate_hz: float | None, part: str, overwri
         return False
     try:
         sequences = load_sequences(file)
-        meta, content = sequences["meta"], content_sha256(sequences)
-        unchanged = meta.get("content_sha256", content) == content  # earlier versions wrote no hash
+        meta = sequences["meta"]
+        # Earlier versions wrote fewer hashes.
+        unchanged = all(meta.get(name, found) == found for name, found in _hashes(sequences).items())
         why = f"it is {meta['label']}, {meta['frames']}, prepared differently" if unchanged else "it was edited"
     except DataFileError as error:
         meta, unchanged, why = {}, False, str(error)
@@ -263,10 +263,19 @@ def fingerprint(name: str, rate_hz: float | None = 10.0, size: int = 32) -> str:
 
 def content_sha256(sequences: dict) -> str:
     """sha256 of the numbers themselves (shape, coordinates and mask): equal if and only if the gaze is."""
+    return _sha256(sequences, "coordinates", "fixation_mask")
+
+
+def _sha256(sequences: dict, *keys: str) -> str:
     digest = hashlib.sha256(repr(tuple(sequences["coordinates"].shape)).encode())
-    for key in ("coordinates", "fixation_mask"):
+    for key in keys:
         digest.update(sequences[key].cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _hashes(sequences: dict) -> dict[str, str]:
+    """What a prepared file says of its content: of the gaze, and of who looked at what, by which intervals are drawn."""
+    return {"content_sha256": content_sha256(sequences), "rows_sha256": _sha256(sequences, "subject", "stimulus")}
 
 
 def describe(name: str) -> Source:
