@@ -79,8 +79,9 @@ class WindowLoader:
     def __repr__(self) -> str:
         """The same for loaders that give the same batches, and only for them."""
         content = hashlib.sha256(self.coordinates.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
-        return (f"WindowLoader({tuple(self.coordinates.shape)} px {content}, n_in={self.n_in}, inputs={self.inputs}, "
-                f"targets={self.targets}, batch_size={self.batch_size}, shuffle={self.shuffle}, seed={self.seed})")
+        return (f"WindowLoader({len(self.coordinates)} windows {content} on {self.pixels.size} px, n_in={self.n_in}, "
+                f"inputs={self.inputs}, targets={self.targets}, batch_size={self.batch_size}, shuffle={self.shuffle}, "
+                f"seed={self.seed})")
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | WhitePixels]]:
         order = torch.arange(len(self.coordinates))

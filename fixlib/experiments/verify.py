@@ -211,7 +211,8 @@ def _is_detail(name: str) -> bool:
     part, _, rest = name.partition(".")
     compared = ("subject", "stimulus", "frames", "changed_frames", "amplitude")  # of the windows, not of the network
     return (part in ("by_horizon", "pr_curve") or part == "stages" and not rest.endswith(".train_loss")
-            or part == "per_window" and rest not in compared or name == "metrics.best_f1_threshold.value" or name.endswith((".learning_rate", ".low", ".high")))
+            or part == "per_window" and rest not in compared or name == "metrics.best_f1_threshold.value"
+            or name.endswith((".learning_rate", ".low", ".high")))
 
 
 def _allowed(name: str, recorded: np.ndarray, is_array: bool, run: Run) -> np.ndarray | float:
