@@ -212,7 +212,7 @@ def doing_nothing(study, predictors=TRIVIAL) -> Figure:
                 inside = value > 0.6
                 axes.text(value - 0.04 if inside else end + 0.03, place, text, va="center", fontsize=9,
                           ha="right" if inside else "left", color="white" if inside else "black")
-            axes.set(xlim=(0, 1.02), title=title, xticks=[0, 0.5, 1], xticklabels=["0%", "50%", "100%"])
+            axes.set(xlim=(0, 1.02), title=title, xticks=[0, 0.5, 1], xticklabels=["0", "50%", "100%"])
         panels[0].set_yticks(places, [name_of(name) for name in predictors])
         return stamp_study(figure, study)
 
