@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
 
 from benchmarks import kills
 from fixlib.cli import main
@@ -164,11 +163,12 @@ class TestFailures:
             if config["loss"]["name"] != "mse":
                 return model, inputs, targets, loss
 
-            class NotFinite(torch.nn.Module):
-                def forward(self, output, target):
-                    calls.append(1)  # 2 batches and 1 validation batch an epoch: the 5th call is epoch 2, batch 2
-                    return loss(output, target) * (float("inf") if len(calls) == 5 else 1)
-            return model, inputs, targets, NotFinite()
+            def not_finite(output, target, forward=loss.forward):
+                calls.append(1)  # 2 batches and 1 validation batch an epoch: the 5th call is epoch 2, batch 2
+                return forward(output, target) * (float("inf") if len(calls) == 5 else 1)
+
+            loss.forward = not_finite
+            return model, inputs, targets, loss
 
         with monkeypatch.context() as patch:
             patch.setattr("fixlib.experiments.predictors.build", poisoned)
