@@ -119,7 +119,7 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    return tuple(name.strip() for name in text.split(","))
 
 
 def _prepare(options) -> None:

@@ -38,9 +38,7 @@ def fetch(file: Download) -> Path:
         except (OSError, ValueError) as error:  # no such file, no connection, timeout, HTTP error; not an address
             tried.append(f"{address} ({type(error).__name__}: {_short(error)})")
             continue
-        _verify(content, file, address, f"Nothing was kept of it. {if_another}")
-        with atomic_write(target) as stream:
-            stream.write(content)
+        _put(content, file, address, f"Nothing was kept of it. {if_another}")
         return target
     raise DataUnavailable(
         f"the {file.what} recordings are not at {target} and could not be fetched from "
@@ -51,12 +49,15 @@ def fetch(file: Download) -> Path:
 
 def keep(path: Path, file: Download) -> None:
     """Makes the user's own copy of a raw file, at ``path``, the local copy that ``fetch`` finds, if there is none."""
-    target = _local_copy(file)
-    if not target.exists():
-        content = path.read_bytes()
-        _verify(content, file, path, "Give the published one")
-        with atomic_write(target) as stream:
-            stream.write(content)
+    if not _local_copy(file).exists():
+        _put(path.read_bytes(), file, path, "Give the published one")
+
+
+def _put(content: bytes, file: Download, where: Path | str, if_another: str) -> None:
+    """Makes what was found somewhere the local copy, if it is the published file."""
+    _verify(content, file, where, if_another)
+    with atomic_write(_local_copy(file)) as stream:
+        stream.write(content)
 
 
 def _local_copy(file: Download) -> Path:

@@ -86,12 +86,12 @@ def run_predictor(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callab
 
 def _run_network(config: dict, seed: int, windows: dict, checkpoint: Checkpoint | None, on_epoch) -> tuple:
     model, inputs, targets, loss = build(config)
-    precision = config["training"].get("precision", "32-true")
     if devices() == 1:
         weights, history = _train(None, config, seed, windows, checkpoint, on_epoch)
     else:
+        precision = config["training"].get("precision", "32-true")
         weights, history = launch(_train, precision, devices(), config, seed, windows, checkpoint, on_epoch)
-    use_float32(precision)  # as in training, which other processes may have done
+        use_float32(precision)  # as those processes did; the test windows are scored here
     model.load_state_dict(weights)
     model.to(best_device())
     n_in = config["data"]["n_in"]
