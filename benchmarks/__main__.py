@@ -18,15 +18,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from fixlib.machine import environment
+from fixlib.system import environment
 from fixlib.training import best_device
 
 PARTS = ("steps", "layers", "losses", "frames", "startup", "workers", "kills")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="few cases, few turns")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each process (default: every core)")

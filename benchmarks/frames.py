@@ -1,6 +1,6 @@
 """Drawing the frames of white pixels, against the double loop of the original description.
 
-    python -m benchmarks frames [--quick]
+python -m benchmarks frames [--quick]
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import torch
 
 from benchmarks.turns import Side, paired_ratio, take_turns
-from fixlib.data import create_sparse_frames
-from fixlib.memory import keep_freed_memory
+from fixlib.grid import create_sparse_frames
+from fixlib.system import keep_freed_memory
 
 TITLE = "Frames from coordinates"
 SIZE = 32
@@ -30,24 +30,36 @@ def measure(windows: int, frames: int, threads: int, turns: int) -> dict:
     points, valid = some_points(windows, frames)
     if not torch.equal(double_loop(points, valid), create_sparse_frames(points, valid, SIZE)):
         raise AssertionError("the double loop and create_sparse_frames draw different frames")
-    sides = {name: Side(drawing, dict(how=name, windows=windows, frames=frames))
-             for name in ("double loop", "create_sparse_frames")}
+    sides = {
+        name: Side(drawing, dict(how=name, windows=windows, frames=frames))
+        for name in ("double loop", "create_sparse_frames")
+    }
     timed = take_turns(sides, turns, threads)
     loop, ours = timed["double loop"], timed["create_sparse_frames"]
     ratio, low, high = (CALLS * value for value in paired_ratio(loop.seconds, ours.seconds))
-    return dict(name=f"({windows}, {frames}, 1, {SIZE}, {SIZE})", ours=1e3 * ours.median / CALLS,
-                reference=1e3 * loop.median, ratio=ratio, ratio_quartiles=[low, high], unit="ms",
-                processor_time_ratio=CALLS * paired_ratio(loop.processor_seconds, ours.processor_seconds)[0])
+    return dict(
+        name=f"({windows}, {frames}, 1, {SIZE}, {SIZE})",
+        ours=1e3 * ours.median / CALLS,
+        reference=1e3 * loop.median,
+        ratio=ratio,
+        ratio_quartiles=[low, high],
+        unit="ms",
+        processor_time_ratio=CALLS * paired_ratio(loop.processor_seconds, ours.processor_seconds)[0],
+    )
 
 
 def table(rows: list[dict]) -> list[dict]:
     """What is printed of the rows."""
-    return [{
-        "frames": row["name"], "double loop, ms": f"{row['reference']:.2f}",
-        "create_sparse_frames, ms": f"{row['ours']:.3f}",
-        "ratio (quartiles)": "{:.0f} ({:.0f}-{:.0f})".format(row["ratio"], *row["ratio_quartiles"]),
-        "in processor time": f"{row['processor_time_ratio']:.0f}",
-    } for row in rows]
+    return [
+        {
+            "frames": row["name"],
+            "double loop, ms": f"{row['reference']:.2f}",
+            "create_sparse_frames, ms": f"{row['ours']:.3f}",
+            "ratio (quartiles)": "{:.0f} ({:.0f}-{:.0f})".format(row["ratio"], *row["ratio_quartiles"]),
+            "in processor time": f"{row['processor_time_ratio']:.0f}",
+        }
+        for row in rows
+    ]
 
 
 def drawing(how: str, windows: int, frames: int) -> Callable[[], object]:

@@ -1,7 +1,7 @@
 """Does a sweep survive being killed? SIGKILL to all of its processes at random moments, again and again.
 
-    python -m benchmarks kills            # 50 kills
-    python -m benchmarks kills --quick    # 4 kills
+python -m benchmarks kills            # 50 kills
+python -m benchmarks kills --quick    # 4 kills
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fixlib import data
-from fixlib.experiments.verify import differences
-from fixlib.results import Results
+from fixlib.runs.store import Results
+from fixlib.runs.verify import differences
 
 LOSSES = "mse,dice,weighted_mse"
 TITLE = "Sweeps that are killed"
@@ -30,20 +30,42 @@ LONGEST_WAIT = 4.0
 def make_dataset(folder: Path) -> Path:
     """A few simulated scanpaths as a folder of prepared files."""
     for part, (subjects, seed) in dict(train=(3, 1), val=(2, 2), test=(2, 3)).items():
-        data.save_sequences(data.fixed_rate_frames(data.simulate_scanpaths(subjects, 6, seed=seed), 10.0),
-                            folder / f"{part}_data.pt")
+        data.save_sequences(
+            data.fixed_rate_frames(data.simulate_scanpaths(subjects, 6, seed=seed), 10.0), folder / f"{part}_data.pt"
+        )
     return folder
 
 
 def start_sweep(root: Path, dataset: Path, *more: str) -> subprocess.Popen:
     """A `smoke` sweep of two workers in a process group of its own, in a project folder of its own."""
-    command = [sys.executable, "-m", "fixlib", "run", "loss_comparison", "--dataset", str(dataset),
-               "--profile", "smoke", "--losses", LOSSES, "--workers", "2", *more]
+    command = [
+        sys.executable,
+        "-m",
+        "fixlib",
+        "run",
+        "loss_comparison",
+        "--dataset",
+        str(dataset),
+        "--profile",
+        "smoke",
+        "--losses",
+        LOSSES,
+        "--workers",
+        "2",
+        *more,
+    ]
     here = Path(__file__).resolve().parents[1]
     environment = os.environ | {"FIXLIB_ROOT": str(root), "PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"}
     root.mkdir(parents=True, exist_ok=True)
-    return subprocess.Popen(command, env=environment, start_new_session=True, cwd=root, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command,
+        env=environment,
+        start_new_session=True,
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def kill_at_random(sweep: subprocess.Popen, root: Path, moments: random.Random) -> bool:
@@ -111,9 +133,15 @@ def run(quick: bool, threads: int, dataset: str) -> list[dict]:
     """Rows of name, value, unit and note."""
     found = measure(4, "0") if quick else measure(50, "0-5", tell=lambda text: print(text, flush=True))
     note = f"of {found['kills']} kills in {found['sweeps']} sweeps of {found['runs']} runs"
-    return [dict(name="kills of a smoke sweep", value=found["kills"], unit="kills", note="SIGKILL to all processes"),
-            dict(name="runs lost, different or half-written after a resume", value=len(found["wrong"]), unit="runs",
-                 note="; ".join([note, *found["wrong"][:5]]))]
+    return [
+        dict(name="kills of a smoke sweep", value=found["kills"], unit="kills", note="SIGKILL to all processes"),
+        dict(
+            name="runs lost, different or half-written after a resume",
+            value=len(found["wrong"]),
+            unit="runs",
+            note="; ".join([note, *found["wrong"][:5]]),
+        ),
+    ]
 
 
 def table(rows: list[dict]) -> list[dict]:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 import fixlib.models.layers
 from benchmarks.reference import GASubBlock
-from fixlib.memory import keep_freed_memory
 from fixlib.models.layers import ShuffleOut, convolve_apart, mix_channels
 from fixlib.models.simvp import Encoder, GatedBlock, encode_distinct
+from fixlib.system import keep_freed_memory
 
 TITLE = "Layers, one thread, processor time"
 LAST = torch.channels_last
@@ -37,8 +37,16 @@ def run(quick: bool, threads: int, dataset: str) -> Iterator[dict]:
 
 
 def table(rows: list[dict]) -> list[dict]:
-    return [{"layer": row["layer"], "way": row["way"], "forward, ms": f"{row['forward_ms']:.2f}",
-             "backward, ms": f"{row['backward_ms']:.2f}", "plain / this": f"{row['ratio']:.2f}"} for row in rows]
+    return [
+        {
+            "layer": row["layer"],
+            "way": row["way"],
+            "forward, ms": f"{row['forward_ms']:.2f}",
+            "backward, ms": f"{row['backward_ms']:.2f}",
+            "plain / this": f"{row['ratio']:.2f}",
+        }
+        for row in rows
+    ]
 
 
 def layers() -> dict[str, tuple[Tensor, dict[str, Callable[[Tensor], Tensor]]]]:
@@ -50,35 +58,62 @@ def layers() -> dict[str, tuple[Tensor, dict[str, Callable[[Tensor], Tensor]]]]:
     readout = nn.Conv2d(64, 1, 1)
     plain_block, block = GASubBlock(256, 8.0, 0.0, 0.0), GatedBlock(256, 8.0, 0.0, 0.0)
     encoder = Encoder(1, 64, 4, 3)
-    every = F.one_hot(torch.randperm(1024)[:BATCH * FRAMES], 1024).float().view(-1, 1, 32, 32)
+    every = F.one_hot(torch.randperm(1024)[: BATCH * FRAMES], 1024).float().view(-1, 1, 32, 32)
     repeated = every[torch.arange(BATCH * FRAMES) % DISTINCT]
     small, map32 = torch.randn(BATCH, 256, 8, 8), torch.randn(BATCH * FRAMES, 64, 32, 32)
     return {
-        "1x1, 256 -> 2048, 8 x 8": (small, {
-            "convolution": mix, "convolution, channels last": _last(mix),
-            "matrix product, channels last (fixlib)": _last(lambda x: mix_channels(mix, x))}),
-        "7 x 7 depthwise by 3, 8 x 8": (small, {
-            "convolution": wide, "convolution, channels last": _last(wide),
-            "convolution, taps within reach": lambda x: _cropped(wide, x),
-            "convolution of positions apart, PyTorch's gradient": _last(lambda x: _plain_gradient(wide, x)),
-            "convolution of positions apart (fixlib)": _last(lambda x: convolve_apart(wide, x))}),
-        "7 x 7 depthwise by 3, 16 x 16": (torch.randn(BATCH, 256, 16, 16), {
-            "convolution": wide, "convolution of positions apart (fixlib)": _last(lambda x: convolve_apart(wide, x))}),
-        "5 x 5 depthwise, 8 x 8": (small, {
-            "convolution": local, "convolution, channels last (fixlib)": _last(local)}),
-        "3 x 3, 64 -> 64, 32 x 32": (map32, {
-            "convolution (fixlib)": dense, "convolution, channels last": _last(dense)}),
-        "1x1 readout, 64 -> 1, 32 x 32": (map32, {
-            "convolution (fixlib)": readout,
-            "product and sum": lambda x: (x * readout.weight[0]).sum(1, keepdim=True) + readout.bias[0],
-            "matrix product": lambda x: (readout.weight.flatten(1) @ x.flatten(2) + readout.bias).view(-1, 1, 32, 32)}),
-        "pixels shuffled out, 256 channels, 16 x 16": (torch.randn(BATCH * FRAMES, 256, 16, 16), {
-            "PixelShuffle": nn.PixelShuffle(2), "permutation (fixlib)": ShuffleOut()}),
-        "translator block, 256, 8 x 8": (small, {
-            "convolutions": plain_block, "convolutions, channels last": _last(plain_block), "fixlib": _last(block)}),
-        f"encoder, {BATCH * FRAMES} frames, {DISTINCT} distinct": (repeated, {
-            "every frame": lambda x: encoder.enc(x.detach()),
-            "distinct frames (fixlib)": lambda x: encode_distinct(encoder, x.detach()[None])[0][0]}),
+        "1x1, 256 -> 2048, 8 x 8": (
+            small,
+            {
+                "convolution": mix,
+                "convolution, channels last": _last(mix),
+                "matrix product, channels last (fixlib)": _last(lambda x: mix_channels(mix, x)),
+            },
+        ),
+        "7 x 7 depthwise by 3, 8 x 8": (
+            small,
+            {
+                "convolution": wide,
+                "convolution, channels last": _last(wide),
+                "convolution, taps within reach": lambda x: _cropped(wide, x),
+                "convolution of positions apart, PyTorch's gradient": _last(lambda x: _plain_gradient(wide, x)),
+                "convolution of positions apart (fixlib)": _last(lambda x: convolve_apart(wide, x)),
+            },
+        ),
+        "7 x 7 depthwise by 3, 16 x 16": (
+            torch.randn(BATCH, 256, 16, 16),
+            {"convolution": wide, "convolution of positions apart (fixlib)": _last(lambda x: convolve_apart(wide, x))},
+        ),
+        "5 x 5 depthwise, 8 x 8": (small, {"convolution": local, "convolution, channels last (fixlib)": _last(local)}),
+        "3 x 3, 64 -> 64, 32 x 32": (
+            map32,
+            {"convolution (fixlib)": dense, "convolution, channels last": _last(dense)},
+        ),
+        "1x1 readout, 64 -> 1, 32 x 32": (
+            map32,
+            {
+                "convolution (fixlib)": readout,
+                "product and sum": lambda x: (x * readout.weight[0]).sum(1, keepdim=True) + readout.bias[0],
+                "matrix product": lambda x: (readout.weight.flatten(1) @ x.flatten(2) + readout.bias).view(
+                    -1, 1, 32, 32
+                ),
+            },
+        ),
+        "pixels shuffled out, 256 channels, 16 x 16": (
+            torch.randn(BATCH * FRAMES, 256, 16, 16),
+            {"PixelShuffle": nn.PixelShuffle(2), "permutation (fixlib)": ShuffleOut()},
+        ),
+        "translator block, 256, 8 x 8": (
+            small,
+            {"convolutions": plain_block, "convolutions, channels last": _last(plain_block), "fixlib": _last(block)},
+        ),
+        f"encoder, {BATCH * FRAMES} frames, {DISTINCT} distinct": (
+            repeated,
+            {
+                "every frame": lambda x: encoder.enc(x.detach()),
+                "distinct frames (fixlib)": lambda x: encode_distinct(encoder, x.detach()[None])[0][0],
+            },
+        ),
     }
 
 
@@ -141,6 +176,10 @@ def _rows(layer: str, spent: dict) -> Iterator[dict]:
     totals = {name: [sum(both) for both in zip(*times)] for name, times in spent.items()}
     plain = next(iter(totals.values()))
     for name, (forward, backward) in spent.items():
-        yield dict(layer=layer, way=name, forward_ms=1e3 * statistics.median(forward),
-                   backward_ms=1e3 * statistics.median(backward),
-                   ratio=statistics.median(a / b for a, b in zip(plain, totals[name])))
+        yield dict(
+            layer=layer,
+            way=name,
+            forward_ms=1e3 * statistics.median(forward),
+            backward_ms=1e3 * statistics.median(backward),
+            ratio=statistics.median(a / b for a, b in zip(plain, totals[name])),
+        )

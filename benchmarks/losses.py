@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from benchmarks.turns import Side, paired_ratio, take_turns
-from fixlib.data import create_sparse_frames, white_pixel_index
+from fixlib.grid import create_sparse_frames, white_pixel_index
 from fixlib.losses import LOSSES, WhitePixels, get_loss_function
 
 TITLE = "Losses, forward and backward"
@@ -33,31 +33,47 @@ def measure(name: str, size: int, threads: int, turns: int) -> list[dict]:
     """The closed form and everything it is compared with, by turns."""
     references = ["dense", "drawn", *(package for package in installed() if name in PACKAGES[package])]
     calls = max(1, 20 * 32**2 // size**2)  # in a turn
-    sides = {kind: Side(forward_and_backward, dict(name=name, size=size, kind=kind, calls=calls))
-             for kind in ("closed", *references)}
+    sides = {
+        kind: Side(forward_and_backward, dict(name=name, size=size, kind=kind, calls=calls))
+        for kind in ("closed", *references)
+    }
     timed = take_turns(sides, turns, threads)
     closed = timed["closed"]
     rows = []
     for kind in references:
         ratio, low, high = paired_ratio(timed[kind].seconds, closed.seconds)
-        rows.append(dict(
-            name=name, size=size, against=kind,
-            ours=1e6 * closed.median / calls, reference=1e6 * timed[kind].median / calls,
-            ratio=ratio, ratio_quartiles=[low, high], unit="us",
-            processor_time_ratio=paired_ratio(timed[kind].processor_seconds, closed.processor_seconds)[0],
-            ours_mb=closed.grown_mb, reference_mb=timed[kind].grown_mb))
+        rows.append(
+            dict(
+                name=name,
+                size=size,
+                against=kind,
+                ours=1e6 * closed.median / calls,
+                reference=1e6 * timed[kind].median / calls,
+                ratio=ratio,
+                ratio_quartiles=[low, high],
+                unit="us",
+                processor_time_ratio=paired_ratio(timed[kind].processor_seconds, closed.processor_seconds)[0],
+                ours_mb=closed.grown_mb,
+                reference_mb=timed[kind].grown_mb,
+            )
+        )
     return rows
 
 
 def table(rows: list[dict]) -> list[dict]:
     """What is printed of the rows."""
-    return [{
-        "loss": row["name"], "frames": f"({BATCH}, {FRAMES}, 1, {row['size']}, {row['size']})",
-        "against": REFERENCES.get(row["against"], row["against"]),
-        "white pixels, us": f"{row['ours']:.0f}", "reference, us": f"{row['reference']:.0f}",
-        "ratio (quartiles)": "{:.2f} ({:.2f}-{:.2f})".format(row["ratio"], *row["ratio_quartiles"]),
-        "in processor time": f"{row['processor_time_ratio']:.2f}",
-    } for row in rows]
+    return [
+        {
+            "loss": row["name"],
+            "frames": f"({BATCH}, {FRAMES}, 1, {row['size']}, {row['size']})",
+            "against": REFERENCES.get(row["against"], row["against"]),
+            "white pixels, us": f"{row['ours']:.0f}",
+            "reference, us": f"{row['reference']:.0f}",
+            "ratio (quartiles)": "{:.2f} ({:.2f}-{:.2f})".format(row["ratio"], *row["ratio_quartiles"]),
+            "in processor time": f"{row['processor_time_ratio']:.2f}",
+        }
+        for row in rows
+    ]
 
 
 def installed() -> list[str]:
@@ -74,8 +90,10 @@ def forward_and_backward(name: str, size: int, kind: str, calls: int) -> Callabl
     loss = other_loss(kind, name) if kind in PACKAGES else get_loss_function(name)
     pixels = WhitePixels(white_pixel_index(points, valid, size).unsqueeze(-1), size)
     frames = pixels[batches].frames()
-    target = {"closed": lambda: pixels[batches],
-              "drawn": lambda: create_sparse_frames(points[batches], valid[batches], size)}.get(kind, lambda: frames)
+    target = {
+        "closed": lambda: pixels[batches],
+        "drawn": lambda: create_sparse_frames(points[batches], valid[batches], size),
+    }.get(kind, lambda: frames)
 
     def step() -> None:
         for _ in range(calls):
@@ -89,9 +107,11 @@ def other_loss(package: str, name: str) -> Callable:
     """The loss that gives the number of ours, in frames (B * T, 1, H, W)."""
     if package == "kornia":
         from kornia.losses import BinaryFocalLossWithLogits
+
         theirs = BinaryFocalLossWithLogits(alpha=0.25, gamma=2.0, reduction="mean")
     else:
         from monai import losses
+
         theirs = {
             "focal": lambda: losses.FocalLoss(gamma=2.0, alpha=0.25),
             "dice": lambda: losses.DiceLoss(sigmoid=True),

@@ -37,8 +37,10 @@ class SpatialBlock(nn.Module):
 class Encoder(nn.Module):
     def __init__(self, channels: int, hid_S: int, N_S: int, kernel: int):
         super().__init__()
-        self.enc = nn.Sequential(SpatialBlock(channels, hid_S, kernel),
-                                 *(SpatialBlock(hid_S, hid_S, kernel, stride=1 + i % 2) for i in range(1, N_S)))
+        self.enc = nn.Sequential(
+            SpatialBlock(channels, hid_S, kernel),
+            *(SpatialBlock(hid_S, hid_S, kernel, stride=1 + i % 2) for i in range(1, N_S)),
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         skip = latent = self.enc[0](x)
@@ -161,8 +163,18 @@ class MidMetaNet(nn.Module):
 class ReferenceSimVP(nn.Module):
     """(B, T, C, H, W) -> logits of the same shape."""
 
-    def __init__(self, in_shape=(10, 1, 32, 32), hid_S=64, hid_T=256, N_S=4, N_T=8, mlp_ratio=8.0, drop=0.0,
-                 drop_path=0.0, kernel=3):
+    def __init__(
+        self,
+        in_shape=(10, 1, 32, 32),
+        hid_S=64,
+        hid_T=256,
+        N_S=4,
+        N_T=8,
+        mlp_ratio=8.0,
+        drop=0.0,
+        drop_path=0.0,
+        kernel=3,
+    ):
         super().__init__()
         T, C, _, _ = in_shape
         self.enc = Encoder(C, hid_S, N_S, kernel)
@@ -179,14 +191,25 @@ class ReferenceSimVP(nn.Module):
 class ReferenceHybrid(nn.Module):
     """(B, T, C, H, W) -> points (B, 2), px: encoder, the whole translator, an MLP on its last time step."""
 
-    def __init__(self, in_shape=(4, 1, 32, 32), hid_S=64, hid_T=512, N_S=4, N_T=8, mlp_ratio=8.0, drop=0.0,
-                 drop_path=0.0, kernel=3):
+    def __init__(
+        self,
+        in_shape=(4, 1, 32, 32),
+        hid_S=64,
+        hid_T=512,
+        N_S=4,
+        N_T=8,
+        mlp_ratio=8.0,
+        drop=0.0,
+        drop_path=0.0,
+        kernel=3,
+    ):
         super().__init__()
         T, C, H, W = in_shape
         self.enc = Encoder(C, hid_S, N_S, kernel)
         self.hid = MidMetaNet(T * hid_S, hid_T, N_T, mlp_ratio, drop, drop_path)
-        self.head = nn.Sequential(nn.Linear(hid_S * H * W // 2**N_S, 512), nn.ReLU(),
-                                  nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 2))
+        self.head = nn.Sequential(
+            nn.Linear(hid_S * H * W // 2**N_S, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 2)
+        )
         self.register_buffer("size", torch.tensor([W, H], dtype=torch.float32), persistent=False)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -196,8 +219,9 @@ class ReferenceHybrid(nn.Module):
         return self.size * (0.5 + self.head(translated[:, -1].reshape(B, -1)) / 2)
 
 
-def training_step(model: nn.Module, optimiser: torch.optim.Optimizer, loss_fn, frames: Tensor,
-                  target: Tensor) -> Tensor:
+def training_step(
+    model: nn.Module, optimiser: torch.optim.Optimizer, loss_fn, frames: Tensor, target: Tensor
+) -> Tensor:
     """One step as the textbooks have it."""
     optimiser.zero_grad(set_to_none=True)
     loss = loss_fn(model(frames), target)

@@ -17,14 +17,20 @@ from collections.abc import Iterator
 import nbformat
 from nbclient import NotebookClient
 
-from fixlib import paths
+from fixlib import system
 from fixlib.book import chapter_paths
 
 TITLE = "Start-up"
 IMPORT_LIMIT_S, FIGURE_LIMIT_S = 0.3, 3.0
-STATEMENTS = ("import fixlib", "from fixlib import create_model", "from fixlib import get_loss_function",
-              "from fixlib import create_sparse_frames", "from fixlib import train_model_with_loss",
-              "import fixlib.experiments", "import fixlib.figures")
+STATEMENTS = (
+    "import fixlib",
+    "from fixlib import create_model",
+    "from fixlib import get_loss_function",
+    "from fixlib import create_sparse_frames",
+    "from fixlib import train_model_with_loss",
+    "import fixlib.runs",
+    "import fixlib.chapters",
+)
 TIMED = """
 import time
 start = time.perf_counter()
@@ -51,16 +57,21 @@ def run(quick: bool, threads: int, dataset: str) -> Iterator[dict]:
 
 def table(rows: list[dict]) -> list[dict]:
     """What is printed of the rows."""
-    return [{
-        "what": row["name"], "seconds": f"{row['ours']:.2f}",
-        "limit": "" if row["reference"] is None else f"{row['reference']:.1f}",
-    } for row in rows]
+    return [
+        {
+            "what": row["name"],
+            "seconds": f"{row['ours']:.2f}",
+            "limit": "" if row["reference"] is None else f"{row['reference']:.1f}",
+        }
+        for row in rows
+    ]
 
 
 def import_seconds(statement: str) -> tuple[float, float]:
     """Seconds of `import torch` and of `statement` after it, in a fresh process."""
-    done = subprocess.run([sys.executable, "-c", TIMED.format(statement=statement)], check=True, capture_output=True,
-                          text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", TIMED.format(statement=statement)], check=True, capture_output=True, text=True
+    )
     torch, beyond = map(float, done.stdout.split())
     return torch, beyond
 
@@ -68,7 +79,7 @@ def import_seconds(statement: str) -> tuple[float, float]:
 def first_figure_seconds(path) -> float:
     """Seconds from the first cell of a notebook to the end of the first cell with a picture."""
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=600, resources=dict(metadata=dict(path=str(paths.root() / "notebooks"))))
+    client = NotebookClient(notebook, timeout=600, resources=dict(metadata=dict(path=str(system.root() / "notebooks"))))
     with client.setup_kernel():
         start = time.perf_counter()
         for number, cell in enumerate(notebook.cells):
@@ -80,5 +91,6 @@ def first_figure_seconds(path) -> float:
 
 def _row(name: str, seconds: list[float], limit: float | None) -> dict:
     ours = statistics.median(seconds)
-    return dict(name=name, ours=ours, reference=limit, ratio=limit / ours if limit else None, unit="s",
-                least=min(seconds))
+    return dict(
+        name=name, ours=ours, reference=limit, ratio=limit / ours if limit else None, unit="s", least=min(seconds)
+    )

@@ -16,8 +16,8 @@ from benchmarks.reference import ReferenceHybrid, ReferenceSimVP, training_step
 from benchmarks.turns import Side, paired_ratio, take_turns
 from fixlib import data
 from fixlib.devices import FLOAT32, OneDevice, use_float32
-from fixlib.memory import keep_freed_memory
 from fixlib.models import SimVP, SimVP_RegressionHead
+from fixlib.system import keep_freed_memory
 from fixlib.training import best_device, make_optimiser
 
 TITLE = "Training step and inference, float32"
@@ -26,16 +26,25 @@ MATRIX = {"cpu": 2048, "cuda": 8192}
 NETWORKS = {"simvp": (ReferenceSimVP, SimVP), "hybrid": (ReferenceHybrid, SimVP_RegressionHead)}
 
 
-def case(network: str, work: str, frames: int, hid_T: int, batch: int = 8, size: int = 32,
-         precision: str = "32-true") -> dict:
+def case(
+    network: str, work: str, frames: int, hid_T: int, batch: int = 8, size: int = 32, precision: str = "32-true"
+) -> dict:
     return dict(network=network, work=work, frames=frames, hid_T=hid_T, batch=batch, size=size, precision=precision)
 
 
 # The configurations of the models' table, the hybrid, and how the cost grows with batch, grid and width.
 CASES = [
-    *(case(network, work, frames, hid_T) for network, frames, hid_T in (
-        ("simvp", 10, 256), ("hybrid", 4, 512), ("simvp", 4, 256), ("simvp", 4, 512), ("simvp", 10, 512))
-      for work in ("train", "infer")),
+    *(
+        case(network, work, frames, hid_T)
+        for network, frames, hid_T in (
+            ("simvp", 10, 256),
+            ("hybrid", 4, 512),
+            ("simvp", 4, 256),
+            ("simvp", 4, 512),
+            ("simvp", 10, 512),
+        )
+        for work in ("train", "infer")
+    )
 ]
 GROWTH = [
     *(case("simvp", "train", 4, 64, batch=batch) for batch in (1, 2, 4, 8, 16, 32)),
@@ -50,8 +59,12 @@ def run(quick: bool, threads: int, dataset: str) -> Iterator[dict]:
     """A row a case."""
     chosen, turns = (QUICK, 5) if quick else (CASES + GROWTH, 7)
     if best_device().type == "cuda":
-        chosen = [options | dict(precision=precision) for options in (QUICK if quick else CASES)
-                  for precision in FLOAT32 if precision == "32-true" or options["work"] == "train"]
+        chosen = [
+            options | dict(precision=precision)
+            for options in (QUICK if quick else CASES)
+            for precision in FLOAT32
+            if precision == "32-true" or options["work"] == "train"
+        ]
         turns = GPU_TURNS
     for options in chosen:
         yield measure(**options, turns=turns, threads=threads, dataset=dataset)
@@ -60,36 +73,53 @@ def run(quick: bool, threads: int, dataset: str) -> Iterator[dict]:
 def measure(*, turns: int, threads: int, dataset: str, **options) -> dict:
     """One case: reference, library and a matrix product take turns."""
     frames, _ = _batch(dataset, options["frames"], options["batch"], options["size"])
-    timed = take_turns({
-        "reference": Side(reference_step, options | dict(dataset=dataset)),
-        "library": Side(library_step, options | dict(dataset=dataset)),
-        "matrix product": Side(matrix_product, dict(precision=options["precision"])),
-    }, turns, threads)
+    timed = take_turns(
+        {
+            "reference": Side(reference_step, options | dict(dataset=dataset)),
+            "library": Side(library_step, options | dict(dataset=dataset)),
+            "matrix product": Side(matrix_product, dict(precision=options["precision"])),
+        },
+        turns,
+        threads,
+    )
     flops = forward_flops(**options) * (3 if options["work"] == "train" else 1)
     reference, library = timed["reference"], timed["library"]
     ratio, low, high = paired_ratio(reference.seconds, library.seconds)
     return options | dict(
-        distinct_frames=len(frames.flatten(0, 1).unique(dim=0)), all_frames=frames.shape[0] * frames.shape[1],
-        reference_ms=1e3 * reference.median, library_ms=1e3 * library.median, ratio=ratio, ratio_quartiles=[low, high],
+        distinct_frames=len(frames.flatten(0, 1).unique(dim=0)),
+        all_frames=frames.shape[0] * frames.shape[1],
+        reference_ms=1e3 * reference.median,
+        library_ms=1e3 * library.median,
+        ratio=ratio,
+        ratio_quartiles=[low, high],
         processor_time_ratio=paired_ratio(reference.processor_seconds, library.processor_seconds)[0],
-        reference_mb=reference.grown_mb, library_mb=library.grown_mb, gflop=flops / 1e9,
-        reference_gflops=flops / 1e9 / reference.median, library_gflops=flops / 1e9 / library.median,
-        matrix_product_gflops=2 * MATRIX[best_device().type]**3 / 1e9 / timed["matrix product"].median, turns=turns)
+        reference_mb=reference.grown_mb,
+        library_mb=library.grown_mb,
+        gflop=flops / 1e9,
+        reference_gflops=flops / 1e9 / reference.median,
+        library_gflops=flops / 1e9 / library.median,
+        matrix_product_gflops=2 * MATRIX[best_device().type] ** 3 / 1e9 / timed["matrix product"].median,
+        turns=turns,
+    )
 
 
 def table(rows: list[dict]) -> list[dict]:
     """What is printed of the rows."""
-    return [{
-        "case": "{network} {work}, {frames} frames of {size} px, hid_T {hid_T}, batch {batch}".format(**row)
-                + (", TF32" if row["precision"] == "tf32" else ""),
-        "distinct frames": "{distinct_frames} of {all_frames}".format(**row),
-        "reference, ms": f"{row['reference_ms']:.1f}", "fixlib, ms": f"{row['library_ms']:.1f}",
-        "ratio (quartiles)": "{:.2f} ({:.2f}-{:.2f})".format(row["ratio"], *row["ratio_quartiles"]),
-        "in processor time": f"{row['processor_time_ratio']:.2f}",
-        "peak MB": f"{row['reference_mb']:.0f} / {row['library_mb']:.0f}",
-        "GFLOP/s": f"{row['reference_gflops']:.0f} / {row['library_gflops']:.0f} "
-                   f"(matrix product {row['matrix_product_gflops']:.0f})",
-    } for row in rows]
+    return [
+        {
+            "case": "{network} {work}, {frames} frames of {size} px, hid_T {hid_T}, batch {batch}".format(**row)
+            + (", TF32" if row["precision"] == "tf32" else ""),
+            "distinct frames": "{distinct_frames} of {all_frames}".format(**row),
+            "reference, ms": f"{row['reference_ms']:.1f}",
+            "fixlib, ms": f"{row['library_ms']:.1f}",
+            "ratio (quartiles)": "{:.2f} ({:.2f}-{:.2f})".format(row["ratio"], *row["ratio_quartiles"]),
+            "in processor time": f"{row['processor_time_ratio']:.2f}",
+            "peak MB": f"{row['reference_mb']:.0f} / {row['library_mb']:.0f}",
+            "GFLOP/s": f"{row['reference_gflops']:.0f} / {row['library_gflops']:.0f} "
+            f"(matrix product {row['matrix_product_gflops']:.0f})",
+        }
+        for row in rows
+    ]
 
 
 def reference_step(network: str, dataset: str, precision: str, **options) -> Callable[[], object]:
@@ -132,8 +162,9 @@ def _network(kind, options: dict) -> torch.nn.Module:
 
 
 def _step(model, optimiser, network: str, dataset: str, options: dict) -> Callable[[], object]:
-    frames, points = (tensor.to(best_device()) for tensor in
-                      _batch(dataset, options["frames"], options["batch"], options["size"]))
+    frames, points = (
+        tensor.to(best_device()) for tensor in _batch(dataset, options["frames"], options["batch"], options["size"])
+    )
     if options["work"] == "infer":
         model.eval()
         return _finished(torch.no_grad()(partial(model, frames)))
@@ -148,9 +179,11 @@ def _step(model, optimiser, network: str, dataset: str, options: dict) -> Callab
 
 def _finished(step: Callable[[], object]) -> Callable[[], object]:
     """The step with the end of its work on a GPU, where it is done there: it is timed by the clock."""
+
     def finished() -> None:
         step()
         torch.cuda.synchronize()
+
     return finished if best_device().type == "cuda" else step
 
 

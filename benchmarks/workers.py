@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.kills import make_dataset, table  # noqa: F401 (a part has one; this one is the same)
-from fixlib.experiments import loss_comparison
-from fixlib.experiments.sweep import carry_out
-from fixlib.results import Results, RunSpec
+from fixlib.chapters.loss_comparison import runs as loss_comparison
+from fixlib.runs.store import Results, RunSpec
+from fixlib.runs.sweep import carry_out
 
 TITLE = "Workers"
 
@@ -29,8 +29,9 @@ TITLE = "Workers"
 def specs(dataset: Path, count: int, epochs: int) -> list[RunSpec]:
     """Runs of the `quick` network, of equal size."""
     runs = loss_comparison.specs(str(dataset), "quick", range(count), losses=["weighted_mse"])[:count]
-    return [replace(run, config=run.config | dict(training=run.config["training"] | dict(epochs=epochs)))
-            for run in runs]
+    return [
+        replace(run, config=run.config | dict(training=run.config["training"] | dict(epochs=epochs))) for run in runs
+    ]
 
 
 def runs_a_minute(runs: list[RunSpec], workers: int, folder: Path) -> float:
@@ -57,8 +58,12 @@ def run(quick: bool, threads: int, dataset: str) -> list[dict]:
             for workers, found in measured.items():
                 found.append(runs_a_minute(runs, workers, folder / f"{workers}-{number}"))
     one, two = (statistics.median(measured[workers]) for workers in (1, 2))
-    note = (f"medians of {rounds}, {count} runs of {epochs} epochs each; load before it {load:.1f} on "
-            f"{os.cpu_count()} cores")
-    return [dict(name="runs a minute, 1 worker of 1 thread", value=one, unit="1/min", note=note),
-            dict(name="runs a minute, 2 workers of 1 thread", value=two, unit="1/min", note=note),
-            dict(name="2 workers against 1", value=two / one, unit="x", note="aim: 1.7; " + note)]
+    note = (
+        f"medians of {rounds}, {count} runs of {epochs} epochs each; load before it {load:.1f} on "
+        f"{os.cpu_count()} cores"
+    )
+    return [
+        dict(name="runs a minute, 1 worker of 1 thread", value=one, unit="1/min", note=note),
+        dict(name="runs a minute, 2 workers of 1 thread", value=two, unit="1/min", note=note),
+        dict(name="2 workers against 1", value=two / one, unit="x", note="aim: 1.7; " + note),
+    ]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import nbformat
 
-from fixlib import paths
-from fixlib.atomic import atomic_write
+from fixlib import system
+from fixlib.system import atomic_write
 
 ALT_TEXT = "Alt text: "
 PAPERMILL_METADATA = ("papermill", "execution", "widgets")
@@ -28,7 +28,7 @@ def chapter_paths(chapters: Sequence[str] = ()) -> list[Path]:
     Raises:
         ValueError: an unknown chapter, naming those there are.
     """
-    known = {path.stem: path for path in sorted((paths.root() / "notebooks").glob("[0-9]*.ipynb"))}
+    known = {path.stem: path for path in sorted((system.root() / "notebooks").glob("[0-9]*.ipynb"))}
     wanted = [Path(name).stem for name in chapters] or list(known)
     for name in wanted:
         if name not in known:
@@ -42,15 +42,17 @@ def chapter_parameters(notebook: Path) -> dict[str, object]:
     Raises:
         ValueError: not exactly one such cell, or one that does more than assign literals.
     """
-    cells = [cell for cell in nbformat.read(notebook, as_version=4).cells
-             if "parameters" in cell.metadata.get("tags", [])]
+    cells = [
+        cell for cell in nbformat.read(notebook, as_version=4).cells if "parameters" in cell.metadata.get("tags", [])
+    ]
     if len(cells) != 1:
         raise ValueError(f"{notebook.name} has {len(cells)} cells tagged 'parameters', needs exactly one")
     found = {}
     for statement in ast.parse(cells[0].source).body:
         if not (isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)):
-            raise ValueError(f"{notebook.name}: the parameters cell may only assign literals, "
-                             f"line {statement.lineno} does not")
+            raise ValueError(
+                f"{notebook.name}: the parameters cell may only assign literals, line {statement.lineno} does not"
+            )
         found[statement.targets[0].id] = ast.literal_eval(statement.value)
     return found
 
@@ -84,15 +86,18 @@ def _parse_value(name: str, text: str, default: object) -> object:
     if isinstance(default, float) and type(value) is int:
         value = float(value)
     if type(value) is not type(default):
-        raise ValueError(f"parameter {name}={text}: expected {type(default).__name__} (the default is {default!r}), "
-                         f"got {type(value).__name__}")
+        raise ValueError(
+            f"parameter {name}={text}: expected {type(default).__name__} (the default is {default!r}), "
+            f"got {type(value).__name__}"
+        )
     return value
 
 
 def _check_values(parameters: dict, chapters: Collection[str]) -> None:
     """Refuse before the first chapter what a chapter would refuse after minutes."""
-    from fixlib.experiments import get_profile
     from fixlib.losses import check_loss_name
+    from fixlib.runs import get_profile
+
     if "profile" in parameters:
         get_profile(parameters["profile"])
     if "dataset" in parameters:
@@ -103,19 +108,25 @@ def _check_values(parameters: dict, chapters: Collection[str]) -> None:
 
 def _check_dataset(name: str, chapters: Collection[str]) -> None:
     from fixlib import data
+
     data.describe(name)
     if name in data.DATASETS:
         return
     if asked := NEED_DURATIONS.intersection(chapters):
-        raise ValueError(f"{' and '.join(sorted(asked))} need fixations with their durations, which {name!r} does not "
-                         f"hold: choose of {', '.join(data.DATASETS)}, or name other chapters")
+        raise ValueError(
+            f"{' and '.join(sorted(asked))} need fixations with their durations, which {name!r} does not "
+            f"hold: choose of {', '.join(data.DATASETS)}, or name other chapters"
+        )
     if Path(name).is_dir() and not Path(name).is_absolute() and Path(name).parts[0] != "data":
-        raise ValueError(f"chapters run in notebooks/, where {name!r} means another folder: give its absolute path, or "
-                         "put it under data/")
+        raise ValueError(
+            f"chapters run in notebooks/, where {name!r} means another folder: give its absolute path, or "
+            "put it under data/"
+        )
 
 
-def make_book(chapters: Sequence[str] = (), parameters: Sequence[str] = (), *, results: str | None = None,
-              update: bool = False) -> None:
+def make_book(
+    chapters: Sequence[str] = (), parameters: Sequence[str] = (), *, results: str | None = None, update: bool = False
+) -> None:
     """Execute chapters in order; executed copies and HTML go to build/book/.
 
     Args:
@@ -134,7 +145,7 @@ def make_book(chapters: Sequence[str] = (), parameters: Sequence[str] = (), *, r
         values["results_dir"] = results
     if update and values:
         raise ValueError("--update stores the chapters with their own parameters; leave out -p and --results")
-    out = paths.root() / "build" / "book"
+    out = system.root() / "build" / "book"
     out.mkdir(parents=True, exist_ok=True)
     failures, start = {}, time.perf_counter()
     for notebook in notebooks:
@@ -147,33 +158,45 @@ def make_book(chapters: Sequence[str] = (), parameters: Sequence[str] = (), *, r
             failures[notebook.stem] = failure
         elif update:
             _store(executed, notebook)
-    print(f"book: {time.perf_counter() - start:.0f} s, in {out.relative_to(paths.root())}")
+    print(f"book: {time.perf_counter() - start:.0f} s, in {out.relative_to(system.root())}")
     if results:
         print(compare_with_recorded(results))
     if failures:
-        raise BookError(f"{len(failures)} of {len(notebooks)} chapters failed ({', '.join(failures)}); "
-                        f"the executed copies in {out.relative_to(paths.root())} show where")
+        raise BookError(
+            f"{len(failures)} of {len(notebooks)} chapters failed ({', '.join(failures)}); "
+            f"the executed copies in {out.relative_to(system.root())} show where"
+        )
 
 
 def _execute(notebook: Path, executed: Path, parameters: dict) -> str | None:
     """Execute one chapter; the reason if it failed."""
     import papermill
     from traitlets.config import Config
+
     own = chapter_parameters(notebook)
     try:
         papermill.execute_notebook(
-            notebook, executed, {name: value for name, value in parameters.items() if name in own},
-            cwd=notebook.parent, kernel_name="python3", log_output=False,
-            config=Config(KernelManager=dict(transport_encryption="auto")))
+            notebook,
+            executed,
+            {name: value for name, value in parameters.items() if name in own},
+            cwd=notebook.parent,
+            kernel_name="python3",
+            log_output=False,
+            config=Config(KernelManager=dict(transport_encryption="auto")),
+        )
     except papermill.PapermillExecutionError as error:
         return f"FAILED in cell {error.exec_count}: {error.ename}: {error.evalue}"
-    unrun = [index for index, cell in enumerate(nbformat.read(executed, as_version=4).cells)
-             if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None]
+    unrun = [
+        index
+        for index, cell in enumerate(nbformat.read(executed, as_version=4).cells)
+        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None
+    ]
     return f"FAILED: cells {unrun} did not run" if unrun else None
 
 
 def _write_html(executed: Path) -> None:
     from nbconvert import HTMLExporter
+
     text, _ = HTMLExporter().from_filename(str(executed))
     executed.with_suffix(".html").write_text(_with_alt_texts(text), encoding="utf-8")
 
@@ -184,6 +207,7 @@ def _with_alt_texts(page: str) -> str:
     nbconvert gives pictures that come out of a cell no description, and takes none.
     """
     from bs4 import BeautifulSoup
+
     soup = BeautifulSoup(page, "html.parser")
     for image in soup.select("div.jp-OutputArea img"):
         if told := image.find_next(lambda tag: tag.name == "p" and ALT_TEXT in tag.text):
@@ -205,19 +229,25 @@ def _store(executed: Path, notebook: Path) -> None:
 
 def compare_with_recorded(results: str) -> str:
     """How the runs of a folder differ from the recorded ones of the same configuration and data, in a sentence."""
-    here, recorded = paths.root() / results, paths.root() / "results"
+    here, recorded = system.root() / results, system.root() / "results"
     differences = []
     for path in sorted(here.rglob("*.json")):
         twin = recorded / path.relative_to(here)
         if twin.exists():
             mine, theirs = (json.loads(p.read_text(encoding="utf-8"))["metrics"] for p in (path, twin))
-            differences.append(max((_relative(mine[name]["value"], theirs[name]["value"])
-                                    for name in theirs if name in mine), default=0.0))
+            differences.append(
+                max(
+                    (_relative(mine[name]["value"], theirs[name]["value"]) for name in theirs if name in mine),
+                    default=0.0,
+                )
+            )
     if not differences:
         return "none of these runs is recorded in results/: nothing to compare with"
     same = sum(difference == 0 for difference in differences)
-    return (f"{len(differences)} of these runs are recorded in results/ too: {same} have the same metrics to the last "
-            f"digit; the largest relative difference of a metric is {max(differences):.2%}")
+    return (
+        f"{len(differences)} of these runs are recorded in results/ too: {same} have the same metrics to the last "
+        f"digit; the largest relative difference of a metric is {max(differences):.2%}"
+    )
 
 
 def _relative(a: float | None, b: float | None) -> float:

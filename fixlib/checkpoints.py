@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fixlib.atomic import atomic_write
-from fixlib.machine import bits, environment
+from fixlib.system import atomic_write, bits, environment
 
 
 class Checkpoint:
@@ -54,22 +53,31 @@ class Checkpoint:
         except Exception as error:  # torch raises many kinds on damaged files; all mean the same
             return self._set_aside(f"cannot be read ({type(error).__name__})")
         if different:
-            return self._set_aside("was written by another training or elsewhere (different: "
-                                   f"{', '.join(different)})")
+            return self._set_aside(f"was written by another training or elsewhere (different: {', '.join(different)})")
         return state
 
     def _set_aside(self, why: str) -> None:
-        aside = next(path for number in count(1)
-                     if not (path := self.path.with_name(f"{self.path.name}.set-aside-{number}")).exists())
+        aside = next(
+            path
+            for number in count(1)
+            if not (path := self.path.with_name(f"{self.path.name}.set-aside-{number}")).exists()
+        )
         self.path.rename(aside)
-        warnings.warn(f"the checkpoint {self.path} {why}: it is now {aside.name}, and the training starts anew",
-                      stacklevel=2)
+        warnings.warn(
+            f"the checkpoint {self.path} {why}: it is now {aside.name}, and the training starts anew", stacklevel=2
+        )
 
 
 def training_state(model, optimiser, scheduler, precision, history: list[dict], best: dict) -> dict[str, Any]:
     """All that a training needs to go on as if nothing had happened; of `precision`, the scale of its losses."""
-    state = dict(model=model.state_dict(), optimiser=optimiser.state_dict(), scheduler=scheduler.state_dict(),
-                 history=history, best=best, random_state=torch.get_rng_state())
+    state = dict(
+        model=model.state_dict(),
+        optimiser=optimiser.state_dict(),
+        scheduler=scheduler.state_dict(),
+        history=history,
+        best=best,
+        random_state=torch.get_rng_state(),
+    )
     if torch.cuda.is_available():
         state["cuda_random_state"] = torch.cuda.get_rng_state()
     if scale := precision.state_dict():

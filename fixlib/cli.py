@@ -24,8 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"fixlib: {error}\n(set FIXLIB_TRACEBACK=1 to see where it was raised)", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print("fixlib: interrupted; runs are kept, and the same `fixlib run` or `fixlib book` goes on from there",
-                  file=sys.stderr)
+            print(
+                "fixlib: interrupted; runs are kept, and the same `fixlib run` or `fixlib book` goes on from there",
+                file=sys.stderr,
+            )
             return 130
 
 
@@ -41,16 +43,22 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="fixlib", description="Predicting extremely sparse events in video, on real gaze.")
+        prog="fixlib", description="Predicting extremely sparse events in video, on real gaze."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     data = commands.add_parser("data", help="prepare recordings or simulated scanpaths")
     data_commands = data.add_subparsers(required=True, metavar="COMMAND")
     prepare = data_commands.add_parser(
-        "prepare", help="download (or read from PATH or FIXLIB_DATA_MIRROR) and prepare a dataset")
+        "prepare", help="download (or read from PATH or FIXLIB_DATA_MIRROR) and prepare a dataset"
+    )
     prepare.add_argument("name", help="osie or gazecom")
-    prepare.add_argument("path", nargs="?", help="your own copy of the recordings: GazeCom's folder of .coord files or "
-                                                 "an archive of it, OSIE's fixations.mat (default: fetch them)")
+    prepare.add_argument(
+        "path",
+        nargs="?",
+        help="your own copy of the recordings: GazeCom's folder of .coord files or "
+        "an archive of it, OSIE's fixations.mat (default: fetch them)",
+    )
     prepare.add_argument("--out", help="folder to write to (default: data/NAME)")
     prepare.set_defaults(command=_prepare)
     simulate = data_commands.add_parser("simulate", help="make the simulated scanpaths")
@@ -64,15 +72,24 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seeds", type=_seeds, default=(0,), metavar="0-2 or 0,3", help="default: 0")
     run.add_argument("--losses", type=_names, metavar="mse,focal,…", help="loss_comparison only; default: all seven")
     run.add_argument("--framings", type=_names, metavar="fixations,10hz", help="hybrid_regression only; default: both")
-    run.add_argument("--networks", type=_names, metavar="hybrid_l1,…",
-                     help="hybrid_regression only; default: all six")
+    run.add_argument("--networks", type=_names, metavar="hybrid_l1,…", help="hybrid_regression only; default: all six")
     run.add_argument("--results", default="", metavar="DIR", help="where runs are recorded (default: results)")
     run.add_argument("--workers", type=int, help="processes (default: one a processor core)")
-    run.add_argument("--dask", default="", metavar="ADDRESS",
-                     help="run on the Dask cluster whose scheduler has this address, or on a `local` one")
-    run.add_argument("--devices", type=int, metavar="N",
-                     help="train one model over N processes, or N GPUs where there are any (default: 1)")
-    run.add_argument("--precision", default="32-true", help="32-true (default) or bf16-mixed; tf32 or 16-mixed on a GPU")
+    run.add_argument(
+        "--dask",
+        default="",
+        metavar="ADDRESS",
+        help="run on the Dask cluster whose scheduler has this address, or on a `local` one",
+    )
+    run.add_argument(
+        "--devices",
+        type=int,
+        metavar="N",
+        help="train one model over N processes, or N GPUs where there are any (default: 1)",
+    )
+    run.add_argument(
+        "--precision", default="32-true", help="32-true (default) or bf16-mixed; tf32 or 16-mixed on a GPU"
+    )
     run.set_defaults(command=_run)
 
     verify = commands.add_parser("verify", help="repeat recorded runs and compare; fails if one differs")
@@ -88,10 +105,17 @@ def _parser() -> argparse.ArgumentParser:
     verify.set_defaults(command=_verify)
 
     book = commands.add_parser(
-        "book", help="execute the chapters in order with papermill; copies and HTML under build/")
+        "book", help="execute the chapters in order with papermill; copies and HTML under build/"
+    )
     book.add_argument("chapters", nargs="*", help="e.g. 01_sparsity_analysis (default: all)")
-    book.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE",
-                      help="a chapter's parameter, VALUE a Python literal (text may go unquoted); may be repeated")
+    book.add_argument(
+        "-p",
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a chapter's parameter, VALUE a Python literal (text may go unquoted); may be repeated",
+    )
     book.add_argument("--results", metavar="DIR", help="read and record runs there, not in results/")
     book.add_argument("--update", action="store_true", help="replace the committed chapters by the executed ones")
     book.set_defaults(command=_book)
@@ -124,18 +148,29 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _prepare(options) -> None:
     from fixlib.data import prepare
+
     print(f"prepared in {prepare(options.name, options.out, path=options.path)}")
 
 
 def _run(options) -> None:
-    from fixlib.experiments import ExperimentError, obtain
-    from fixlib.experiments.sweep import experiment_module
+    from fixlib.runs import ExperimentError, obtain
+    from fixlib.runs.sweep import experiment_module
+
     choices = {name: getattr(options, name) for name in ("losses", "framings", "networks") if getattr(options, name)}
     if options.devices is not None:
         os.environ["FIXLIB_DEVICES"] = str(options.devices)  # seen by every process that trains
     try:
-        study = obtain(options.experiment, options.dataset, options.profile, options.seeds, options.results,
-                       options.workers, options.dask, options.precision, **choices)
+        study = obtain(
+            options.experiment,
+            options.dataset,
+            options.profile,
+            options.seeds,
+            options.results,
+            options.workers,
+            options.dask,
+            options.precision,
+            **choices,
+        )
     except ExperimentError as error:
         _print_study(error.study)
         raise
@@ -150,14 +185,21 @@ def _print_study(study) -> None:
 
 
 def _verify(options) -> int:
-    from fixlib import paths
-    from fixlib.experiments.verify import choose, table, verify
-    from fixlib.results import Results
+    from fixlib import system
+    from fixlib.runs.store import Results
+    from fixlib.runs.verify import choose, table, verify
+
     if options.sample is not None and options.sample < 1:
         raise ValueError(f"--sample must be at least 1, not {options.sample}")
     everything = options.all or options.runs and options.sample is None
-    runs = choose(Results(paths.root() / options.results if options.results else None), options.runs,
-                  None if everything else options.sample or 5, options.experiment, options.dataset, options.profile)
+    runs = choose(
+        Results(system.root() / options.results if options.results else None),
+        options.runs,
+        None if everything else options.sample or 5,
+        options.experiment,
+        options.dataset,
+        options.profile,
+    )
     checks = verify(runs, options.workers)
     print(table(checks).to_string(index=False))
     wrong = [check for check in checks if check.wrong]
@@ -169,15 +211,18 @@ def _verify(options) -> int:
 
 def _book(options) -> None:
     from fixlib.book import make_book
+
     make_book(options.chapters, options.parameter, results=options.results, update=options.update)
 
 
 def _figures(options) -> None:
-    from fixlib.figures import rebuild
+    from fixlib.chapters import rebuild
+
     for path in rebuild(options.out, options.profile):
         print(path)
 
 
 def _doctor(options) -> int:
     from fixlib.doctor import examine
+
     return examine()

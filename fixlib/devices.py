@@ -122,14 +122,21 @@ def fabric_for(precision: str, devices: int = 1):
     try:
         from lightning_fabric import Fabric
     except ImportError as error:
-        raise RuntimeError("other precisions and several devices need Lightning Fabric: pip install "
-                           "-c constraints.txt -e '.[scale]'") from error
+        raise RuntimeError(
+            "other precisions and several devices need Lightning Fabric: pip install -c constraints.txt -e '.[scale]'"
+        ) from error
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     if accelerator == "cuda" and devices > torch.cuda.device_count():
-        raise ValueError(f"{devices} devices were asked for, but this machine has GPUs: {torch.cuda.device_count()}; "
-                         "ask for no more, or hide them (CUDA_VISIBLE_DEVICES=) for as many processes without one")
-    return Fabric(accelerator=accelerator, devices=devices, precision="32-true" if precision in FLOAT32 else precision,
-                  strategy="auto" if devices == 1 else "ddp_spawn")
+        raise ValueError(
+            f"{devices} devices were asked for, but this machine has GPUs: {torch.cuda.device_count()}; "
+            "ask for no more, or hide them (CUDA_VISIBLE_DEVICES=) for as many processes without one"
+        )
+    return Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        precision="32-true" if precision in FLOAT32 else precision,
+        strategy="auto" if devices == 1 else "ddp_spawn",
+    )
 
 
 def launch(function: Callable, precision: str, devices: int, *arguments) -> Any:
@@ -170,8 +177,10 @@ class Parts:
             ValueError: a batch too small to give each process a row.
         """
         if size < self.processes:
-            raise ValueError(f"a batch of {size} cannot be shared by {self.processes} devices: use fewer, or a batch "
-                             "size that leaves no such rest")
+            raise ValueError(
+                f"a batch of {size} cannot be shared by {self.processes} devices: use fewer, or a batch "
+                "size that leaves no such rest"
+            )
         bounds = [size * rank // self.processes for rank in (self.rank, self.rank + 1)]
         self.size, self.rows = size, slice(*bounds)
         return self.rows

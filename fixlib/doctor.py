@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from fixlib import data, paths
+from fixlib import data, system
 from fixlib.cli import EXPECTED_ERRORS
-from fixlib.results import Results
+from fixlib.runs.store import Results
 from fixlib.training import best_device
 
 
@@ -37,10 +37,16 @@ def _python() -> tuple[str, bool, str]:
 
 def _packages() -> tuple[str, bool, str]:
     """Installed versions against the pins; other versions may work but are not those that the book was made with."""
-    pinned = paths.root() / "constraints.txt"
+    pinned = system.root() / "constraints.txt"
     if not pinned.is_file():
-        return "packages", False, (f"there are no pinned versions at {pinned}: run this in a checkout of the project, "
-                                   "or set FIXLIB_ROOT to one")
+        return (
+            "packages",
+            False,
+            (
+                f"there are no pinned versions at {pinned}: run this in a checkout of the project, "
+                "or set FIXLIB_ROOT to one"
+            ),
+        )
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)", pinned.read_text(), re.MULTILINE))
     other = []
     for name in ("torch", "numpy", "scipy", "pandas", "matplotlib", "joblib", "papermill", "jupyterlab", "nbval"):
@@ -68,7 +74,7 @@ def _datasets() -> list[tuple[str, bool, str]]:
     found = []
     for name, dataset in data.DATASETS.items():
         what = f"data '{name}'"
-        if dataset.file and not dataset.file.url and not (paths.data_dir() / name).is_dir():
+        if dataset.file and not dataset.file.url and not (system.data_dir() / name).is_dir():
             # No address gives it away, and preparing it only to say so would take a quarter of a minute.
             found.append((what, True, f"not prepared, and no chapter needs it: {dataset.file.how_to_get}"))
             continue
@@ -90,7 +96,7 @@ def _results() -> tuple[str, bool, str]:
 
 def _failures() -> tuple[str, bool, str]:
     """Runs whose last attempt failed; the same command tries them again, unless data or code have changed."""
-    failed = sorted((paths.root() / "build" / "failed").glob("*.json"))
+    failed = sorted((system.root() / "build" / "failed").glob("*.json"))
     reasons = [f"{path.stem}: {json.loads(path.read_text(encoding='utf-8'))['failed']}" for path in failed]
     hint = "; repeat the command, or delete those in build/failed/ that no longer matter"
     return "failed runs", not failed, "; ".join(reasons) + hint if failed else "none"

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from fixlib.checkpoints import Checkpoint, restore, training_state
-from fixlib.data import white_pixel_index
 from fixlib.devices import FLOAT32, OneDevice, Parts, check_precision, fabric_for, use_float32
+from fixlib.grid import white_pixel_index
 from fixlib.losses import WhitePixels
-from fixlib.memory import keep_freed_memory
 from fixlib.metrics import white_pixel_counts
+from fixlib.system import keep_freed_memory
 
 REPRESENTATIONS = ("frames", "white_pixels", "points", "next_point")
 
@@ -54,9 +54,18 @@ class WindowLoader:
         ValueError: an unknown representation, windows too short to hold a target, or a frame without gaze.
     """
 
-    def __init__(self, windows: dict, n_in: int, *, inputs: str = "frames", targets: str = "frames",
-                 batch_size: int = 8, shuffle: bool = False, seed: int = 0,
-                 device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        windows: dict,
+        n_in: int,
+        *,
+        inputs: str = "frames",
+        targets: str = "frames",
+        batch_size: int = 8,
+        shuffle: bool = False,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
         for name, value in (("inputs", inputs), ("targets", targets)):
             if value not in REPRESENTATIONS:
                 raise ValueError(f"{name}={value!r} is not one of {', '.join(REPRESENTATIONS)}")
@@ -64,8 +73,9 @@ class WindowLoader:
         if not 0 < n_in < length:
             raise ValueError(f"n_in={n_in} leaves no target in windows of {length} frames; cut longer windows")
         if not windows["fixation_mask"].all():
-            raise ValueError("a frame of these windows holds no gaze; take windows without one from "
-                             "fixlib.data.cut_windows")
+            raise ValueError(
+                "a frame of these windows holds no gaze; take windows without one from fixlib.data.cut_windows"
+            )
         self.coordinates = windows["coordinates"].to(device)
         size = windows["meta"]["size"]
         index = white_pixel_index(self.coordinates, windows["fixation_mask"].to(device), size)
@@ -79,9 +89,11 @@ class WindowLoader:
     def __repr__(self) -> str:
         """The same for loaders that give the same batches, and only for them."""
         content = hashlib.sha256(self.coordinates.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
-        return (f"WindowLoader({len(self.coordinates)} windows {content} on {self.pixels.size} px, n_in={self.n_in}, "
-                f"inputs={self.inputs}, targets={self.targets}, batch_size={self.batch_size}, shuffle={self.shuffle}, "
-                f"seed={self.seed})")
+        return (
+            f"WindowLoader({len(self.coordinates)} windows {content} on {self.pixels.size} px, n_in={self.n_in}, "
+            f"inputs={self.inputs}, targets={self.targets}, batch_size={self.batch_size}, shuffle={self.shuffle}, "
+            f"seed={self.seed})"
+        )
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | WhitePixels]]:
         order = torch.arange(len(self.coordinates))
@@ -89,8 +101,10 @@ class WindowLoader:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(len(order), generator=generator)
         for rows in order.to(self.coordinates.device).split(self.batch_size):
-            yield (self._represent(rows, slice(None, self.n_in), self.inputs),
-                   self._represent(rows, slice(self.n_in, None), self.targets))
+            yield (
+                self._represent(rows, slice(None, self.n_in), self.inputs),
+                self._represent(rows, slice(self.n_in, None), self.targets),
+            )
 
     def _represent(self, rows: Tensor, times: slice, representation: str) -> Tensor | WhitePixels:
         if representation in ("frames", "white_pixels"):
@@ -101,11 +115,24 @@ class WindowLoader:
 
 
 def train_model_with_loss(
-    model: nn.Module, train_loader: Iterable, val_loader: Iterable, loss_fn: Callable[[Tensor, Tensor], Tensor],
-    epochs: int = 25, *, learning_rate: float = 1e-3, weight_decay: float = 1e-5, clip_norm: float = 1.0,
-    plateau_patience: int = 5, plateau_factor: float = 0.5, checkpoint: Checkpoint | Path | str | None = None,
-    on_epoch: Callable[[dict], None] | None = None, progress: bool = True, precision: str = "32-true",
-    cuda_graphs: bool = False, fabric=None, parts: Parts | None = None,
+    model: nn.Module,
+    train_loader: Iterable,
+    val_loader: Iterable,
+    loss_fn: Callable[[Tensor, Tensor], Tensor],
+    epochs: int = 25,
+    *,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 1e-5,
+    clip_norm: float = 1.0,
+    plateau_patience: int = 5,
+    plateau_factor: float = 0.5,
+    checkpoint: Checkpoint | Path | str | None = None,
+    on_epoch: Callable[[dict], None] | None = None,
+    progress: bool = True,
+    precision: str = "32-true",
+    cuda_graphs: bool = False,
+    fabric=None,
+    parts: Parts | None = None,
 ) -> tuple[nn.Module, list[dict]]:
     """Train `model` and give it back with the weights of its best validation epoch, and its history.
 
@@ -142,8 +169,7 @@ def train_model_with_loss(
     keep_freed_memory()
     use_float32(precision)
     optimiser = make_optimiser(model, learning_rate, weight_decay, fused=precision != "16-mixed")
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimiser, patience=plateau_patience, factor=plateau_factor)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, patience=plateau_patience, factor=plateau_factor)
     if fabric is None:
         fabric = OneDevice(cuda_graphs) if precision in FLOAT32 else fabric_for(precision)
     history: list[dict] = []
@@ -152,30 +178,61 @@ def train_model_with_loss(
         checkpoint = Checkpoint(checkpoint)
     if checkpoint:
         owner = checkpoint.owner(
-            model, loss=_identity(loss_fn), windows=[_identity(loader) for loader in (train_loader, val_loader)],
-            settings=dict(learning_rate=learning_rate, weight_decay=weight_decay, clip_norm=clip_norm,
-                          plateau_patience=plateau_patience, plateau_factor=plateau_factor, precision=precision))
+            model,
+            loss=_identity(loss_fn),
+            windows=[_identity(loader) for loader in (train_loader, val_loader)],
+            settings=dict(
+                learning_rate=learning_rate,
+                weight_decay=weight_decay,
+                clip_norm=clip_norm,
+                plateau_patience=plateau_patience,
+                plateau_factor=plateau_factor,
+                precision=precision,
+            ),
+        )
         if state := fabric.broadcast(None if fabric.global_rank else checkpoint.load(owner)):
             if len(state["history"]) > epochs:
-                raise ValueError(f"the checkpoint {checkpoint.path} is of {len(state['history'])} epochs, and {epochs} "
-                                 "were asked for: ask for as many or more, or give another file")
+                raise ValueError(
+                    f"the checkpoint {checkpoint.path} is of {len(state['history'])} epochs, and {epochs} "
+                    "were asked for: ask for as many or more, or give another file"
+                )
             history, best = restore(state, model, optimiser, scheduler, fabric.strategy.precision)
     trained, stepper = fabric.setup(model, optimiser)  # share weights and state with `model` and `optimiser`
-    for epoch in tqdm(range(len(history) + 1, epochs + 1), disable=not progress, initial=len(history), total=epochs,
-                      unit="epoch"):
+    for epoch in tqdm(
+        range(len(history) + 1, epochs + 1), disable=not progress, initial=len(history), total=epochs, unit="epoch"
+    ):
         start = time.perf_counter()
         try:
-            train_loss = _train_epoch(trained, train_loader, loss_fn, stepper, clip_norm, epoch, fabric, parts,
-                                      may_overflow=precision == "16-mixed")
+            train_loss = _train_epoch(
+                trained,
+                train_loader,
+                loss_fn,
+                stepper,
+                clip_norm,
+                epoch,
+                fabric,
+                parts,
+                may_overflow=precision == "16-mixed",
+            )
             val_loss = _finite_validation_loss(trained, val_loader, loss_fn, epoch)
         except TrainingDiverged as error:
-            kept = f"the last good checkpoint is {checkpoint.path}, of epoch {epoch - 1}" if checkpoint and history \
+            kept = (
+                f"the last good checkpoint is {checkpoint.path}, of epoch {epoch - 1}"
+                if checkpoint and history
                 else "there is no checkpoint yet"
+            )
             raise TrainingDiverged(f"{error}; {kept}") from None
         if val_loss < min((h["val_loss"] for h in history), default=float("inf")):
             best = copy.deepcopy(model.state_dict())
-        history.append(dict(epoch=epoch, train_loss=train_loss, val_loss=val_loss,
-                            learning_rate=optimiser.param_groups[0]["lr"], seconds=time.perf_counter() - start))
+        history.append(
+            dict(
+                epoch=epoch,
+                train_loss=train_loss,
+                val_loss=val_loss,
+                learning_rate=optimiser.param_groups[0]["lr"],
+                seconds=time.perf_counter() - start,
+            )
+        )
         scheduler.step(val_loss)
         if fabric.global_rank:
             continue
@@ -195,8 +252,9 @@ def _identity(part: Callable | Iterable) -> str:
     return getattr(part, "__qualname__", type(part).__qualname__)
 
 
-def make_optimiser(model: nn.Module, learning_rate: float, weight_decay: float,
-                   fused: bool = True) -> torch.optim.Optimizer:
+def make_optimiser(
+    model: nn.Module, learning_rate: float, weight_decay: float, fused: bool = True
+) -> torch.optim.Optimizer:
     """Adam over the model's parameters, in one pass over them: on a CPU three times as fast as PyTorch's default.
 
     Not `fused` where gradients are scaled (16-mixed): a fused Adam unscales them itself, after they were clipped.
@@ -226,8 +284,10 @@ def _train_epoch(model, loader, loss_fn, optimiser, clip_norm, epoch, fabric, pa
     bad = torch.nonzero(~(sums.isfinite() & (norms.isfinite() | may_overflow)))
     if len(bad):
         batch = int(bad[0])
-        raise TrainingDiverged(f"epoch {epoch}, batch {batch + 1}: loss {sums[batch] / counts[batch]:g}, gradient norm "
-                               f"{norms[batch]:g}; lower the learning rate or look at that batch")
+        raise TrainingDiverged(
+            f"epoch {epoch}, batch {batch + 1}: loss {sums[batch] / counts[batch]:g}, gradient norm "
+            f"{norms[batch]:g}; lower the learning rate or look at that batch"
+        )
     return float(sums.sum() / counts.sum())
 
 
@@ -263,8 +323,9 @@ def predict(model: nn.Module, loader: Iterable) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate_model(model: nn.Module, test_loader: Iterable, loss_fn: Callable[[Tensor, Tensor], Tensor],
-                   threshold: float = 0.5) -> dict[str, float]:
+def evaluate_model(
+    model: nn.Module, test_loader: Iterable, loss_fn: Callable[[Tensor, Tensor], Tensor], threshold: float = 0.5
+) -> dict[str, float]:
     """The original experiment's metrics of a frame predictor.
 
     Args:
@@ -287,7 +348,8 @@ def evaluate_model(model: nn.Module, test_loader: Iterable, loss_fn: Callable[[T
         white_pixel_recall=_ratio(true_positive, true_positive + false_negative),
         white_pixel_precision=_ratio(true_positive, true_positive + false_positive),
         f1_score=_ratio(2 * true_positive, 2 * true_positive + false_positive + false_negative),
-        test_loss=mean_loss(model, test_loader, loss_fn))
+        test_loss=mean_loss(model, test_loader, loss_fn),
+    )
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -6,35 +6,44 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from fixlib import book, paths
+from fixlib import book, system
 
 
 def notebook(path, *code, tags=("parameters",)):
     cells = [nbformat.v4.new_code_cell(source) for source in code]
     cells[0].metadata["tags"] = list(tags)
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=dict(
-        kernelspec=dict(name="python3", display_name="Python 3", language="python"))), path)
+    nbformat.write(
+        nbformat.v4.new_notebook(
+            cells=cells, metadata=dict(kernelspec=dict(name="python3", display_name="Python 3", language="python"))
+        ),
+        path,
+    )
     return path
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
-    monkeypatch.setattr(paths, "root", lambda: tmp_path)
-    notebook(tmp_path / "notebooks" / "00_first.ipynb",
-             "dataset = 'osie'\nseeds = [0]\nprofile = 'quick'\nquick = True",
-             "print(dataset, seeds)\nimport os\nprint(os.path.basename(os.getcwd()))")
+    monkeypatch.setattr(system, "root", lambda: tmp_path)
+    notebook(
+        tmp_path / "notebooks" / "00_first.ipynb",
+        "dataset = 'osie'\nseeds = [0]\nprofile = 'quick'\nquick = True",
+        "print(dataset, seeds)\nimport os\nprint(os.path.basename(os.getcwd()))",
+    )
     return tmp_path
 
 
-@pytest.mark.parametrize("given, complaint", [
-    ("datset=osie", "no chapter has a parameter 'datset'; there are: dataset, seeds, profile, quick"),
-    ("dataset", "is not NAME=VALUE"),
-    ("seeds=3", "expected list"),
-    ("quick=true", "expected bool"),
-    ("profile=papr", "unknown profile 'papr'; choose one of smoke, quick, paper"),
-    ("dataset=osi", "osi"),
-])
+@pytest.mark.parametrize(
+    "given, complaint",
+    [
+        ("datset=osie", "no chapter has a parameter 'datset'; there are: dataset, seeds, profile, quick"),
+        ("dataset", "is not NAME=VALUE"),
+        ("seeds=3", "expected list"),
+        ("quick=true", "expected bool"),
+        ("profile=papr", "unknown profile 'papr'; choose one of smoke, quick, paper"),
+        ("dataset=osi", "osi"),
+    ],
+)
 def test_wrong_parameters_are_refused_before_anything_runs(project, given, complaint):
     with pytest.raises(ValueError, match=complaint):
         book.make_book(parameters=[given])
@@ -86,11 +95,16 @@ def test_pages_give_figures_the_alt_text_told_below_them(project):
     cells = [nbformat.v4.new_code_cell("dataset = 'osie'", metadata=dict(tags=["parameters"]))]
     for number, told in enumerate(("a rising & *falling*\nline", "a map")):
         picture = f"from IPython.display import Image, display\ndisplay(Image(data=b'{number}', format='png'))"
-        cells += [nbformat.v4.new_code_cell(picture),
-                  nbformat.v4.new_markdown_cell(f"**Figure {number}** What to see.\n\nAlt text: {told}.")]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=dict(
-        kernelspec=dict(name="python3", display_name="Python 3", language="python"))),
-        project / "notebooks" / "01_second.ipynb")
+        cells += [
+            nbformat.v4.new_code_cell(picture),
+            nbformat.v4.new_markdown_cell(f"**Figure {number}** What to see.\n\nAlt text: {told}."),
+        ]
+    nbformat.write(
+        nbformat.v4.new_notebook(
+            cells=cells, metadata=dict(kernelspec=dict(name="python3", display_name="Python 3", language="python"))
+        ),
+        project / "notebooks" / "01_second.ipynb",
+    )
     book.make_book(["01_second"])
     page = BeautifulSoup((project / "build" / "book" / "01_second.html").read_text(), "html.parser")
     assert [image["alt"] for image in page.select("img")] == ["a rising & falling line.", "a map."]

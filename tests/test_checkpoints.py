@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from fixlib import checkpoints
-from fixlib.atomic import atomic_write, remove_leftovers
 from fixlib.checkpoints import Checkpoint
 from fixlib.data import cut_windows, fixed_rate_frames, save_sequences, simulate_scanpaths
-from fixlib.results import Results, RunSpec
+from fixlib.runs.store import Results, RunSpec
+from fixlib.system import atomic_write, remove_leftovers
 from fixlib.training import TrainingDiverged, WindowLoader, train_model_with_loss
 
 
@@ -79,8 +79,16 @@ def train(checkpoint, epochs=3, width=3, **options):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, width), nn.Dropout(0.5), nn.Linear(width, 1))
     batches = [(torch.randn(4, 2, generator=torch.Generator().manual_seed(n)), torch.ones(4, 1)) for n in range(3)]
-    return train_model_with_loss(model, batches, batches, options.pop("loss", nn.MSELoss()), epochs=epochs,
-                                 checkpoint=checkpoint, progress=False, **options)
+    return train_model_with_loss(
+        model,
+        batches,
+        batches,
+        options.pop("loss", nn.MSELoss()),
+        epochs=epochs,
+        checkpoint=checkpoint,
+        progress=False,
+        **options,
+    )
 
 
 def saved(state):
@@ -101,16 +109,27 @@ class TestWhoseCheckpoint:
         _, history = train(checkpoint, epochs=3, on_epoch=entries.append)
         assert [entry["epoch"] for entry in entries] == [3] and losses(history) == losses(train(None)[1])
 
-    @pytest.mark.parametrize("change, named", [
-        (dict(run="other"), "run"), (dict(learning_rate=0.1), "settings"), (dict(width=5), "shapes"),
-        (dict(loss=nn.L1Loss()), "loss"),
-        (dict(version="9.9"), "torch"), (dict(processor="another"), "processor"), (dict(threads=77), "threads")])
+    @pytest.mark.parametrize(
+        "change, named",
+        [
+            (dict(run="other"), "run"),
+            (dict(learning_rate=0.1), "settings"),
+            (dict(width=5), "shapes"),
+            (dict(loss=nn.L1Loss()), "loss"),
+            (dict(version="9.9"), "torch"),
+            (dict(processor="another"), "processor"),
+            (dict(threads=77), "threads"),
+        ],
+    )
     def test_another_training_sets_it_aside_and_starts_anew(self, tmp_path, monkeypatch, change, named):
         path, change = tmp_path / "c", dict(change)
         train(Checkpoint(path, run="key"), epochs=2)
         before = path.read_bytes()
-        elsewhere = {name: change.pop(key) for key, name in
-                     (("version", "torch"), ("processor", "processor"), ("threads", "threads")) if key in change}
+        elsewhere = {
+            name: change.pop(key)
+            for key, name in (("version", "torch"), ("processor", "processor"), ("threads", "threads"))
+            if key in change
+        }
         here = checkpoints.environment()
         monkeypatch.setattr(checkpoints, "environment", lambda device: here | elsewhere)
         with pytest.warns(UserWarning, match=f"different: .*{named}.*it is now c.set-aside-1, .* starts anew"):
@@ -140,9 +159,15 @@ class TestWhoseCheckpoint:
             train(tmp_path / "c", epochs=2)
         assert (tmp_path / "c").read_bytes() == before
 
-    @pytest.mark.parametrize("damage", [
-        lambda content: content[:-200], lambda content: b"", lambda content: b"nonsense",
-        lambda content: saved(dict(owner="nobody's"))])
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda content: content[:-200],
+            lambda content: b"",
+            lambda content: b"nonsense",
+            lambda content: saved(dict(owner="nobody's")),
+        ],
+    )
     def test_a_damaged_one_is_set_aside(self, tmp_path, damage):
         path = tmp_path / "c"
         train(Checkpoint(path), epochs=2)
@@ -174,6 +199,7 @@ class TestNotFinite:
             if len(calls) == call_number and of_gradient:
                 return torch.where(torch.tensor(False), value.sqrt() * poison, value)  # finite, its gradient is not
             return value * (poison if len(calls) == call_number else 1.0)
+
         return function
 
     # 3 training and 3 validation batches an epoch: the 8th call is epoch 2, batch 2; the 10th its first validation.

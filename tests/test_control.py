@@ -7,18 +7,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from fixlib.experiments import simulated_control
-from fixlib.experiments.study import Study
-from fixlib.figures import control
-from fixlib.results import Results, Run, RunSpec
+from fixlib.chapters.simulated_control import figures as control
+from fixlib.chapters.simulated_control import runs as simulated_control
+from fixlib.runs.store import Results, Run, RunSpec
+from fixlib.runs.study import Study
 
 matplotlib.use("Agg")
 SUBJECT, STIMULUS = np.repeat([0, 1, 2, 3], 6), np.tile(np.arange(6), 4)
 
 
 def make_run(variant, *, error, loss=None, test_loss=None, f1=0.2, seed=0, trained=True):
-    metrics = {name: dict(value=value, low=value - 0.05, high=value + 0.05) for name, value in (
-        ("white_pixel_recall", 0.3), ("best_f1", f1), ("average_precision", f1))}
+    metrics = {
+        name: dict(value=value, low=value - 0.05, high=value + 0.05)
+        for name, value in (("white_pixel_recall", 0.3), ("best_f1", f1), ("average_precision", f1))
+    }
     name = "error_median" if loss else "error"
     metrics[name] = dict(value=error, low=error - 0.1, high=error + 0.1)
     errors = error + 0.01 * np.cos(np.arange(len(SUBJECT)))
@@ -33,11 +35,15 @@ def make_run(variant, *, error, loss=None, test_loss=None, f1=0.2, seed=0, train
 
 
 def make_study(**changes):
-    runs = [make_run("frames_mse.10hz", **{**dict(error=4.0, loss="mse", test_loss=0.0008), **changes}, seed=seed)
-            for seed in (0, 1)]
-    runs += [make_run("hybrid_l1.10hz", error=changes.get("error", 4.0)),
-             make_run("optimum_mse.10hz", error=3.0, loss="mse", test_loss=0.0006, f1=0.5, trained=False),
-             make_run("optimum_density.10hz", error=3.0, loss="density", f1=0.5, trained=False)]
+    runs = [
+        make_run("frames_mse.10hz", **{**dict(error=4.0, loss="mse", test_loss=0.0008), **changes}, seed=seed)
+        for seed in (0, 1)
+    ]
+    runs += [
+        make_run("hybrid_l1.10hz", error=changes.get("error", 4.0)),
+        make_run("optimum_mse.10hz", error=3.0, loss="mse", test_loss=0.0006, f1=0.5, trained=False),
+        make_run("optimum_density.10hz", error=3.0, loss="density", f1=0.5, trained=False),
+    ]
     return Study("simulated", "simulated", tuple(runs), 0)
 
 
@@ -59,8 +65,10 @@ class TestBeyondPossible:
         study = make_study()
         assert not control.beyond_possible(study, "frames_mse.10hz") + control.beyond_possible(study, "hybrid_l1.10hz")
 
-    @pytest.mark.parametrize("change, metric", [(dict(error=2.5), "error_median"), (dict(f1=0.7), "best_f1"),
-                                                (dict(test_loss=0.0005), "test_loss")])
+    @pytest.mark.parametrize(
+        "change, metric",
+        [(dict(error=2.5), "error_median"), (dict(f1=0.7), "best_f1"), (dict(test_loss=0.0005), "test_loss")],
+    )
     def test_better_is_named_with_its_seed(self, change, metric):
         found = control.beyond_possible(make_study(**change), "frames_mse.10hz")
         assert [f"frames_mse.10hz, seed {seed}: {metric}" in found for seed in (0, 1)] == [True, True]
@@ -84,6 +92,10 @@ def test_the_figure_shows_every_network_seed_and_optimum():
 def test_no_recorded_network_is_better_than_the_best_possible():
     runs = tuple(Results().read(spec) for spec in simulated_control.specs("simulated", "quick", (0, 1, 2)))
     study = Study("simulated", "simulated", runs, 0)
-    beyond = [found for framing in control.framings_of(study) for name in control.networks_of(study, framing)
-              for found in control.beyond_possible(study, name)]
+    beyond = [
+        found
+        for framing in control.framings_of(study)
+        for name in control.networks_of(study, framing)
+        for found in control.beyond_possible(study, name)
+    ]
     assert not beyond, "a bug in the networks' scores or in the optimum: " + "; ".join(beyond)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import fixlib.data.datasets as datasets
-from fixlib import paths
+from fixlib import system
 from fixlib.cli import main
 from fixlib.data import (
     DATASETS,
@@ -39,8 +39,9 @@ def test_prepare_writes_both_kinds_of_frames_and_then_nothing(store, monkeypatch
     folder = prepare("simulated")
     assert folder == store / "simulated"
     written = files(folder)
-    assert sorted(written) == sorted(f"{sub}{part}_data.pt" for sub in ("", "fixations/")
-                                     for part in ("train", "val", "test"))
+    assert sorted(written) == sorted(
+        f"{sub}{part}_data.pt" for sub in ("", "fixations/") for part in ("train", "val", "test")
+    )
     monkeypatch.setattr(datasets, "save_sequences", None)  # would fail if called
     prepare("simulated")
     assert files(folder) == written
@@ -177,10 +178,10 @@ def test_describe():
 def test_paths(tmp_path, monkeypatch):
     monkeypatch.delenv("FIXLIB_DATA", raising=False)
     monkeypatch.setenv("FIXLIB_ROOT", str(tmp_path))
-    assert paths.root() == tmp_path.resolve() and paths.data_dir() == tmp_path.resolve() / "data"
+    assert system.root() == tmp_path.resolve() and system.data_dir() == tmp_path.resolve() / "data"
     monkeypatch.setenv("FIXLIB_ROOT", str(tmp_path / "none"))
     with pytest.raises(FileNotFoundError, match="FIXLIB_ROOT"):
-        paths.root()
+        system.root()
     monkeypatch.delenv("FIXLIB_ROOT")
-    assert (paths.root() / "fixlib").is_dir() or paths.root() == paths.Path.cwd()
-    assert os.path.isabs(paths.root())
+    assert (system.root() / "fixlib").is_dir() or system.root() == system.Path.cwd()
+    assert os.path.isabs(system.root())

@@ -8,14 +8,12 @@ import torch
 from fixlib.data import (
     Scanpaths,
     Source,
-    create_sparse_frames,
     cut_windows,
     fixation_frames,
     fixed_rate_frames,
-    pixel_centre,
-    pixel_index,
     split_by_stimulus_and_subject,
 )
+from fixlib.grid import create_sparse_frames, pixel_centre, pixel_index
 
 SOURCE = Source("toy", "toy", "0" * 64, "none", "none", True)
 
@@ -135,12 +133,15 @@ def test_a_point_just_inside_stays_inside_in_float32():
     assert frames["fixation_mask"].all() and (frames["coordinates"] < 32).all()
 
 
-@pytest.mark.parametrize("column, value, message", [
-    ("x", float("nan"), "fixation 1 of scanpath 0 .* position is not finite"),
-    ("duration_ms", 0.0, "duration is not a positive number"),
-    ("order", 5, "order must count"),
-    ("subject", 3, "subject differs"),
-])
+@pytest.mark.parametrize(
+    "column, value, message",
+    [
+        ("x", float("nan"), "fixation 1 of scanpath 0 .* position is not finite"),
+        ("duration_ms", 0.0, "duration is not a positive number"),
+        ("order", 5, "order must count"),
+        ("subject", 3, "subject differs"),
+    ],
+)
 def test_scanpaths_refuse_bad_rows(column, value, message):
     table = crossed(1, 1).fixations.copy()
     table.loc[1, column] = value
@@ -190,8 +191,10 @@ def numbered(mask):
     mask = torch.tensor(mask)
     row, frame = torch.meshgrid(*(torch.arange(n) for n in mask.shape), indexing="ij")
     return {
-        "coordinates": torch.stack([row, frame], dim=-1).float(), "fixation_mask": mask,
-        "subject": torch.arange(len(mask)) + 10, "stimulus": torch.arange(len(mask)) + 20,
+        "coordinates": torch.stack([row, frame], dim=-1).float(),
+        "fixation_mask": mask,
+        "subject": torch.arange(len(mask)) + 10,
+        "stimulus": torch.arange(len(mask)) + 20,
         "meta": {"name": "toy", "frames": "fixations"},
     }
 

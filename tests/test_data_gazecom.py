@@ -15,7 +15,7 @@ import torch
 
 import fixlib.data.datasets as datasets
 import fixlib.data.gazecom as gazecom
-from fixlib import data, paths
+from fixlib import data, system
 from fixlib.cli import main
 from fixlib.data import (
     ChecksumError,
@@ -30,7 +30,7 @@ from fixlib.data import (
     read_gazecom,
     sampled_frames,
 )
-from fixlib.experiments import obtain
+from fixlib.runs import obtain
 
 HEADER = "gaze 1280 720\ngeometry distance 0.45 width 0.4 height 0.225\n"
 
@@ -69,9 +69,11 @@ def test_parser_against_values_by_hand(folder, tmp_path):
     assert recordings.rows["subject"].tolist() == [0, 0, 1]  # A beach, A sea, B beach
     assert recordings.rows["stimulus"].tolist() == [0, 1, 0]
     # 1280 x 720 -> 32 x 32: x / 40, y / 22.5; microseconds -> ms
-    for samples, by_hand in zip(recordings.samples, (
-        [[1, 32, -1.5 / 22.5, 1]], [[1, 16, 16, 1], [5, 2, 2, 0]], [[4, 0, 719.9 / 22.5, 1]],
-    ), strict=True):
+    for samples, by_hand in zip(
+        recordings.samples,
+        ([[1, 32, -1.5 / 22.5, 1]], [[1, 16, 16, 1], [5, 2, 2, 0]], [[4, 0, 719.9 / 22.5, 1]]),
+        strict=True,
+    ):
         assert samples == pytest.approx(np.array(by_hand))
     assert read_gazecom(folder, size=64).samples[1][0].tolist() == [1, 32, 32, 1]
     assert "Dorr" in recordings.source.citation and not recordings.source.simulated
@@ -91,10 +93,14 @@ def test_a_frame_shows_the_nearest_sample_no_farther_than_4_ms(tmp_path):
     points, mask = frames_of(
         tmp_path,
         (4000, 40, 90, 1),  # frame 0, 4 ms late
-        (98_000, 80, 90, 1), (102_000, 120, 90, 1),  # frame 1: the earlier of two
-        (198_000, 160, 90, 1), (201_000, 200, 90, 1),  # frame 2: the nearer of two
-        (295_000, 240, 90, 1), (305_000, 280, 90, 1),  # frame 3: both too far
-        (396_000, 320, 90, 1))  # frame 4, 4 ms early; then nothing
+        (98_000, 80, 90, 1),
+        (102_000, 120, 90, 1),  # frame 1: the earlier of two
+        (198_000, 160, 90, 1),
+        (201_000, 200, 90, 1),  # frame 2: the nearer of two
+        (295_000, 240, 90, 1),
+        (305_000, 280, 90, 1),  # frame 3: both too far
+        (396_000, 320, 90, 1),
+    )  # frame 4, 4 ms early; then nothing
     assert mask.shape == (200,) and mask.nonzero().flatten().tolist() == [0, 1, 2, 4]
     assert points[mask].tolist() == [[1, 4], [2, 4], [5, 4], [8, 4]]
     assert not points[~mask].any()
@@ -184,6 +190,7 @@ def test_an_archive_damaged_in_the_middle_is_named(compress, tmp_path, capsys):
 
 def test_what_may_not_be_read_is_said_to_be_so(folder, tmp_path, monkeypatch):
     """By stand-ins, as root may read everything."""
+
     def denied(*_, **__):
         raise PermissionError("not for you")
 
@@ -209,8 +216,10 @@ def test_hidden_files_are_not_recordings(folder, tmp_path):
 
 LONG = 100_000 * "x"
 DAMAGED = {
-    "film": (LONG, "line 1"), "geometry": (f"gaze 1280 720\n{LONG}", "line 2"),
-    "column": (HEADER + LONG, "line 3"), "text": (f"{HEADER}1000 1 {LONG} 1\n", "line 3"),
+    "film": (LONG, "line 1"),
+    "geometry": (f"gaze 1280 720\n{LONG}", "line 2"),
+    "column": (HEADER + LONG, "line 3"),
+    "text": (f"{HEADER}1000 1 {LONG} 1\n", "line 3"),
 }
 
 
@@ -235,9 +244,16 @@ def published(tmp_path, monkeypatch):
     source = replace(data.describe("gazecom"), sha256=read_gazecom(films).source.sha256)
     split = datasets.SPLIT | {"subjects": (2, 2, 2), "stimuli": (2, 2, 2)}
     monkeypatch.setattr(gazecom, "GAZECOM_FILE", replace(gazecom.GAZECOM_FILE, sha256=digest))
-    monkeypatch.setitem(datasets.DATASETS, "gazecom",
-                        replace(datasets.DATASETS["gazecom"], source=source, split=split,
-                                file=replace(gazecom.GAZECOM_FILE, n_recordings=36)))
+    monkeypatch.setitem(
+        datasets.DATASETS,
+        "gazecom",
+        replace(
+            datasets.DATASETS["gazecom"],
+            source=source,
+            split=split,
+            file=replace(gazecom.GAZECOM_FILE, n_recordings=36),
+        ),
+    )
     monkeypatch.setenv("FIXLIB_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("FIXLIB_DATA_MIRROR", raising=False)
     return films
@@ -258,7 +274,10 @@ def test_prepare_from_a_mirror(published, tmp_path, monkeypatch):
         assert [len(m) for m in members] == [2, 2, 2] and len(set.union(*members)) == 6
     meta = parts["test"]["meta"]
     assert (meta["label"], meta["rate_hz"], meta["fingerprint"]) == (
-        "GazeCom (recorded gaze)", 10.0, fingerprint("gazecom"))
+        "GazeCom (recorded gaze)",
+        10.0,
+        fingerprint("gazecom"),
+    )
     for part in parts.values():
         assert part["fixation_mask"].all() and part["coordinates"].shape == (4, 200, 2)
         assert torch.equal(part["coordinates"][:, 0, 0], 2.5 * (part["subject"] + part["stimulus"]).float())
@@ -273,8 +292,9 @@ def test_prepare_from_a_copy_of_ones_own(published, tmp_path, capsys):
     assert main(["data", "prepare", "gazecom", str(archive), "--out", str(tmp_path / "other")]) == 0
     assert sorted(os.listdir(tmp_path / "data" / "gazecom")) == sorted(os.listdir(tmp_path / "other")) == PREPARED
     for name in PREPARED:
-        first, second = (data.load_sequences(where / name) for where in (tmp_path / "data" / "gazecom",
-                                                                         tmp_path / "other"))
+        first, second = (
+            data.load_sequences(where / name) for where in (tmp_path / "data" / "gazecom", tmp_path / "other")
+        )
         assert data.content_sha256(first) == data.content_sha256(second) and first["meta"] == second["meta"]
     assert main(["data", "prepare", "gazecom", str(tmp_path / "none")]) == 1  # though all is prepared
     assert "no GazeCom archive or folder at" in capsys.readouterr().err
@@ -284,8 +304,11 @@ def test_prepare_from_a_copy_of_ones_own(published, tmp_path, capsys):
 
 def test_a_copy_that_is_not_the_published_one_is_refused(published, tmp_path, monkeypatch):
     (published / "V0_film0.coord").unlink()
-    with pytest.raises(ChecksumError, match=r"six does not hold the published recordings of gazecom, all of them .*: "
-                                            r"it has 35 \.coord files where 36 are expected, and its sha256 is"):
+    with pytest.raises(
+        ChecksumError,
+        match=r"six does not hold the published recordings of gazecom, all of them .*: "
+        r"it has 35 \.coord files where 36 are expected, and its sha256 is",
+    ):
         prepare("gazecom", path=published)
     archive = tmp_path / "mirror" / "gazecom" / "natural_movies_gaze.tar.xz"
     pack(published, archive)
@@ -296,8 +319,11 @@ def test_a_copy_that_is_not_the_published_one_is_refused(published, tmp_path, mo
 
 
 def test_without_recordings_it_says_what_to_do(published, tmp_path):
-    with pytest.raises(DataUnavailable, match=r"the GazeCom recordings are not at .*`fixlib data prepare gazecom FOLDER"
-                                              r".* FIXLIB_DATA_MIRROR .* gazecom/natural_movies_gaze\.tar\.xz"):
+    with pytest.raises(
+        DataUnavailable,
+        match=r"the GazeCom recordings are not at .*`fixlib data prepare gazecom FOLDER"
+        r".* FIXLIB_DATA_MIRROR .* gazecom/natural_movies_gaze\.tar\.xz",
+    ):
         open_dataset("gazecom")
     assert not (tmp_path / "data").exists()
 
@@ -331,6 +357,7 @@ def test_experiments_run_on_it(published, project):
 
 def test_doctor_does_not_call_its_absence_a_fault(published, capsys, project):
     from fixlib import doctor
+
     found = {what: (good, text) for what, good, text in doctor._datasets()}
     assert found["data 'gazecom'"][0] and "fixlib data prepare gazecom FOLDER" in found["data 'gazecom'"][1]
 
@@ -338,7 +365,7 @@ def test_doctor_does_not_call_its_absence_a_fault(published, capsys, project):
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
     """The real GazeCom, which no test downloads."""
-    raw = paths.data_dir() / "gazecom" / "raw" / "natural_movies_gaze.tar.xz"
+    raw = system.data_dir() / "gazecom" / "raw" / "natural_movies_gaze.tar.xz"
     with pytest.MonkeyPatch.context() as patch:
         if not raw.is_file():
             patch.setenv("FIXLIB_DATA", str(tmp_path_factory.mktemp("data")))

@@ -71,8 +71,10 @@ class TestWindows:
         assert not torch.equal(windows["test"]["coordinates"], other["test"]["coordinates"])
 
     def test_no_path_is_in_two_parts(self, paths):
-        train, val, test = ({paths.pixels[row].tobytes() for row in drawn_paths(16, 11, 0.0, 3000, 0, part)}
-                            for part in ("train", "val", "test"))
+        train, val, test = (
+            {paths.pixels[row].tobytes() for row in drawn_paths(16, 11, 0.0, 3000, 0, part)}
+            for part in ("train", "val", "test")
+        )
         assert not train & test and not train & val and not val & test and min(map(len, (train, val, test))) > 300
         kinds = np.bincount(paths.kind[drawn_paths(16, 11, 0.0, 3000)]) / 3000
         assert kinds == pytest.approx([1 / 3] * 3, abs=0.06)  # as often as in all of them, up to the luck of the split
@@ -100,8 +102,9 @@ class TestExactProbabilities:
         few = Paths(pixels, prior, np.zeros(3), np.ones(3), 2)
         noise, seen = 0.4, np.array([[0, 1], [3, 1]])
         fit, miss = 0.6 + 0.1, 0.1
-        weight = np.array([[0.5 * fit**2, 0.25 * fit**2, 0.25 * miss**2],
-                           [0.5 * miss * fit, 0.25 * miss * fit, 0.25 * fit * miss]])
+        weight = np.array(
+            [[0.5 * fit**2, 0.25 * fit**2, 0.25 * miss**2], [0.5 * miss * fit, 0.25 * miss * fit, 0.25 * fit * miss]]
+        )
         weight /= weight.sum(1, keepdims=True)
         assert np.allclose(path_posterior(few, seen, noise), weight)
         expected = 0.1 + 0.6 * np.stack([np.zeros(2), weight[:, 2], weight[:, 0], weight[:, 1]], axis=1)

@@ -15,7 +15,7 @@ from scipy.io import savemat
 
 import fixlib.data.datasets as datasets
 import fixlib.data.osie as osie
-from fixlib import paths
+from fixlib import system
 from fixlib.cli import main
 from fixlib.data import (
     OSIE_STATISTICS,
@@ -59,10 +59,13 @@ def write_mat(path, images):
 @pytest.fixture
 def small(tmp_path):
     """2 images, 2 viewers; the second viewer of the second image has no fixation."""
-    return write_mat(tmp_path / "fixations.mat", [
-        ("1001.jpg", [viewer([400, 500], [300, 150], [200, 100]), viewer([0], [599.9], [321])]),
-        ("1002.jpg", [viewer([799.9, 800, 25], [0, 300, 75], [1, 2, 3]), viewer([], [], [])]),
-    ])
+    return write_mat(
+        tmp_path / "fixations.mat",
+        [
+            ("1001.jpg", [viewer([400, 500], [300, 150], [200, 100]), viewer([0], [599.9], [321])]),
+            ("1002.jpg", [viewer([799.9, 800, 25], [0, 300, 75], [1, 2, 3]), viewer([], [], [])]),
+        ],
+    )
 
 
 def test_parser_against_values_by_hand(small):
@@ -138,11 +141,13 @@ def test_fetch_from_a_mirror_folder_and_then_the_local_copy(published, tmp_path,
 @pytest.fixture
 def serve():
     """A function that serves a folder and gives its address."""
+
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
     with contextlib.ExitStack() as servers:
+
         def serve_folder(folder):
             handler = functools.partial(Quiet, directory=folder)
             server = servers.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
@@ -167,7 +172,8 @@ def test_something_else_at_the_published_address(published, tmp_path, monkeypatc
         fetch_osie()
     found = hashlib.sha256(b"please log in").hexdigest()
     assert f"{address} is not the published file: its sha256 is not {osie.OSIE_FILE.sha256} but {found}" in str(
-        error.value)
+        error.value
+    )
     assert "A login page" in str(error.value) and "Correct the mirror" not in str(error.value)
     listed = "is not the published file: its sha256 is not"  # where the README tells what to do about it
     assert listed in str(error.value) and f"`... {listed} ...`" in README.read_text(encoding="utf-8")
@@ -178,8 +184,7 @@ def test_what_is_no_address_was_tried_in_vain(published, monkeypatch, serve):
     monkeypatch.setenv("FIXLIB_DATA_MIRROR", "http://a..b/")
     with pytest.raises(DataUnavailable, match=rf"http://a\.\.b/osie/fixations\.mat \(.*; {NOWHERE}"):
         fetch_osie()
-    monkeypatch.setattr(osie, "OSIE_FILE",
-                        replace(osie.OSIE_FILE, url=serve(published.parent) + "fixations.mat"))
+    monkeypatch.setattr(osie, "OSIE_FILE", replace(osie.OSIE_FILE, url=serve(published.parent) + "fixations.mat"))
     assert fetch_osie().read_bytes() == published.read_bytes()
 
 
@@ -219,9 +224,13 @@ def test_unavailable_says_what_was_tried(published, tmp_path, monkeypatch):
 @pytest.fixture
 def own(published, tmp_path, monkeypatch):
     """A file of 15 viewers and 12 images as if it were the published one, where no command looks for it."""
-    path = write_mat(tmp_path / "own.mat", [
-        (f"{1001 + image}.jpg", [viewer([50 * seen, 400], [300, 50 * image], [200, 150]) for seen in range(15)])
-        for image in range(12)])
+    path = write_mat(
+        tmp_path / "own.mat",
+        [
+            (f"{1001 + image}.jpg", [viewer([50 * seen, 400], [300, 50 * image], [200, 150]) for seen in range(15)])
+            for image in range(12)
+        ],
+    )
     file = replace(osie.OSIE_FILE, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     source = replace(datasets.DATASETS["osie"].source, sha256=file.sha256)
     monkeypatch.setattr(osie, "OSIE_FILE", file)
@@ -250,7 +259,7 @@ def test_a_file_of_ones_own_that_is_not_the_published_one_is_not_kept(own, tmp_p
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
     """The real OSIE, never downloaded by a test."""
-    raw = paths.data_dir() / "osie" / "raw" / "fixations.mat"
+    raw = system.data_dir() / "osie" / "raw" / "fixations.mat"
     if not raw.is_file() and not os.environ.get("FIXLIB_DATA_MIRROR"):
         pytest.skip("no OSIE recordings: neither a local copy nor FIXLIB_DATA_MIRROR")
     with pytest.MonkeyPatch.context() as patch:

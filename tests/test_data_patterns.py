@@ -78,14 +78,17 @@ def test_seed_decides():
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (dict(kind="spiral"), "unknown pattern 'spiral'; known: line, arc, bounce, mixed"),
-    (dict(noise=1.5), "noise is a probability"),
-    (dict(speed=-1), "speed .* must be 0 or more"),
-    (dict(n=0), "at least 1"),
-    (dict(speed=3.0), "does not fit"),
-    (dict(size=8), "size must be at least"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(kind="spiral"), "unknown pattern 'spiral'; known: line, arc, bounce, mixed"),
+        (dict(noise=1.5), "noise is a probability"),
+        (dict(speed=-1), "speed .* must be 0 or more"),
+        (dict(n=0), "at least 1"),
+        (dict(speed=3.0), "does not fit"),
+        (dict(size=8), "size must be at least"),
+    ],
+)
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_patterns(**{"kind": "line", "n": 3, "length": 20, **arguments})

@@ -130,9 +130,9 @@ def test_crossed_design_label_and_seed(simulated):
     assert simulate_scanpaths(2, 2, size=16).fixations["x"].max() < 16
 
 
-@pytest.mark.parametrize("wrong", [
-    {"weight_stay": 0.8, "weight_local": 0.3}, {"sd_x": 0.0}, {"centre_x": 40.0}, {"trial_ms": 0.0},
-])
+@pytest.mark.parametrize(
+    "wrong", [{"weight_stay": 0.8, "weight_local": 0.3}, {"sd_x": 0.0}, {"centre_x": 40.0}, {"trial_ms": 0.0}]
+)
 def test_parameters_are_checked(wrong):
     with pytest.raises(ValueError, match="must"):
         replace(SimulatorParameters(), **wrong)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from fixlib.decoding import decode_argmax, decode_mean, decode_median
+from fixlib.grid import decode_argmax, decode_mean, decode_median
 
 DECODERS = [decode_argmax, decode_mean, decode_median]
 
@@ -68,8 +68,7 @@ def test_median_against_numeric_minimisation():
             return weights @ np.linalg.norm(centres - point, axis=1)
 
         found = decode_median(one).numpy()
-        best = minimize(cost, decode_mean(one).numpy(), method="Nelder-Mead",
-                        options=dict(xatol=1e-6, fatol=1e-12))
+        best = minimize(cost, decode_mean(one).numpy(), method="Nelder-Mead", options=dict(xatol=1e-6, fatol=1e-12))
         assert cost(found) <= best.fun + 1e-4
         assert np.linalg.norm(found - best.x) < 0.02
 

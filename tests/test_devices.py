@@ -7,12 +7,14 @@ import torch
 from lightning_fabric.plugins import MixedPrecision
 from torch import nn
 
-from fixlib import machine
+from fixlib import system
+from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.checkpoints import restore, training_state
 from fixlib.cli import main
 from fixlib.devices import Parts, check_precision, fabric_for, launch, share
-from fixlib.experiments import loss_comparison, obtain, predictors
-from fixlib.results import Results
+from fixlib.runs import execute as predictors
+from fixlib.runs import obtain
+from fixlib.runs.store import Results
 
 # Batches of 7, 7 and 2 windows: parts of unequal size. Half of the samples lose a branch.
 UNEVEN, DROP_PATH = 7, 0.5
@@ -46,20 +48,48 @@ def test_two_processes_give_what_one_gives_with_the_same_batches(project, datase
             assert other["train_loss"] == pytest.approx(epoch["train_loss"], rel=1e-5), name
             assert other["val_loss"] == pytest.approx(epoch["val_loss"], rel=1e-5), name
         assert set(weights) == set(others)
-        assert float(weights["hid.enc.0.block.norm1.running_var"].sub(
-            others["hid.enc.0.block.norm1.running_var"]).abs().max()) < 1e-5
+        assert (
+            float(
+                weights["hid.enc.0.block.norm1.running_var"]
+                .sub(others["hid.enc.0.block.norm1.running_var"])
+                .abs()
+                .max()
+            )
+            < 1e-5
+        )
 
 
 def test_the_command_trains_on_two_devices_and_records_how_many(project, dataset, no_gpu, monkeypatch, capfd):
     monkeypatch.setenv("FIXLIB_DEVICES", "1")  # set back after the command has set it
-    assert main(["run", "loss_comparison", "--dataset", dataset, "--profile", "smoke", "--losses", "mse",
-                 "--devices", "2"]) == 0
+    assert (
+        main(
+            ["run", "loss_comparison", "--dataset", dataset, "--profile", "smoke", "--losses", "mse", "--devices", "2"]
+        )
+        == 0
+    )
     [run] = [run for run in Results().runs() if run.history]
     assert run.payload["environment"]["devices"] == 2 and run.spec in loss_comparison.specs(dataset, "smoke")
     log = (project / "logs" / "training_log_loss_comparison.txt").read_text().splitlines()
     assert [line.split(" train ")[0].split()[-1] for line in log] == ["1/2", "2/2"]  # by one of them only
-    assert main(["run", "loss_comparison", "--dataset", dataset, "--profile", "smoke", "--losses", "dice",
-                 "--devices", "2", "--workers", "2"]) == 1
+    assert (
+        main(
+            [
+                "run",
+                "loss_comparison",
+                "--dataset",
+                dataset,
+                "--profile",
+                "smoke",
+                "--losses",
+                "dice",
+                "--devices",
+                "2",
+                "--workers",
+                "2",
+            ]
+        )
+        == 1
+    )
     assert "leave out --workers and --dask" in capfd.readouterr().err
 
 
@@ -88,21 +118,30 @@ def test_the_parts_of_a_batch_are_the_batch_and_weigh_as_much(size, processes):
 def test_a_number_of_devices_that_is_none_is_refused(monkeypatch, asked):
     monkeypatch.setenv("FIXLIB_DEVICES", asked)
     with pytest.raises(ValueError, match="whole number from 1"):
-        machine.devices()
+        system.devices()
 
 
 class TestPrecision:
-    QUANTITIES = dict(val_loss=lambda run: run.history[-1]["val_loss"], test_loss=lambda run: run.payload["test_loss"],
-                      error_mean=lambda run: run.metrics["error_mean"]["value"])
+    QUANTITIES = dict(
+        val_loss=lambda run: run.history[-1]["val_loss"],
+        test_loss=lambda run: run.payload["test_loss"],
+        error_mean=lambda run: run.metrics["error_mean"]["value"],
+    )
 
     def agrees_with_float32_within_the_spread_over_seeds(self, dataset, precision, quantities):
         seeds = (0, 1, 2, 3)
-        exact, rough = (obtain("loss_comparison", dataset, "smoke", seeds=seeds, losses=["weighted_mse"], workers=1,
-                               precision=each) for each in ("32-true", precision))
+        exact, rough = (
+            obtain("loss_comparison", dataset, "smoke", seeds=seeds, losses=["weighted_mse"], workers=1, precision=each)
+            for each in ("32-true", precision)
+        )
         assert rough.trained == len(seeds)  # the baselines, which train nothing, are the same runs
         for name in quantities:
-            mine, theirs = (torch.tensor([self.QUANTITIES[name](study.run("weighted_mse", seed)) for seed in seeds],
-                                         dtype=torch.float64) for study in (exact, rough))
+            mine, theirs = (
+                torch.tensor(
+                    [self.QUANTITIES[name](study.run("weighted_mse", seed)) for seed in seeds], dtype=torch.float64
+                )
+                for study in (exact, rough)
+            )
             assert not torch.equal(mine, theirs)  # it was another precision
             assert (mine - theirs).abs().max() < mine.max() - mine.min()
 
@@ -125,8 +164,12 @@ class TestPrecision:
             model = nn.Linear(2, 1)
             optimiser = torch.optim.Adam(model.parameters())
             scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-            return (model, optimiser, torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser),
-                    MixedPrecision("16-mixed", "cpu", scaler))
+            return (
+                model,
+                optimiser,
+                torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser),
+                MixedPrecision("16-mixed", "cpu", scaler),
+            )
 
         written, read = parts(8.0), parts(65536.0)
         restore(training_state(*written, [], {}), *read)

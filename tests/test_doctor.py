@@ -8,7 +8,7 @@ import pytest
 
 from fixlib import data
 from fixlib.cli import main
-from fixlib.experiments import obtain
+from fixlib.runs import obtain
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from fixlib import data, paths
+from fixlib import data, system
+from fixlib.chapters.loss_comparison import runs as loss_comparison
+from fixlib.chapters.loss_comparison.runs import LOSSES, run_real_loss_function_analysis
 from fixlib.cli import main
-from fixlib.experiments import ExperimentError, loss_comparison, obtain, predictors
-from fixlib.experiments.loss_comparison import LOSSES, run_real_loss_function_analysis
-from fixlib.results import ResultError
+from fixlib.runs import ExperimentError, obtain
+from fixlib.runs import execute as predictors
+from fixlib.runs.store import ResultError
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,10 @@ class TestRuns:
     def test_variants_beyond_the_seven_have_their_own_settings(self, project):
         chosen = loss_comparison.specs("simulated", "smoke", losses=["dice", "dice_smooth_1", "softmax_cross_entropy"])
         assert [spec.config["loss"] for spec in chosen[:3]] == [
-            dict(name="dice", smooth=1e-5), dict(name="dice", smooth=1.0), dict(name="softmax_cross_entropy")]
+            dict(name="dice", smooth=1e-5),
+            dict(name="dice", smooth=1.0),
+            dict(name="softmax_cross_entropy"),
+        ]
 
     def test_recorded_runs_are_read_not_trained_again(self, losses_study):
         again = obtain("loss_comparison", "simulated", "smoke", losses=["mse", "dice"], workers=1)
@@ -55,16 +60,24 @@ class TestRuns:
         def initial(name):
             torch.manual_seed(0)
             return predictors.build(losses_study.run(name).spec.config)[0].state_dict()
+
         assert all(torch.equal(a, b) for a, b in zip(initial("mse").values(), initial("dice").values()))
 
     def test_a_repeated_run_gives_the_same_numbers_bit_for_bit(self, losses_study, tmp_path, project):
-        again = obtain("loss_comparison", "simulated", "smoke", losses=["mse"], workers=1,
-                       results_dir=os.path.relpath(tmp_path, project))
+        again = obtain(
+            "loss_comparison",
+            "simulated",
+            "smoke",
+            losses=["mse"],
+            workers=1,
+            results_dir=os.path.relpath(tmp_path, project),
+        )
         mine, theirs = again.run("mse"), losses_study.run("mse")
         assert again.trained > 0
         assert [h["train_loss"] for h in mine.history] == [h["train_loss"] for h in theirs.history]
         assert {k: v["value"] for k, v in mine.metrics.items() if v["value"] == v["value"]} == {
-            k: v["value"] for k, v in theirs.metrics.items() if v["value"] == v["value"]}
+            k: v["value"] for k, v in theirs.metrics.items() if v["value"] == v["value"]
+        }
 
     def test_an_edited_result_is_refused(self, project, losses_study, tmp_path):
         path = losses_study.run("mse").path
@@ -86,16 +99,24 @@ class TestRuns:
         assert examples["maps"].shape == (2, 3, 32, 32) and examples["pixels"].shape == (2, 20)
 
     def test_two_processes_give_what_one_gives(self, project, losses_study, tmp_path):
-        both = obtain("loss_comparison", "simulated", "smoke", losses=["mse", "dice"], workers=2,
-                      results_dir=os.path.relpath(tmp_path, project))
+        both = obtain(
+            "loss_comparison",
+            "simulated",
+            "smoke",
+            losses=["mse", "dice"],
+            workers=2,
+            results_dir=os.path.relpath(tmp_path, project),
+        )
         for name in ("mse", "dice"):
             assert both.run(name).history[0]["train_loss"] == pytest.approx(
-                losses_study.run(name).history[0]["train_loss"], rel=1e-4)
+                losses_study.run(name).history[0]["train_loss"], rel=1e-4
+            )
 
 
 class TestFailures:
     def test_one_failing_run_does_not_end_the_others(self, project, monkeypatch, tmp_path):
-        from fixlib.experiments import loss_comparison
+        from fixlib.chapters.loss_comparison import runs as loss_comparison
+
         run = loss_comparison.run
 
         def fail_on_mse(spec, checkpoint, on_epoch):
@@ -105,20 +126,32 @@ class TestFailures:
 
         monkeypatch.setattr(loss_comparison, "run", fail_on_mse)
         with pytest.raises(ExperimentError, match="1 of 6 runs failed(.|\n)*mse-smoke-0.*RuntimeError: no luck"):
-            obtain("loss_comparison", "simulated", "smoke", losses=["mse", "focal"], workers=1,
-                   results_dir=os.path.relpath(tmp_path, project))
+            obtain(
+                "loss_comparison",
+                "simulated",
+                "smoke",
+                losses=["mse", "focal"],
+                workers=1,
+                results_dir=os.path.relpath(tmp_path, project),
+            )
         recorded = sorted(path.name.split("-")[0] for path in tmp_path.rglob("*.json"))
         assert recorded == ["centre", "centre_bias", "focal", "repeat_last", "transition_table"]
 
-    @pytest.mark.parametrize("arguments, complaint", [
-        (["run", "loss_comparisons"], "unknown experiment 'loss_comparisons'; choose one of sparsity, loss_comparison"),
-        (["run", "loss_comparison", "--losses", "mse,focl"], "focl"),
-        (["run", "loss_comparison", "--profile", "papr"], "unknown profile 'papr'"),
-        (["run", "loss_comparison", "--dataset", "osi"], "osi"),
-        (["run", "hybrid_regression", "--networks", "hybrid"], "unknown network 'hybrid'; choose of hybrid_l1"),
-        (["run", "sparsity", "--losses", "mse"], "sparsity has no choice 'losses'"),
-        (["data", "prepare", "osi"], "osi"),
-    ])
+    @pytest.mark.parametrize(
+        "arguments, complaint",
+        [
+            (
+                ["run", "loss_comparisons"],
+                "unknown experiment 'loss_comparisons'; choose one of sparsity, loss_comparison",
+            ),
+            (["run", "loss_comparison", "--losses", "mse,focl"], "focl"),
+            (["run", "loss_comparison", "--profile", "papr"], "unknown profile 'papr'"),
+            (["run", "loss_comparison", "--dataset", "osi"], "osi"),
+            (["run", "hybrid_regression", "--networks", "hybrid"], "unknown network 'hybrid'; choose of hybrid_l1"),
+            (["run", "sparsity", "--losses", "mse"], "sparsity has no choice 'losses'"),
+            (["data", "prepare", "osi"], "osi"),
+        ],
+    )
     def test_bad_input_is_one_clear_line(self, project, capsys, arguments, complaint):
         assert main(arguments) == 1
         error = capsys.readouterr().err
@@ -149,7 +182,9 @@ class TestOwnData:
 
     def test_a_folder_of_frames_of_fixations_alone_will_do_for_runs_on_them(self, project, tmp_path):
         folder = data.prepare("simulated", tmp_path / "prepared") / "fixations"
-        study = obtain("hybrid_regression", str(folder), "smoke", framings=["fixations"], networks=["gru_l1"], workers=1)
+        study = obtain(
+            "hybrid_regression", str(folder), "smoke", framings=["fixations"], networks=["gru_l1"], workers=1
+        )
         assert study.dataset == str(folder) and study.run("gru_l1.fixations").history
 
     def test_a_folder_named_as_a_dataset_is_refused(self, project, tmp_path):
@@ -192,8 +227,18 @@ class TestSparsity:
 
 class TestHybrid:
     def test_writes_its_log_and_final_results(self, project):
-        command = ["run", "hybrid_regression", "--dataset", "simulated", "--profile", "smoke", "--workers", "1",
-                   "--framings", "fixations"]
+        command = [
+            "run",
+            "hybrid_regression",
+            "--dataset",
+            "simulated",
+            "--profile",
+            "smoke",
+            "--workers",
+            "1",
+            "--framings",
+            "fixations",
+        ]
         assert main(command) == 0
         study = obtain("hybrid_regression", "simulated", "smoke", framings=["fixations"])
         log = (project / "logs" / "training_log_hybrid_regression.txt").read_text()
@@ -214,11 +259,14 @@ class TestHybrid:
 
 def test_the_public_names_are_there():
     import fixlib
-    for name in ("FocalLoss SparsityLoss ConcentrationLoss CompositeLoss DiceLoss WeightedMSE get_loss_function SimVP "
-                 "SimVP_RegressionHead create_model create_sparse_frames load_real_training_data train_model_with_loss "
-                 "evaluate_model run_real_loss_function_analysis").split():
+
+    for name in (
+        "FocalLoss SparsityLoss ConcentrationLoss CompositeLoss DiceLoss WeightedMSE get_loss_function SimVP "
+        "SimVP_RegressionHead create_model create_sparse_frames load_real_training_data train_model_with_loss "
+        "evaluate_model run_real_loss_function_analysis"
+    ).split():
         assert callable(getattr(fixlib, name)), name
     with pytest.raises(AttributeError, match="no attribute 'FocalLos'"):
         fixlib.FocalLos
     assert set(LOSSES) == {"mse", "focal", "sparsity", "concentration", "composite", "dice", "weighted_mse"}
-    assert paths.root()
+    assert system.root()

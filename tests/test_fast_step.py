@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from benchmarks.reference import ReferenceHybrid, ReferenceSimVP
-from fixlib.memory import keep_freed_memory
 from fixlib.models import SimVP, SimVP_RegressionHead
 from fixlib.models.layers import convolve_apart
 from fixlib.models.simvp import Encoder, encode_distinct
+from fixlib.system import keep_freed_memory
 from fixlib.training import make_optimiser
 
 # Maps of 8 x 8, 16 x 16 and 32 x 32.
@@ -39,7 +39,7 @@ def pair(network, size, **options):
 def gaze(size, repeated, batch=4, length=3):
     """One white pixel a frame; where `repeated`, the second frame equals the first."""
     torch.manual_seed(2)
-    pixels = torch.randperm(size * size)[:batch * length].view(batch, length)
+    pixels = torch.randperm(size * size)[: batch * length].view(batch, length)
     if repeated:
         pixels[:, 1] = pixels[:, 0]
     return nn.functional.one_hot(pixels, size * size).float().view(batch, length, 1, size, size)
@@ -130,8 +130,11 @@ def test_several_networks_still_run_at_once_under_vmap():
     _, other = pair("simvp", 32)
     other.load_state_dict({name: value * 0.9 for name, value in other.state_dict().items()})
     frames = gaze(32, repeated=True)
-    weights = {name: torch.stack([value, other.state_dict()[name]]) for name, value in ours.state_dict().items()
-               if value.is_floating_point()}
+    weights = {
+        name: torch.stack([value, other.state_dict()[name]])
+        for name, value in ours.state_dict().items()
+        if value.is_floating_point()
+    }
     with torch.no_grad():
         both = torch.func.vmap(lambda state: torch.func.functional_call(ours.eval(), state, (frames,)))(weights)
         torch.testing.assert_close(both, torch.stack([ours(frames), other.eval()(frames)]), rtol=1e-4, atol=1e-4)
@@ -154,8 +157,9 @@ def test_gradients_of_several_networks_are_had_at_once():
 # ---- the parts ----
 
 
-@pytest.mark.parametrize("kernel, dilation, size", [
-    (7, 3, (8, 8)), (7, 3, (5, 9)), (5, 1, (4, 3)), (3, 2, (1, 1)), (3, 1, (9, 12))])
+@pytest.mark.parametrize(
+    "kernel, dilation, size", [(7, 3, (8, 8)), (7, 3, (5, 9)), (5, 1, (4, 3)), (3, 2, (1, 1)), (3, 1, (9, 12))]
+)
 def test_a_convolution_of_positions_apart_is_the_convolution(kernel, dilation, size):
     torch.manual_seed(0)
     convolution = nn.Conv2d(2, 2, kernel, padding=dilation * (kernel // 2), dilation=dilation, groups=2).double()
@@ -172,8 +176,15 @@ class Apart(nn.Conv2d):
     """A convolution whose forward is `convolve_apart`."""
 
     def __init__(self, like):
-        super().__init__(like.in_channels, like.out_channels, like.kernel_size, padding=like.padding,
-                         dilation=like.dilation, groups=like.groups, dtype=torch.float64)
+        super().__init__(
+            like.in_channels,
+            like.out_channels,
+            like.kernel_size,
+            padding=like.padding,
+            dilation=like.dilation,
+            groups=like.groups,
+            dtype=torch.float64,
+        )
 
     def forward(self, x):
         return convolve_apart(self, x)
@@ -208,7 +219,7 @@ def test_the_optimiser_is_adam():
 TENSORS, TENSOR_MB, STEPS = 2, 40, 10
 STEPS_OF_LARGE_TENSORS = f"""
 import resource, torch
-from fixlib.memory import keep_freed_memory
+from fixlib.system import keep_freed_memory
 def step():
     return [torch.ones({TENSOR_MB} * 2**18) for _ in range({TENSORS})]
 FIRST

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from fixlib.experiments.study import Study
-from fixlib.figures import hybrid_comparisons as comparisons
-from fixlib.figures import hybrid_regression as figures
-from fixlib.figures.hybrid_comparisons import Predictor
-from fixlib.results import Run, RunSpec
+from fixlib.chapters.hybrid_regression import figures
+from fixlib.chapters.hybrid_regression import tables as comparisons
+from fixlib.chapters.hybrid_regression.tables import Predictor
+from fixlib.runs.store import Run, RunSpec
+from fixlib.runs.study import Study
 
 matplotlib.use("Agg")
 BOTH = "measured (one frame a fixation / one frame every 100 ms)"
@@ -32,11 +32,15 @@ def make_run(variant, errors, seed=0, history=True, undershoot=0.5):
     if len(decoded) > 1:
         metrics["undershoot_median"] = number(undershoot + 1)
     windows = {f"error{name}": np.full(len(SUBJECT), value, np.float16) for name, value in decoded.items()}
-    payload = dict(metrics=metrics, parameters=1234, per_window=dict(
-        subject=SUBJECT, stimulus=STIMULUS, amplitude=AMPLITUDE.astype(np.float16), **windows))
+    payload = dict(
+        metrics=metrics,
+        parameters=1234,
+        per_window=dict(subject=SUBJECT, stimulus=STIMULUS, amplitude=AMPLITUDE.astype(np.float16), **windows),
+    )
     if history:
-        payload["history"] = [dict(epoch=e + 1, train_loss=t, val_loss=v)
-                              for e, (t, v) in enumerate([(4.0, 3.0), (3.0, 2.0), (1.0, 2.5)])]
+        payload["history"] = [
+            dict(epoch=e + 1, train_loss=t, val_loss=v) for e, (t, v) in enumerate([(4.0, 3.0), (3.0, 2.0), (1.0, 2.5)])
+        ]
     spec = RunSpec("hybrid_regression", "osie", variant, "smoke", seed, {}, "0" * 16)
     return Run(spec, Path(spec.filename), payload)
 
@@ -45,21 +49,32 @@ def make_run(variant, errors, seed=0, history=True, undershoot=0.5):
 def study():
     runs = []
     for framing, shift in (("fixations", 3.0), ("10hz", 0.0)):
-        runs += [make_run(f"hybrid_l1.{framing}", 2.5 + shift), make_run(f"hybrid_l1.{framing}", 3.5 + shift, seed=1),
-                 make_run(f"hybrid_mse.{framing}", 4.0 + shift),
-                 make_run(f"frames_mse.{framing}", (2.0 + shift, 5.0 + shift, 4.5 + shift)),
-                 make_run(f"gru_l1.{framing}", 2.25 + shift),
-                 make_run(f"repeat_last.{framing}", 1.0 + shift, history=False, undershoot=0.0),
-                 make_run(f"centre.{framing}", 8.0, history=False),
-                 make_run(f"transition_table.{framing}", (7.0, 7.0, 1.5 + shift), history=False)]
+        runs += [
+            make_run(f"hybrid_l1.{framing}", 2.5 + shift),
+            make_run(f"hybrid_l1.{framing}", 3.5 + shift, seed=1),
+            make_run(f"hybrid_mse.{framing}", 4.0 + shift),
+            make_run(f"frames_mse.{framing}", (2.0 + shift, 5.0 + shift, 4.5 + shift)),
+            make_run(f"gru_l1.{framing}", 2.25 + shift),
+            make_run(f"repeat_last.{framing}", 1.0 + shift, history=False, undershoot=0.0),
+            make_run(f"centre.{framing}", 8.0, history=False),
+            make_run(f"transition_table.{framing}", (7.0, 7.0, 1.5 + shift), history=False),
+        ]
     return Study("osie", "osie", tuple(runs), 0)
 
 
 class TestPredictors:
     def test_least_error_comes_first_and_frame_networks_count_once_a_decoding(self, study):
         labels = [predictor.label for predictor in comparisons.predictors_of(study, "10hz")]
-        assert labels == ["Repeat last point", "Transition table", "Frames, MSE (brightest)", "GRU on points, L1",
-                          "Hybrid, L1", "Hybrid, MSE", "Frames, MSE (median)", "Centre"]
+        assert labels == [
+            "Repeat last point",
+            "Transition table",
+            "Frames, MSE (brightest)",
+            "GRU on points, L1",
+            "Hybrid, L1",
+            "Hybrid, MSE",
+            "Frames, MSE (median)",
+            "Centre",
+        ]
 
     def test_the_best_is_sought_among_networks_or_baselines(self, study):
         assert comparisons.best(study, "10hz") == Predictor("frames_mse.10hz", "argmax")
@@ -85,8 +100,15 @@ class TestComparisons:
         large = Study("osie", "osie", (make_run("hybrid_l1.10hz", 2.5), make_run("centre.10hz", 8.0, history=False)), 0)
         table = comparisons.size_table(large, study)
         assert list(table.index) == ["Hybrid, L1 (one frame every 100 ms)"]  # a baseline has no size
-        assert list(table.iloc[0]) == [1, "0.0", "2.50 [2.00, 3.00]", "-0.50 [-0.50, -0.50]", "1.50 [1.50, 1.50]",
-                                       "0.50 [0.50, 0.50]", "2 of 3"]
+        assert list(table.iloc[0]) == [
+            1,
+            "0.0",
+            "2.50 [2.00, 3.00]",
+            "-0.50 [-0.50, -0.50]",
+            "1.50 [1.50, 1.50]",
+            "0.50 [0.50, 0.50]",
+            "2 of 3",
+        ]
 
     def test_a_narrow_hybrid_stands_beside_the_small_one(self, study):
         large = Study("osie", "osie", (make_run("hybrid_l1_narrow.10hz", 2.5),), 0)
@@ -130,10 +152,13 @@ class TestClaims:
         found = comparisons.claims(study)
         # the hybrid errs by 6 +- 0.5 and 3 +- 0.5 px, frames by 1 px less, MSE by 1 px more, in every window
         assert list(found.loc["error under 5.12 px"]) == [
-            "6.00 [5.50, 6.50] / 3.00 [2.50, 3.50]", "ill-posed without a frame rate; given one: refuted (one frame a "
-            "fixation), supported (one frame every 100 ms)"]
-        assert found.loc["error under 3 px", "verdict"].endswith("refuted (one frame a fixation), undecided (one frame "
-                                                                 "every 100 ms)")
+            "6.00 [5.50, 6.50] / 3.00 [2.50, 3.50]",
+            "ill-posed without a frame rate; given one: refuted (one frame a "
+            "fixation), supported (one frame every 100 ms)",
+        ]
+        assert found.loc["error under 3 px", "verdict"].endswith(
+            "refuted (one frame a fixation), undecided (one frame every 100 ms)"
+        )
         accuracy = found.loc["better accuracy: error minus that of frames (px)"]
         assert list(accuracy) == ["1.00 [1.00, 1.00] / 1.00 [1.00, 1.00]", "refuted"]
         assert found.loc["L1 better than MSE: error minus that with MSE (px)", "verdict"] == "supported"
@@ -144,7 +169,8 @@ class TestClaims:
         assert rows.filter(like="faster", axis=0)["verdict"].item() == "refuted"
         assert rows.filter(like="faster", axis=0)[BOTH].item() == "2 against 2; 2 against 2 / 2 against 2; 2 against 2"
         assert rows.filter(like="stable", axis=0)[BOTH].item() == (
-            "25% against 25%; 25% against 25% / 25% against 25%; 25% against 25%")
+            "25% against 25%; 25% against 25% / 25% against 25%; 25% against 25%"
+        )
 
     def test_who_is_best_at_the_last_epoch_had_no_time_to_get_worse(self, study):
         still_falling = [dict(epoch=e + 1, train_loss=4.0 - e, val_loss=3.0 - e) for e in range(3)]
@@ -174,13 +200,19 @@ class TestClaims:
         assert parameters == 16 * 40960 / 2**20
         assert kept == pytest.approx((2 * 4096 + 2 * 10) * 4 / 2**20)  # the input, and the sigmoid's output
 
-
     def test_the_control_table_measures_the_distance_to_the_least_possible_error(self, study):
-        runs = [*study.runs, make_run("optimum_distance.10hz", 1.25, history=False),
-                make_run("optimum_distance.fixations", 4.25, history=False)]
+        runs = [
+            *study.runs,
+            make_run("optimum_distance.10hz", 1.25, history=False),
+            make_run("optimum_distance.fixations", 4.25, history=False),
+        ]
         table = comparisons.control_table(Study("simulated", "simulated", tuple(runs), 0))
         assert list(table.loc["Hybrid, L1 (one frame every 100 ms)"]) == [
-            "3.00", "1.25", "1.75 [1.75, 1.75]", "2.50 to 3.50"]
+            "3.00",
+            "1.25",
+            "1.75 [1.75, 1.75]",
+            "2.50 to 3.50",
+        ]
 
 
 class TestFigures:
@@ -190,12 +222,18 @@ class TestFigures:
         plt.close("all")
 
     def test_the_control_draws_the_least_possible_error(self, study):
-        runs = [*study.runs, *(make_run(f"optimum_distance.{framing}", 1.25, history=False)
-                               for framing in ("fixations", "10hz"))]
+        runs = [
+            *study.runs,
+            *(make_run(f"optimum_distance.{framing}", 1.25, history=False) for framing in ("fixations", "10hz")),
+        ]
         control = Study("simulated", "simulated", tuple(runs), 0)
         axes = figures.beside_optimum(control, losses=("frames_mse",)).axes[1]
         assert [label.get_text() for label in axes.get_yticklabels()] == [
-            "Frames, MSE (median)", "Hybrid, MSE", "Hybrid, L1", "Frames, MSE (brightest)"]
+            "Frames, MSE (median)",
+            "Hybrid, MSE",
+            "Hybrid, L1",
+            "Frames, MSE (brightest)",
+        ]
         assert "best possible 1.25" in {text.get_text().strip() for text in axes.texts}
 
     def test_errors_show_every_predictor_with_both_lines_of_the_claim(self, study):
@@ -225,14 +263,19 @@ class TestFigures:
         undershoot = figures.undershoot(study).axes[0]
         assert len(undershoot.get_yticklabels()) == 8
         convergence = figures.convergence(study).axes[0]
-        solid = {line.get_label(): line.get_ydata() for line in convergence.lines if line.get_linestyle() == "-"
-                 and not line.get_label().startswith("_")}
+        solid = {
+            line.get_label(): line.get_ydata()
+            for line in convergence.lines
+            if line.get_linestyle() == "-" and not line.get_label().startswith("_")
+        }
         assert set(solid) == {"Hybrid, L1", "Hybrid, MSE", "Frames, MSE", "GRU on points, L1"}
         assert list(solid["Hybrid, L1"]) == [1.5, 1.0, 1.25]
 
     def test_frame_rate_marks_where_doing_nothing_meets_the_claim(self):
-        rates = [dict(rate_hz=rate, repeat_last_error=32 / rate, repeat_last_error_interval=[30 / rate, 34 / rate])
-                 for rate in (2.0, 8.0, 32.0)]
+        rates = [
+            dict(rate_hz=rate, repeat_last_error=32 / rate, repeat_last_error_interval=[30 / rate, 34 / rate])
+            for rate in (2.0, 8.0, 32.0)
+        ]
         spec = RunSpec("sparsity", "osie", "description", "smoke", 0, {}, "0" * 16)
         run = Run(spec, Path(spec.filename), dict(rates=rates, statistics=dict(amplitude_mean=6.4)))
         axes = figures.frame_rate(Study("osie", "osie", (run,), 0)).axes[0]

@@ -7,15 +7,24 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from fixlib.experiments.loss_comparison import LOSSES
-from fixlib.experiments.study import Study
-from fixlib.figures import loss_comparison as figures
-from fixlib.results import Run, RunSpec
+from fixlib.chapters.loss_comparison import figures
+from fixlib.chapters.loss_comparison.runs import LOSSES
+from fixlib.runs.store import Run, RunSpec
+from fixlib.runs.study import Study
 
 matplotlib.use("Agg")
 SUBJECT, STIMULUS = np.repeat([0, 1, 2, 3], 6), np.tile(np.arange(6), 4)
-METRICS = ("white_pixel_recall", "white_pixel_precision", "f1_score", "max_probability", "average_precision", "hit_3px",
-           "error_argmax", "error_mean", "error_median")
+METRICS = (
+    "white_pixel_recall",
+    "white_pixel_precision",
+    "f1_score",
+    "max_probability",
+    "average_precision",
+    "hit_3px",
+    "error_argmax",
+    "error_mean",
+    "error_median",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +33,17 @@ def no_figure_is_left_open():
     plt.close("all")
 
 
-def make_run(variant, value=0.2, seed=0, loss=None, test_loss=1.0, history=True, experiment="loss_comparison",
-             model=None, parameters=181_121):
+def make_run(
+    variant,
+    value=0.2,
+    seed=0,
+    loss=None,
+    test_loss=1.0,
+    history=True,
+    experiment="loss_comparison",
+    model=None,
+    parameters=181_121,
+):
     """A run that scores `value` everywhere, falling by a tenth a frame."""
     config = dict(data=dict(size=32), model=model or dict(kind="simvp" if history else variant))
     if loss:
@@ -35,21 +53,40 @@ def make_run(variant, value=0.2, seed=0, loss=None, test_loss=1.0, history=True,
     payload = dict(
         metrics={name: dict(value=value, low=value - 0.1, high=value + 0.1) for name in METRICS},
         by_horizon={name: [value * (1 - 0.1 * t) for t in range(10)] for name in METRICS},
-        per_window=dict(subject=SUBJECT, stimulus=STIMULUS, frames=np.full(len(SUBJECT), 10),
-                        hit_3px=np.full(len(SUBJECT), value, np.float16)),
-        examples=dict(horizons=[1, 5, 10], n_in=10, maps=maps, peaks=np.full((2, 3), 0.25, np.float32),
-                      pixels=np.tile(np.arange(20, dtype=np.int16), (2, 1))))
+        per_window=dict(
+            subject=SUBJECT,
+            stimulus=STIMULUS,
+            frames=np.full(len(SUBJECT), 10),
+            hit_3px=np.full(len(SUBJECT), value, np.float16),
+        ),
+        examples=dict(
+            horizons=[1, 5, 10],
+            n_in=10,
+            maps=maps,
+            peaks=np.full((2, 3), 0.25, np.float32),
+            pixels=np.tile(np.arange(20, dtype=np.int16), (2, 1)),
+        ),
+    )
     if history:
-        payload |= dict(test_loss=test_loss, parameters=parameters, history=[dict(epoch=e + 1, train_loss=t, val_loss=v)
-                                                      for e, (t, v) in enumerate([(4.0, 3.0), (3.0, 1.0), (2.0, 2.0)])])
+        payload |= dict(
+            test_loss=test_loss,
+            parameters=parameters,
+            history=[
+                dict(epoch=e + 1, train_loss=t, val_loss=v)
+                for e, (t, v) in enumerate([(4.0, 3.0), (3.0, 1.0), (2.0, 2.0)])
+            ],
+        )
     spec = RunSpec(experiment, "osie", variant, "smoke", seed, config, "0" * 16)
     return Run(spec, Path(spec.filename), payload)
 
 
 @pytest.fixture
 def study():
-    runs = [make_run(name, 0.1 * (index + 1), seed, loss=dict(name=name, **options))
-            for index, (name, options) in enumerate(LOSSES.items()) for seed in (0, 1)]
+    runs = [
+        make_run(name, 0.1 * (index + 1), seed, loss=dict(name=name, **options))
+        for index, (name, options) in enumerate(LOSSES.items())
+        for seed in (0, 1)
+    ]
     baselines = ("repeat_last", "centre", "centre_bias", "transition_table")
     runs += [make_run(name, 0.5, history=False) for name in baselines]
     return Study("osie", "osie", tuple(runs), 0)
@@ -58,12 +95,14 @@ def study():
 @pytest.fixture
 def ablated():
     composite = dict(name="composite", **LOSSES["composite"])
-    changed = {"composite_focal_0": {**composite, "focal_weight": 0.0},
-               "composite_concentration_10": {**composite, "concentration_weight": 15.0},
-               "composite_normalised": {**composite, "normalise": True},
-               "focal_gamma_5": dict(name="focal", alpha=0.25, gamma=5.0),
-               "weighted_mse_300": dict(name="weighted_mse", pos_weight=300.0),
-               "bce": dict(name="bce")}
+    changed = {
+        "composite_focal_0": {**composite, "focal_weight": 0.0},
+        "composite_concentration_10": {**composite, "concentration_weight": 15.0},
+        "composite_normalised": {**composite, "normalise": True},
+        "focal_gamma_5": dict(name="focal", alpha=0.25, gamma=5.0),
+        "weighted_mse_300": dict(name="weighted_mse", pos_weight=300.0),
+        "bce": dict(name="bce"),
+    }
     as_they_are = ("mse", "focal", "composite", "weighted_mse")
     changed = {name: dict(name=name, **LOSSES[name]) for name in as_they_are} | changed
     runs = [make_run(name, loss=loss, experiment="loss_ablations") for name, loss in changed.items()]
@@ -105,12 +144,23 @@ class TestAblationRows:
     def test_name_what_was_changed_beside_the_unchanged(self, ablated):
         rows = figures.ablation_rows(ablated)
         assert [(row.label, len(row.runs)) for row in rows] == [
-            ("MSE", 0), ("as compared", 1), ("prior bias 0.01", 1),
-            ("Focal", 0), ("as compared", 1), ("gamma 5", 1),
-            ("Composite", 0), ("as compared", 1), ("focal off", 1), ("concentration x 10", 1),
+            ("MSE", 0),
+            ("as compared", 1),
+            ("prior bias 0.01", 1),
+            ("Focal", 0),
+            ("as compared", 1),
+            ("gamma 5", 1),
+            ("Composite", 0),
+            ("as compared", 1),
+            ("focal off", 1),
+            ("concentration x 10", 1),
             ("concentration normalised", 1),
-            ("Weighted MSE", 0), ("as compared", 1), ("weight 300", 1),
-            ("As they are", 0), ("BCE", 1)]
+            ("Weighted MSE", 0),
+            ("as compared", 1),
+            ("weight 300", 1),
+            ("As they are", 0),
+            ("BCE", 1),
+        ]
 
     def test_two_changes_at_once_are_not_passed_off_as_one(self):
         both = make_run("focal", loss=dict(name="focal", alpha=0.5, gamma=5.0))
@@ -120,12 +170,23 @@ class TestAblationRows:
 
 class TestSizeRows:
     def test_a_loss_has_a_line_for_each_size_it_was_trained_at(self, study):
-        large = Study("osie", "osie", (make_run("dice", 0.3, loss=dict(name="dice"), parameters=18_603_009),
-                                       make_run("bce", 0.4, loss=dict(name="bce"), parameters=18_603_009)), 0)
+        large = Study(
+            "osie",
+            "osie",
+            (
+                make_run("dice", 0.3, loss=dict(name="dice"), parameters=18_603_009),
+                make_run("bce", 0.4, loss=dict(name="bce"), parameters=18_603_009),
+            ),
+            0,
+        )
         rows = figures.size_rows([study, large])
         assert [(row.label, [run.metrics["hit_3px"]["value"] for run in row.runs]) for row in rows] == [
-            ("Dice", []), ("0.18M, 3 epochs", pytest.approx([0.6, 0.6])), ("19M, 3 epochs", [0.3]),
-            ("BCE", []), ("19M, 3 epochs", [0.4])]
+            ("Dice", []),
+            ("0.18M, 3 epochs", pytest.approx([0.6, 0.6])),
+            ("19M, 3 epochs", [0.3]),
+            ("BCE", []),
+            ("19M, 3 epochs", [0.4]),
+        ]
 
 
 class TestFigures:

@@ -8,10 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from fixlib.chapters.what_each_loss_wants import figures as loss_theory
 from fixlib.data.simulator import LABEL, SimulatorParameters, transition_matrix
-from fixlib.figures import loss_theory
-from fixlib.losses import MISSION_LOSSES, CompositeLoss, best_output
-from fixlib.losses.analysis import CompositeAtPixel, balance
+from fixlib.losses import MISSION_LOSSES, CompositeLoss
+from fixlib.theory.frames import CompositeAtPixel, balance
+from fixlib.theory.pixels import best_output
 
 
 def test_best_output_curves():
@@ -66,8 +67,10 @@ def best_count(belief):
 
 def test_rounding_the_distances_moves_the_composite_by_at_most_five_percent():
     belief = loss_theory.belief_after(4, 3, size=8)
-    exact = [best_output(CompositeAtPixel(d), eta)
-             for d, eta in zip(loss_theory.mean_squared_distances(belief).ravel(), belief.ravel())]
+    exact = [
+        best_output(CompositeAtPixel(d), eta)
+        for d, eta in zip(loss_theory.mean_squared_distances(belief).ravel(), belief.ravel())
+    ]
     assert loss_theory.wanted_frames(belief)["composite"].ravel() == pytest.approx(exact, rel=0.051)
 
 
@@ -115,10 +118,18 @@ def test_highest_probability():
     assert (by_frame > 0.5).sum() == 1  # the statement of the chapter: one frame ahead only
 
 
-@pytest.mark.parametrize("draw", [
-    loss_theory.best_outputs, loss_theory.frames_wanted, loss_theory.pulls, loss_theory.pull_on_the_white_pixel,
-    loss_theory.composite_scale, loss_theory.how_sure_one_can_be,
-], ids=lambda draw: draw.__name__)
+@pytest.mark.parametrize(
+    "draw",
+    [
+        loss_theory.best_outputs,
+        loss_theory.frames_wanted,
+        loss_theory.pulls,
+        loss_theory.pull_on_the_white_pixel,
+        loss_theory.composite_scale,
+        loss_theory.how_sure_one_can_be,
+    ],
+    ids=lambda draw: draw.__name__,
+)
 def test_figures_can_be_drawn_at_another_size(draw):
     figure = draw(size=16)
     texts = [text.get_text() for text in figure.findobj(plt.Text)]
@@ -134,6 +145,8 @@ def test_gradient_shares_are_written_on_the_figure():
     plt.close(figure)
 
 
-@pytest.mark.parametrize("share, text", [(0.5, "50%"), (0.99931, "99.9%"), (5.7e-7, "<0.01%"), (0.0, "0%"), (np.nan, "-")])
+@pytest.mark.parametrize(
+    "share, text", [(0.5, "50%"), (0.99931, "99.9%"), (5.7e-7, "<0.01%"), (0.0, "0%"), (np.nan, "-")]
+)
 def test_percent(share, text):
     assert loss_theory.percent(share) == text

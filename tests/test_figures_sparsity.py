@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fixlib import data
-from fixlib.experiments import obtain
-from fixlib.figures import sparsity as figures
+from fixlib.chapters.sparsity import figures
+from fixlib.runs import obtain
 
 matplotlib.use("Agg")
 
@@ -81,8 +81,10 @@ class TestDescription:
 
     def test_staying_shows_every_rate_with_its_interval(self, study, description):
         stay, error = figures.staying(study).axes
-        for axes, name, scale, level in ((stay, "same_pixel", 100, "same_pixel"),
-                                         (error, "repeat_last_error", 1, "amplitude_mean")):
+        for axes, name, scale, level in (
+            (stay, "same_pixel", 100, "same_pixel"),
+            (error, "repeat_last_error", 1, "amplitude_mean"),
+        ):
             np.testing.assert_allclose(line(axes)[:, 0], [1000 / rate["rate_hz"] for rate in description["rates"]])
             np.testing.assert_allclose(line(axes)[:, 1], [scale * rate[name] for rate in description["rates"]])
             assert line(axes, 1)[0, 1] == pytest.approx(scale * description["statistics"][level])

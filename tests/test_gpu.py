@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from fixlib.experiments import obtain
-from fixlib.experiments.verify import FIRST_EPOCH
 from fixlib.losses import get_loss_function
 from fixlib.models import GazeGRU, SimVP, SimVP_RegressionHead
+from fixlib.runs import obtain
+from fixlib.runs.verify import FIRST_EPOCH
 from fixlib.training import WindowLoader, train_model_with_loss
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -31,8 +31,9 @@ def loader(network, seed, shuffle=False):
 def train(network, epochs=4, seed=0, **options):
     build, _, _, loss = NETWORKS[network]
     torch.manual_seed(seed)
-    return train_model_with_loss(build().cuda(), loader(network, 1, shuffle=True), loader(network, 2), loss, epochs,
-                                 progress=False, **options)
+    return train_model_with_loss(
+        build().cuda(), loader(network, 1, shuffle=True), loader(network, 2), loss, epochs, progress=False, **options
+    )
 
 
 def assert_same(one, other):
@@ -52,8 +53,10 @@ def test_passes_launched_as_a_whole_give_the_same_bits(network):
 
 
 def test_another_seed_gives_other_numbers_through_the_same_kind_of_passes():
-    assert train("simvp", cuda_graphs=True)[1][0]["train_loss"] != train("simvp", seed=1, cuda_graphs=True)[1][0][
-        "train_loss"]
+    assert (
+        train("simvp", cuda_graphs=True)[1][0]["train_loss"]
+        != train("simvp", seed=1, cuda_graphs=True)[1][0]["train_loss"]
+    )
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):

@@ -26,9 +26,8 @@ from fixlib.losses import (
     SparsityLoss,
     TverskyLoss,
     WeightedMSE,
-    best_constant,
-    best_output,
 )
+from fixlib.theory.pixels import best_constant, best_output
 
 Q = 1 / 1024
 THREE_DIGITS = {"rel": 5e-4, "abs": 1e-6}

@@ -19,9 +19,8 @@ from fixlib.losses import (
     SparsityLoss,
     TverskyLoss,
     WeightedMSE,
-    best_output,
 )
-from fixlib.losses.analysis import (
+from fixlib.theory.frames import (
     CompositeAtPixel,
     balance,
     best_lone_pixel,
@@ -30,16 +29,27 @@ from fixlib.losses.analysis import (
     painting_losses,
     painting_threshold,
 )
+from fixlib.theory.pixels import best_output
 
 Q = 1 / 1024
 FOCAL_SLOPE = 0.5 + math.log(2)  # of -(1 - p)^2 log p at p = 1/2, without its sign
 
 
-@pytest.mark.parametrize("loss, threshold", [
-    (MSE(), 0.5), (BCE(), 0.5), (SparsityLoss(0.2), 0.6), (SparsityLoss(), math.inf), (WeightedMSE(), 1 / 101),
-    (WeightedMSE(1023), 1 / 1024), (FocalLoss(), 0.75), (FocalLoss(0.9, 5), 0.1),
-    (CompositeAtPixel(0, focal_weight=0, sparsity_weight=0), math.inf),
-], ids=str)
+@pytest.mark.parametrize(
+    "loss, threshold",
+    [
+        (MSE(), 0.5),
+        (BCE(), 0.5),
+        (SparsityLoss(0.2), 0.6),
+        (SparsityLoss(), math.inf),
+        (WeightedMSE(), 1 / 101),
+        (WeightedMSE(1023), 1 / 1024),
+        (FocalLoss(), 0.75),
+        (FocalLoss(0.9, 5), 0.1),
+        (CompositeAtPixel(0, focal_weight=0, sparsity_weight=0), math.inf),
+    ],
+    ids=str,
+)
 def test_crossing_threshold(loss, threshold):
     assert crossing_threshold(loss) == pytest.approx(threshold, rel=1e-4)
 
@@ -83,14 +93,22 @@ def test_a_squared_distance_below_0_is_refused(squared_distance):
 
 # name -> white pixel's gradient, black pixels' gradient, white pixel's part of the loss, at output p; n pixels
 BALANCES = {
-    "mse": lambda p, n: (2 * (1 - p) * p * (1 - p) / n, (n - 1) * 2 * p * p * (1 - p) / n,
-                         (1 - p) ** 2 / ((1 - p) ** 2 + (n - 1) * p**2)),
-    "bce": lambda p, n: ((1 - p) / n, (n - 1) * p / n,
-                         math.log(p) / (math.log(p) + (n - 1) * math.log(1 - p))),
-    "sparsity": lambda p, n: (abs(1 - 2 * (1 - p)) * p * (1 - p) / n, (n - 1) * (2 * p + 1) * p * (1 - p) / n,
-                              ((1 - p) ** 2 + p) / ((1 - p) ** 2 + p + (n - 1) * (p**2 + p))),
-    "weighted_mse": lambda p, n: (200 * (1 - p) * p * (1 - p) / n, (n - 1) * 2 * p * p * (1 - p) / n,
-                                  100 * (1 - p) ** 2 / (100 * (1 - p) ** 2 + (n - 1) * p**2)),
+    "mse": lambda p, n: (
+        2 * (1 - p) * p * (1 - p) / n,
+        (n - 1) * 2 * p * p * (1 - p) / n,
+        (1 - p) ** 2 / ((1 - p) ** 2 + (n - 1) * p**2),
+    ),
+    "bce": lambda p, n: ((1 - p) / n, (n - 1) * p / n, math.log(p) / (math.log(p) + (n - 1) * math.log(1 - p))),
+    "sparsity": lambda p, n: (
+        abs(1 - 2 * (1 - p)) * p * (1 - p) / n,
+        (n - 1) * (2 * p + 1) * p * (1 - p) / n,
+        ((1 - p) ** 2 + p) / ((1 - p) ** 2 + p + (n - 1) * (p**2 + p)),
+    ),
+    "weighted_mse": lambda p, n: (
+        200 * (1 - p) * p * (1 - p) / n,
+        (n - 1) * 2 * p * p * (1 - p) / n,
+        100 * (1 - p) ** 2 / (100 * (1 - p) ** 2 + (n - 1) * p**2),
+    ),
     "concentration": lambda p, n: (0, (n - 1) / 3 * p * (1 - p), 0),  # mean d^2 of two random pixels: (n - 1) / 3
     "softmax_cross_entropy": lambda p, n: (1 - 1 / n, 1 - 1 / n, math.nan),
 }

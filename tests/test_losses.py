@@ -69,9 +69,7 @@ def plain_concentration(p, y, normalise=False):
     return values
 
 
-def plain_composite(
-    p, y, focal_weight=1.0, sparsity_weight=0.8, concentration_weight=1.5, gamma=2.0, l1_weight=1.0
-):
+def plain_composite(p, y, focal_weight=1.0, sparsity_weight=0.8, concentration_weight=1.5, gamma=2.0, l1_weight=1.0):
     focal = plain_pixels("focal", p, y, gamma=gamma)
     sparsity = plain_pixels("sparsity", p, y, weight=l1_weight)
     concentration = plain_concentration(p, y)

@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from fixlib.metrics import (average_precision, cluster_weights, clustered_bootstrap, evaluate_density,
-                            evaluate_frames, evaluate_points, paired_difference, white_pixel_counts)
+from fixlib.metrics import (
+    average_precision,
+    cluster_weights,
+    clustered_bootstrap,
+    evaluate_density,
+    evaluate_frames,
+    evaluate_points,
+    paired_difference,
+    white_pixel_counts,
+)
 
 SIZE = 8
 
@@ -24,8 +32,13 @@ def case():
     for n, t in mask.nonzero():
         x, y = coordinates[n, t].long()
         logits[n, t, 0, y, x] += 1.5
-    truth = dict(coordinates=coordinates, mask=mask, last_point=torch.rand(12, 2, generator=g) * SIZE,
-                 subject=torch.arange(12) % 3, stimulus=torch.arange(12) // 3)
+    truth = dict(
+        coordinates=coordinates,
+        mask=mask,
+        last_point=torch.rand(12, 2, generator=g) * SIZE,
+        subject=torch.arange(12) % 3,
+        stimulus=torch.arange(12) // 3,
+    )
     return logits, truth
 
 
@@ -94,8 +107,10 @@ def test_average_precision_and_best_f1_against_brute_force(case):
         expected = brute_force_average_precision(scores, white)
         assert value(result, "average_precision") == pytest.approx(expected)
         assert average_precision(torch.tensor(scores), torch.tensor(white)) == pytest.approx(expected)
-        f1 = {t: 2 * sum(w for s, w in zip(scores, white) if s >= t)
-              / (sum(s >= t for s in scores) + sum(white)) for t in set(scores)}
+        f1 = {
+            t: 2 * sum(w for s, w in zip(scores, white) if s >= t) / (sum(s >= t for s in scores) + sum(white))
+            for t in set(scores)
+        }
         assert value(result, "best_f1") == pytest.approx(max(f1.values()))
         assert value(result, "best_f1_threshold") == pytest.approx(1 / (1 + math.exp(-max(f1, key=f1.get))))
 
@@ -153,8 +168,16 @@ def test_a_perfect_prediction(case):
     _, truth = case
     truth["coordinates"] = truth["coordinates"].floor() + 0.5
     result = evaluate_frames(perfect_logits(truth["coordinates"], truth["mask"]), **truth)
-    for name in ("white_pixel_recall", "white_pixel_precision", "f1_score", "accuracy", "average_precision",
-                 "best_f1", "hit_1px", "undershoot"):
+    for name in (
+        "white_pixel_recall",
+        "white_pixel_precision",
+        "f1_score",
+        "accuracy",
+        "average_precision",
+        "best_f1",
+        "hit_1px",
+        "undershoot",
+    ):
         assert value(result, name) == pytest.approx(1), name
         assert result.summary[name]["low"] == pytest.approx(1), name
     for name in ("error_argmax", "error_mean", "error_median"):
@@ -241,13 +264,16 @@ def test_low_precision_logits(case):
     assert value(rough, "error_mean") == pytest.approx(value(exact, "error_mean"), abs=0.05)
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(coordinates=torch.full((12, 3, 2), float("nan"))), "coordinates are not finite"),
-    (dict(coordinates=torch.full((12, 3, 2), 8.0)), "outside the 8x8 grid"),
-    (dict(mask=torch.zeros(12, 3, dtype=torch.bool)), "mask is False everywhere"),
-    (dict(subject=torch.zeros(5)), r"subject must be \(12,\)"),
-    (dict(last_point=torch.zeros(12, 3)), r"last_point must be \(12, 2\)"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(coordinates=torch.full((12, 3, 2), float("nan"))), "coordinates are not finite"),
+        (dict(coordinates=torch.full((12, 3, 2), 8.0)), "outside the 8x8 grid"),
+        (dict(mask=torch.zeros(12, 3, dtype=torch.bool)), "mask is False everywhere"),
+        (dict(subject=torch.zeros(5)), r"subject must be \(12,\)"),
+        (dict(last_point=torch.zeros(12, 3)), r"last_point must be \(12, 2\)"),
+    ],
+)
 def test_bad_truth_is_refused(case, change, message):
     logits, truth = case
     with pytest.raises(ValueError, match=message):
@@ -300,7 +326,7 @@ def test_nested_or_single_clusters_are_resampled_once():
     alone = cluster_weights(np.arange(30), np.arange(30), 400, seed=0)
     assert alone.var() == pytest.approx(1, abs=0.1)  # counts of variance 1, not products of variance 3
     nested = cluster_weights(np.arange(30) // 10, np.arange(30), 20, seed=0)
-    assert all(len(set(row[k:k + 10])) == 1 for row in nested for k in (0, 10, 20))
+    assert all(len(set(row[k : k + 10])) == 1 for row in nested for k in (0, 10, 20))
     one_viewer = cluster_weights(np.zeros(30), np.arange(30), 20, seed=0)
     assert one_viewer.var() > 0.5
     assert np.isnan(clustered_bootstrap(np.arange(30.0), subject=np.zeros(30), stimulus=np.zeros(30))).all()
@@ -311,8 +337,7 @@ def test_bootstrap_against_a_plain_loop():
     top, bottom = rng.random(60), rng.integers(1, 9, 60)
     subject, stimulus = rng.integers(0, 6, 60), rng.integers(0, 9, 60)
     weights = cluster_weights(subject, stimulus, 300, seed=5)
-    samples = [sum(w * t for w, t in zip(row, top)) / sum(w * b for w, b in zip(row, bottom))
-               for row in weights]
+    samples = [sum(w * t for w, t in zip(row, top)) / sum(w * b for w, b in zip(row, bottom)) for row in weights]
     low, high = clustered_bootstrap(top, bottom, subject=subject, stimulus=stimulus, n_boot=2000, seed=7)
     assert (low, high) == pytest.approx(tuple(np.percentile(samples, [2.5, 97.5])), rel=0.1)
 
@@ -353,8 +378,13 @@ def test_average_precision_interval_with_more_thresholds_than_are_kept():
     g = torch.Generator().manual_seed(0)
     coordinates = torch.rand(300, 4, 2, generator=g) * SIZE
     logits = torch.randn(300, 4, 1, SIZE, SIZE, generator=g)
-    truth = dict(coordinates=coordinates, mask=torch.ones(300, 4, dtype=torch.bool),
-                 last_point=coordinates[:, 0], subject=torch.arange(300) % 7, stimulus=torch.arange(300) // 7)
+    truth = dict(
+        coordinates=coordinates,
+        mask=torch.ones(300, 4, dtype=torch.bool),
+        last_point=coordinates[:, 0],
+        subject=torch.arange(300) % 7,
+        stimulus=torch.arange(300) // 7,
+    )
     result = evaluate_frames(logits, **truth, n_boot=200).summary["average_precision"]
     assert result["low"] < result["value"] < result["high"]
 

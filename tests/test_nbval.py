@@ -29,8 +29,22 @@ def test_a_changed_number_in_a_stored_output_fails():
     try:
         nbformat.write(notebook, changed)
         run = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--nbval",
-             "--nbval-current-env", str(changed)], capture_output=True, text=True)
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "-p",
+                "no:xdist",
+                "--nbval",
+                "--nbval-current-env",
+                str(changed),
+            ],
+            capture_output=True,
+            text=True,
+        )
     finally:
         changed.unlink(missing_ok=True)
     assert run.returncode == 1 and "1 failed" in run.stdout, run.stdout[-2000:]

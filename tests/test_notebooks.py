@@ -15,8 +15,9 @@ CHAPTERS = chapter_paths()
 
 
 def code_cells(notebook):
-    return [cell for cell in nbformat.read(notebook, as_version=4).cells
-            if cell.cell_type == "code" and cell.source.strip()]
+    return [
+        cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code" and cell.source.strip()
+    ]
 
 
 def test_there_are_chapters():
@@ -41,9 +42,19 @@ class TestChapter:
         assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
 
     def test_names_no_machine_and_no_time(self, notebook):
-        text = json.dumps([{**cell, "outputs": [{k: v for k, v in o.items() if k != "data"} | {"data": [
-            v for k, v in o.get("data", {}).items() if not k.startswith("image")]} for o in cell.get("outputs", [])]}
-            for cell in nbformat.read(notebook, as_version=4).cells])
+        text = json.dumps(
+            [
+                {
+                    **cell,
+                    "outputs": [
+                        {k: v for k, v in o.items() if k != "data"}
+                        | {"data": [v for k, v in o.get("data", {}).items() if not k.startswith("image")]}
+                        for o in cell.get("outputs", [])
+                    ],
+                }
+                for cell in nbformat.read(notebook, as_version=4).cells
+            ]
+        )
         assert not re.search(r"/(root|home|work|tmp|Users)/", text)
         assert not re.search(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d", text)
         assert "papermill" not in nbformat.read(notebook, as_version=4).metadata

@@ -5,23 +5,47 @@ import pytest
 import torch
 from scipy.linalg import expm
 
-from fixlib.data import (cut_windows, first_pixel_probabilities, fixation_frames, fixed_rate_frames, make_patterns,
-                         next_fixation_density, pixel_centre, pixel_index, simulate_scanpaths, transition_matrix)
+from fixlib.data import (
+    cut_windows,
+    first_pixel_probabilities,
+    fixation_frames,
+    fixed_rate_frames,
+    make_patterns,
+    next_fixation_density,
+    simulate_scanpaths,
+    transition_matrix,
+)
 from fixlib.data.simulator import DEFAULT
-from fixlib.data.simulator_exact import forecast, saccade_counts, window_starts
-from fixlib.experiments.bayes import bayes_logits, expected_loss
-from fixlib.experiments.optimum import (POINTS, best_curve, best_points, evaluate_optimum, expected_distance,
-                                        expected_scores, next_pixel_density, optimum_payload, regret)
-from fixlib.experiments.predictors import baseline_logits, test_truth as truth_of
-from fixlib.losses import LOSSES, best_output, get_loss_function
+from fixlib.grid import pixel_centre, pixel_index
+from fixlib.losses import LOSSES, get_loss_function
 from fixlib.metrics import evaluate_frames, evaluate_points, paired_difference
 from fixlib.models import BASELINES
-from fixlib.results import Results, RunSpec
+from fixlib.runs.execute import baseline_logits
+from fixlib.runs.execute import test_truth as truth_of
+from fixlib.runs.store import Results, RunSpec
+from fixlib.theory.bayes import bayes_logits, expected_loss
+from fixlib.theory.forecast import forecast, saccade_counts, window_starts
+from fixlib.theory.pixels import best_output
+from fixlib.theory.simulated import (
+    POINTS,
+    best_curve,
+    best_points,
+    evaluate_optimum,
+    expected_distance,
+    expected_scores,
+    next_pixel_density,
+    optimum_payload,
+    regret,
+)
 
 PHASES, PHASE_RATE = DEFAULT.duration_shape, DEFAULT.duration_shape / DEFAULT.duration_mean_ms  # per ms
 ALL_LOSSES = [(name, {}) for name in LOSSES] + [
-    ("dice", dict(smooth=1.0)), ("composite", dict(normalise=True)), ("concentration", dict(normalise=True)),
-    ("composite", dict(concentration_weight=0.0)), ("focal", dict(alpha=0.9, gamma=0.5))]
+    ("dice", dict(smooth=1.0)),
+    ("composite", dict(normalise=True)),
+    ("concentration", dict(normalise=True)),
+    ("composite", dict(concentration_weight=0.0)),
+    ("focal", dict(alpha=0.9, gamma=0.5)),
+]
 
 
 def windows_of(rate_hz, n_subjects, n_stimuli, size=32, length=5, stride=None, seed=0):
@@ -65,6 +89,7 @@ def within(difference, n_errors=4.0):
 
 
 # The density
+
 
 def generator_matrix(transitions):
     """The process pixel x phase in continuous time, (P * K, P * K) per ms: the textbook form."""
@@ -157,8 +182,9 @@ def test_what_is_expected_is_what_happens(at_10hz, observer):
 
 def test_observer_of_points_knows_whether_the_fixation_is_still_the_same(at_10hz):
     few = first(at_10hz, 400)
-    pixels, points = (forecast(few, 4, 10.0, 1, window_starts(5, 5, 10.0), observer)
-                      for observer in ("pixels", "points"))
+    pixels, points = (
+        forecast(few, 4, 10.0, 1, window_starts(5, 5, 10.0), observer) for observer in ("pixels", "points")
+    )
     entropy = [-(known.log_density().exp() * known.log_density()).sum((1, 2, 3)).mean() for known in (pixels, points)]
     assert entropy[1] < entropy[0]
     assert expected_distance(points, best_points(points)).mean() < expected_distance(pixels, best_points(pixels)).mean()
@@ -176,6 +202,7 @@ def test_window_starts_are_those_of_cut_windows():
 
 
 # Points
+
 
 def test_expected_distance_agrees_with_fine_quadrature(at_fixations):
     few = first(at_fixations, 20)
@@ -210,6 +237,7 @@ def test_least_squares_is_the_mean(at_10hz):
 
 
 # The best output for each loss
+
 
 @pytest.mark.parametrize("name, options", ALL_LOSSES)
 def test_expected_loss_is_the_sum_over_all_outcomes(small, name, options):
@@ -274,8 +302,10 @@ def test_losses_without_a_derived_optimum_are_refused(small):
 def test_best_curve_is_the_best_of_all_thresholds(small, optima):
     density = small.exp()
     curve = best_curve(density)
-    f1 = [expected_scores(density.unsqueeze(2).logit() - np.log(t / (1 - t)), small)["f1_score"]["value"]
-          for t in np.linspace(0.01, 0.99, 400)]
+    f1 = [
+        expected_scores(density.unsqueeze(2).logit() - np.log(t / (1 - t)), small)["f1_score"]["value"]
+        for t in np.linspace(0.01, 0.99, 400)
+    ]
     assert curve["best_f1"] == pytest.approx(max(f1), abs=2e-3) and curve["best_f1"] >= max(f1) - 1e-12
     for logits in optima:
         scores = expected_scores(logits, small)
@@ -283,6 +313,7 @@ def test_best_curve_is_the_best_of_all_thresholds(small, optima):
 
 
 # Side by side with other predictors
+
 
 @pytest.mark.parametrize("rate_hz", [None, 10.0])
 def test_no_baseline_beats_the_optimum(rate_hz, at_10hz, at_fixations):

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from fixlib.chapters.predictable_motion import figures
+from fixlib.chapters.predictable_motion import runs as predictable_motion
+from fixlib.chapters.predictable_motion.runs import AHEAD, EXACT_LOSSES, KNOWS_PATH, LOSSES, NOISES, NOISY, specs, tag
 from fixlib.data.lattice import SPEEDS
-from fixlib.experiments import obtain, predictable_motion
-from fixlib.experiments.predictable_motion import AHEAD, EXACT_LOSSES, KNOWS_PATH, LOSSES, NOISES, NOISY, specs, tag
-from fixlib.experiments.study import Study
-from fixlib.figures import predictable_motion as figures
-from fixlib.results import Results
+from fixlib.runs import obtain
+from fixlib.runs.store import Results
+from fixlib.runs.study import Study
 
 matplotlib.use("Agg")
 
@@ -37,7 +38,8 @@ class TestRuns:
         for name in LOSSES:
             assert list(study.run(f"scratch.{name}").payload["stages"]) == [tag(0.0)]
             assert list(study.run(f"onwards.{name}").payload["stages"]) == [
-                tag(noise) for noise in (NOISES if name in NOISY else NOISES[:1])]
+                tag(noise) for noise in (NOISES if name in NOISY else NOISES[:1])
+            ]
 
     def test_several_devices_are_refused(self, monkeypatch):
         monkeypatch.setenv("FIXLIB_DEVICES", "2")
@@ -57,6 +59,7 @@ class TestRuns:
     def test_the_optimum_stops_where_the_theory_says(self, study):
         def recall(noise, loss):
             return figures.exact_score(study, loss, "white_pixel_recall", noise)["value"]
+
         assert recall(0.0, "mse") > 0.9 and recall(0.6, "mse") == 0
         assert recall(0.2, "focal") > 0.4 and recall(0.3, "focal") == 0
         assert recall(0.6, "weighted_mse") > 0
@@ -103,8 +106,10 @@ class TestRecordedRuns:
 
     def test_a_loss_finds_the_pixel_where_there_is_one_to_be_found(self, recorded):
         def both(variant):
-            return min(figures.score(recorded, variant, f"white_pixel_{name}")["value"]
-                       for name in ("recall", "precision"))
+            return min(
+                figures.score(recorded, variant, f"white_pixel_{name}")["value"] for name in ("recall", "precision")
+            )
+
         assert max(both(f"{way}.{name}") for way in ("scratch", "onwards") for name in LOSSES) > 0.95
 
     def test_runs_are_small(self, recorded):
@@ -112,8 +117,9 @@ class TestRecordedRuns:
 
 
 class TestFigures:
-    @pytest.mark.parametrize("name", ["paths", "finding_the_pixel", "falling_with_noise", "horizon_and_speed",
-                                      "frames_and_regression"])
+    @pytest.mark.parametrize(
+        "name", ["paths", "finding_the_pixel", "falling_with_noise", "horizon_and_speed", "frames_and_regression"]
+    )
     def test_are_drawn(self, study, name):
         figure = getattr(figures, name)(study)
         assert isinstance(figure, Figure)
@@ -125,8 +131,9 @@ class TestFigures:
         lines = [line for line in figure.axes[0].lines if line.get_color() == figures.OPTIMUM_COLOUR]
         best = [figures.exact_score(study, "mse", "white_pixel_recall", level) for level in figures.noises(study)]
         assert lines[0].get_ydata() == pytest.approx([found["value"] for found in best])
-        dashed = [line.get_xdata()[0] for axes in figure.axes[:2] for line in axes.lines
-                  if line.get_linestyle() == "--"]
+        dashed = [
+            line.get_xdata()[0] for axes in figure.axes[:2] for line in axes.lines if line.get_linestyle() == "--"
+        ]
         assert dashed == pytest.approx([0.5, 0.25], abs=1e-5)  # 1 - eta: MSE above 0.5, focal above 0.75
         plt.close(figure)
 
@@ -141,8 +148,10 @@ class TestFigures:
     def test_a_network_that_copies_its_input_is_told_apart_from_one_that_does_not(self, recorded):
         """Recorded: Dice has learnt the next frame, and hands over the k-th given one at half of the horizons."""
         recall, error = figures.copied_input(recorded)
-        same = [np.isclose(figures.by_horizon(recorded, name, "error_argmax"), error, atol=0.005).sum()
-                for name in ("dice", "weighted_mse")]
+        same = [
+            np.isclose(figures.by_horizon(recorded, name, "error_argmax"), error, atol=0.005).sum()
+            for name in ("dice", "weighted_mse")
+        ]
         assert same == [5, 0]
         assert np.isclose(figures.by_horizon(recorded, "dice", "white_pixel_recall"), recall, atol=1e-3).sum() == 4
 
@@ -162,8 +171,18 @@ class TestHiddenInPixels:
         assert figures.recall_from_pixels(2.0) == pytest.approx(found, abs=0.01)  # nor, much, of the speed
 
 
-@pytest.mark.parametrize("loss, eta", [("mse", 0.5), ("bce", 0.5), ("focal", 0.75), ("weighted_mse", 1 / 101),
-                                       ("softmax_cross_entropy", 0.5), ("dice", 0.0), ("sparsity", np.inf)])
+@pytest.mark.parametrize(
+    "loss, eta",
+    [
+        ("mse", 0.5),
+        ("bce", 0.5),
+        ("focal", 0.75),
+        ("weighted_mse", 1 / 101),
+        ("softmax_cross_entropy", 0.5),
+        ("dice", 0.0),
+        ("sparsity", np.inf),
+    ],
+)
 def test_certainty_needed(loss, eta):
     assert figures.certainty_needed(loss) == pytest.approx(eta, abs=1e-6)
 

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from fixlib.metrics import evaluate_frames
-from fixlib.results import ResultError, Results, RunSpec, environment, pack, payload_of, unpack
+from fixlib.runs.store import ResultError, Results, RunSpec, environment, pack, payload_of, unpack
 
 
 @pytest.fixture
 def spec():
-    config = dict(hid_S=64, hid_T=256, N_S=4, N_T=8, epochs=25, batch_size=8, lr=1e-3, frames=(10, 10),
-                  loss=dict(gamma=2))
+    config = dict(
+        hid_S=64, hid_T=256, N_S=4, N_T=8, epochs=25, batch_size=8, lr=1e-3, frames=(10, 10), loss=dict(gamma=2)
+    )
     return RunSpec("loss_comparison", "osie", "focal", "paper", 0, config, "0123456789abcdef")
 
 
@@ -27,8 +28,14 @@ def results(tmp_path):
 
 
 def payload(**more):
-    return dict(metrics=dict(f1_score=dict(value=0.25, low=0.0, high=math.nan)), data_label="OSIE",
-                simulated=False, seconds=1.5, peak_memory_mb=100.0, **more)
+    return dict(
+        metrics=dict(f1_score=dict(value=0.25, low=0.0, high=math.nan)),
+        data_label="OSIE",
+        simulated=False,
+        seconds=1.5,
+        peak_memory_mb=100.0,
+        **more,
+    )
 
 
 def edit(path, change):
@@ -39,9 +46,18 @@ def edit(path, change):
 
 def test_the_key_follows_every_field(spec):
     assert len(spec.key) == 10 and spec.filename == f"focal-paper-0-{spec.key}.json"
-    changed = [replace(spec, **change) for change in (
-        dict(experiment="other"), dict(dataset="simulated"), dict(variant="mse"), dict(profile="quick"),
-        dict(seed=1), dict(config=spec.config | dict(lr=1e-2)), dict(fingerprint="f" * 16))]
+    changed = [
+        replace(spec, **change)
+        for change in (
+            dict(experiment="other"),
+            dict(dataset="simulated"),
+            dict(variant="mse"),
+            dict(profile="quick"),
+            dict(seed=1),
+            dict(config=spec.config | dict(lr=1e-2)),
+            dict(fingerprint="f" * 16),
+        )
+    ]
     assert len({spec.key, *(other.key for other in changed)}) == 8
     shuffled = replace(spec, config=dict(reversed(spec.config.items())))
     assert shuffled.key == spec.key
@@ -186,16 +202,19 @@ def test_the_table_has_a_row_a_run(results, spec):
     assert results.table(profile="quick")["experiment"].tolist() == ["hybrid"]
 
 
-@pytest.mark.parametrize("array, dtype, tolerance", [
-    (np.random.default_rng(0).random((7, 5)) * 30, "float16", 0.01),
-    (np.random.default_rng(0).random((7, 5)), "float32", 1e-7),
-    (np.array([np.nan, np.inf, 0.0]), "float16", 0),
-    (np.arange(-3, 700), "int16", 0),
-    (np.arange(12, dtype=np.uint8).reshape(3, 4), "uint8", 0),
-    (np.array([True, False]), "bool", 0),
-    (np.zeros((0, 2)), "float16", 0),
-    (np.array(3.5), "float64", 0),
-])
+@pytest.mark.parametrize(
+    "array, dtype, tolerance",
+    [
+        (np.random.default_rng(0).random((7, 5)) * 30, "float16", 0.01),
+        (np.random.default_rng(0).random((7, 5)), "float32", 1e-7),
+        (np.array([np.nan, np.inf, 0.0]), "float16", 0),
+        (np.arange(-3, 700), "int16", 0),
+        (np.arange(12, dtype=np.uint8).reshape(3, 4), "uint8", 0),
+        (np.array([True, False]), "bool", 0),
+        (np.zeros((0, 2)), "float16", 0),
+        (np.array(3.5), "float64", 0),
+    ],
+)
 def test_pack_and_unpack(array, dtype, tolerance):
     packed = json.loads(json.dumps(pack(array, dtype)))
     back = unpack(packed)
@@ -223,14 +242,22 @@ def test_a_realistic_run_is_below_20_kb(results, spec):
     distance = (x - last[:, 0, None, None]) ** 2 + (y - last[:, 1, None, None]) ** 2
     logits = torch.randn(400, 10, 32, 32, generator=g) * 0.5 - 3 - distance[:, None] / 30
     evaluation = evaluate_frames(
-        logits, (last[:, None] + jumps).clamp(0, 31.99), torch.ones(400, 10, dtype=torch.bool), last,
-        torch.randint(0, 4, (400,), generator=g), torch.randint(500, 700, (400,), generator=g), n_boot=100)
+        logits,
+        (last[:, None] + jumps).clamp(0, 31.99),
+        torch.ones(400, 10, dtype=torch.bool),
+        last,
+        torch.randint(0, 4, (400,), generator=g),
+        torch.randint(500, 700, (400,), generator=g),
+        n_boot=100,
+    )
     p = torch.sigmoid(logits[:2, :4])
     maps = (p / p.amax((-2, -1), keepdim=True) * 255).round().to(torch.uint8)
-    history = [dict(epoch=i, train_loss=math.exp(-i), val_loss=math.exp(-i / 3), lr=1e-3, seconds=i / 7)
-               for i in range(25)]
-    kept = payload(history=history, examples=dict(maps=maps, windows=[3, 7]), environment=environment(),
-                   content_sha256="a" * 64) | payload_of(evaluation)
+    history = [
+        dict(epoch=i, train_loss=math.exp(-i), val_loss=math.exp(-i / 3), lr=1e-3, seconds=i / 7) for i in range(25)
+    ]
+    kept = payload(
+        history=history, examples=dict(maps=maps, windows=[3, 7]), environment=environment(), content_sha256="a" * 64
+    ) | payload_of(evaluation)
     path = results.write(spec, kept)
     assert path.stat().st_size < 20_000
     run = results.read(spec)

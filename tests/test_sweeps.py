@@ -15,11 +15,12 @@ import psutil
 import pytest
 
 from benchmarks import kills
+from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.cli import main
-from fixlib.experiments import ExperimentError, cluster, loss_comparison, obtain, sweep
-from fixlib.experiments.verify import choose, compare, table, verify
-from fixlib.machine import DECIDES_BITS, bits, environment, same_bits
-from fixlib.results import ResultError, Results, Run
+from fixlib.runs import ExperimentError, cluster, obtain, sweep
+from fixlib.runs.store import ResultError, Results, Run
+from fixlib.runs.verify import choose, compare, table, verify
+from fixlib.system import DECIDES_BITS, bits, environment, same_bits
 
 RECORDED = Results(Path(__file__).resolve().parents[1] / "results")  # the book's own runs
 
@@ -34,7 +35,8 @@ def recorded(dataset, tmp_path_factory):
 
 def same(runs, others) -> bool:
     return len(runs) == len(others) and all(
-        one.spec == other.spec and not compare(one, other).wrong for one, other in zip(runs, others))
+        one.spec == other.spec and not compare(one, other).wrong for one, other in zip(runs, others)
+    )
 
 
 class TestData:
@@ -73,8 +75,25 @@ class TestSeeds:
         assert complaint in capsys.readouterr().err
 
     def test_each_is_run_once(self, project, dataset, capsys):
-        assert main(["run", "loss_comparison", "--dataset", dataset, "--profile", "smoke", "--losses", "mse",
-                     "--seeds", "0,0", "--workers", "1"]) == 0
+        assert (
+            main(
+                [
+                    "run",
+                    "loss_comparison",
+                    "--dataset",
+                    dataset,
+                    "--profile",
+                    "smoke",
+                    "--losses",
+                    "mse",
+                    "--seeds",
+                    "0,0",
+                    "--workers",
+                    "1",
+                ]
+            )
+            == 0
+        )
         assert "Runs: 5, of which trained just now: 5" in capsys.readouterr().out  # four are baselines
 
 
@@ -100,27 +119,39 @@ class TestKills:
         script = project / "sweep.py"
         script.write_text(
             "import os, signal, sys\n"
-            "from fixlib.experiments import loss_comparison, obtain, ExperimentError\n"
+            "from fixlib.chapters.loss_comparison import runs as loss_comparison\n"
+            "from fixlib.runs import obtain\n"
             "def run(spec, checkpoint, on_epoch, run=loss_comparison.run):\n"
             "    if spec.variant == 'mse':\n"
             "        os.kill(os.getpid(), signal.SIGKILL)\n"
             "    return run(spec, checkpoint, on_epoch)\n"
             "if __name__ == '__main__':\n"
-            "    from fixlib.experiments import sweep\n"
+            "    from fixlib.runs import sweep\n"
             "    in_worker = sweep._in_worker\n"
             "    def patched(*arguments):\n"
             "        loss_comparison.run = run\n"
             "        return in_worker(*arguments)\n"
             "    sweep._in_worker = patched\n"
-            f"    obtain('loss_comparison', {dataset!r}, 'smoke', losses=['mse', 'dice'], workers=2)\n")
+            f"    obtain('loss_comparison', {dataset!r}, 'smoke', losses=['mse', 'dice'], workers=2)\n"
+        )
         here = Path(__file__).resolve().parents[1]
-        ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300,
-                               env=os.environ | {"PYTHONPATH": str(here)})
+        ended = subprocess.run(
+            [sys.executable, str(script)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env=os.environ | {"PYTHONPATH": str(here)},
+        )
         assert ended.returncode == 1
         assert "1 of 6 runs failed" in ended.stderr and "mse-smoke-0" in ended.stderr, ended.stderr[-1000:]
         assert "its process was killed, most likely for want of memory" in ended.stderr
         assert sorted(run.spec.variant for run in Results().runs()) == [
-            "centre", "centre_bias", "dice", "repeat_last", "transition_table"]
+            "centre",
+            "centre_bias",
+            "dice",
+            "repeat_last",
+            "transition_table",
+        ]
         assert len(list((project / "build" / "failed").iterdir())) == 1
 
     def test_the_checkpoint_of_a_recorded_run_is_removed(self, project, dataset):
@@ -135,10 +166,12 @@ class TestTwoSweeps:
     def test_every_run_is_trained_once(self, project, dataset, recorded):
         sweeps = [kills.start_sweep(project, dataset) for _ in range(2)]
         outputs = [kills.finish(one) for one in sweeps]
-        tables = [output[output.index("variant"):] for output in outputs]
+        tables = [output[output.index("variant") :] for output in outputs]
         assert tables[0] == tables[1]
-        epochs = [line.split(" train ")[0] for line in
-                  (project / "logs" / "training_log_loss_comparison.txt").read_text().splitlines()]
+        epochs = [
+            line.split(" train ")[0]
+            for line in (project / "logs" / "training_log_loss_comparison.txt").read_text().splitlines()
+        ]
         assert sorted(epochs) == sorted(set(epochs)) and len(epochs) == 3 * 2
         trained = [int(output.split("trained just now: ")[1].split(".")[0]) for output in outputs]
         assert sum(trained) == 7
@@ -171,7 +204,7 @@ class TestFailures:
             return model, inputs, targets, loss
 
         with monkeypatch.context() as patch:
-            patch.setattr("fixlib.experiments.predictors.build", poisoned)
+            patch.setattr("fixlib.runs.execute.build", poisoned)
             with pytest.raises(ExperimentError, match="1 of 6 runs failed") as failure:
                 obtain("loss_comparison", dataset, "smoke", losses=["mse", "dice"], workers=1)
         assert [run.spec.variant for run in failure.value.study.runs][0] == "dice"
@@ -187,10 +220,26 @@ class TestFailures:
 
     def test_the_command_prints_the_table_and_fails(self, project, dataset, monkeypatch, capsys):
         run = loss_comparison.run
-        monkeypatch.setattr(loss_comparison, "run", lambda spec, *more: 1 / 0 if spec.variant == "mse"
-                            else run(spec, *more))
-        assert main(["run", "loss_comparison", "--dataset", dataset, "--profile", "smoke", "--losses", "mse,dice",
-                     "--workers", "1"]) == 1
+        monkeypatch.setattr(
+            loss_comparison, "run", lambda spec, *more: 1 / 0 if spec.variant == "mse" else run(spec, *more)
+        )
+        assert (
+            main(
+                [
+                    "run",
+                    "loss_comparison",
+                    "--dataset",
+                    dataset,
+                    "--profile",
+                    "smoke",
+                    "--losses",
+                    "mse,dice",
+                    "--workers",
+                    "1",
+                ]
+            )
+            == 1
+        )
         printed = capsys.readouterr()
         assert "transition_table" in printed.out and "ZeroDivisionError" in printed.err
 
@@ -263,13 +312,20 @@ class TestVerify:
         assert check.rule == "bit for bit" and check.wrong[0].startswith("history.1.train_loss: recorded 0.")
         assert compare(elsewhere(other), run).rule == "tolerance" and not compare(elsewhere(other), run).wrong
 
-    @pytest.mark.parametrize("way, change", [
-        ("history.0.train_loss", lambda value: value * 1.001), ("history.0.val_loss", lambda value: value * 2.5),
-        ("history.1.val_loss", lambda value: value * 3),
-        ("metrics.error_mean.value", lambda value: value + 3), ("metrics.error_mean.value", lambda value: float("nan")),
-        ("parameters", lambda value: value + 1), ("content_sha256.test", lambda value: "0" * 64),
-        ("windows.train", lambda value: value - 1), ("test_loss", lambda value: value / 2),
-    ])
+    @pytest.mark.parametrize(
+        "way, change",
+        [
+            ("history.0.train_loss", lambda value: value * 1.001),
+            ("history.0.val_loss", lambda value: value * 2.5),
+            ("history.1.val_loss", lambda value: value * 3),
+            ("metrics.error_mean.value", lambda value: value + 3),
+            ("metrics.error_mean.value", lambda value: float("nan")),
+            ("parameters", lambda value: value + 1),
+            ("content_sha256.test", lambda value: "0" * 64),
+            ("windows.train", lambda value: value - 1),
+            ("test_loss", lambda value: value / 2),
+        ],
+    )
     def test_a_wrong_number_is_noticed_elsewhere_too(self, recorded, way, change):
         run = next(run for run in recorded if run.spec.variant == "mse")
         value = run.payload
@@ -293,24 +349,30 @@ class TestVerify:
     @pytest.mark.parametrize("experiment, end", [("simulated_control", ".fixations"), ("predictable_motion", "")])
     def test_recorded_runs_of_other_seeds_and_losses_do_not_pass_for_one_another_elsewhere(self, experiment, end):
         """The control has three seeds; chapter 5's networks that go on from one and the same differ by their loss."""
-        runs = [run for run in RECORDED.runs(experiment)
-                if (run.history or run.payload.get("stages")) and run.spec.variant.endswith(end)]
+        runs = [
+            run
+            for run in RECORDED.runs(experiment)
+            if (run.history or run.payload.get("stages")) and run.spec.variant.endswith(end)
+        ]
         assert len(runs) > 20
         for run in runs:
             assert not compare(elsewhere(run), run).wrong
             for other in runs:
                 assert other is run or compare(elsewhere(run), other).wrong, (run.spec.filename, other.spec.filename)
 
-    @pytest.mark.parametrize("experiment, variant, way, share", [
-        ("loss_comparison", "weighted_mse", "history.0.train_loss", 2e-4),
-        ("loss_comparison", "weighted_mse", "history.4.train_loss", 0.1),
-        ("loss_comparison", "weighted_mse", "history.5.train_loss", 0.5),
-        ("loss_comparison", "transition_table", "metrics.error_mean.value", 1e-5),
-        ("loss_comparison", "transition_table", "metrics.average_precision.value", 1e-2),
-        ("hybrid_regression", "hybrid_l1.10hz", "history.0.train_loss", 0.015),
-        ("predictable_motion", "onwards.mse", "stages.noise0.history.0.train_loss", 0.5),
-        ("predictable_motion", "onwards.mse", "stages.noise20.history.0.train_loss", 0.25),
-    ])
+    @pytest.mark.parametrize(
+        "experiment, variant, way, share",
+        [
+            ("loss_comparison", "weighted_mse", "history.0.train_loss", 2e-4),
+            ("loss_comparison", "weighted_mse", "history.4.train_loss", 0.1),
+            ("loss_comparison", "weighted_mse", "history.5.train_loss", 0.5),
+            ("loss_comparison", "transition_table", "metrics.error_mean.value", 1e-5),
+            ("loss_comparison", "transition_table", "metrics.average_precision.value", 1e-2),
+            ("hybrid_regression", "hybrid_l1.10hz", "history.0.train_loss", 0.015),
+            ("predictable_motion", "onwards.mse", "stages.noise0.history.0.train_loss", 0.5),
+            ("predictable_motion", "onwards.mse", "stages.noise20.history.0.train_loss", 0.25),
+        ],
+    )
     def test_elsewhere_a_number_may_be_off_by_its_tolerance_and_by_no_more(self, experiment, variant, way, share):
         run = recorded_run(experiment, variant)
         value = run.payload
@@ -329,9 +391,14 @@ class TestVerify:
         assert compare(elsewhere(run), more).wrong == ("test_loss: recorded nothing, repeated 1",)
         assert compare(elsewhere(more), run).wrong == ("test_loss: recorded 1, repeated nothing",)
 
-    @pytest.mark.parametrize("experiment, variant, name, times", [
-        ("loss_comparison", "weighted_mse", "error_argmax", 1), ("loss_comparison", "weighted_mse", "undershoot_mean", 5),
-        ("predictable_motion", "onwards.mse", "error_argmax", 2)])
+    @pytest.mark.parametrize(
+        "experiment, variant, name, times",
+        [
+            ("loss_comparison", "weighted_mse", "error_argmax", 1),
+            ("loss_comparison", "weighted_mse", "undershoot_mean", 5),
+            ("predictable_motion", "onwards.mse", "error_argmax", 2),
+        ],
+    )
     def test_elsewhere_metrics_may_move_within_their_intervals(self, experiment, variant, name, times):
         """By so many times half of its width, or 5% of the metric: more where it hangs on a threshold, or in stages."""
         run = recorded_run(experiment, variant)

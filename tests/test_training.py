@@ -6,16 +6,20 @@ from torch import nn
 
 from fixlib.losses import get_loss_function
 from fixlib.models import SimVP
-from fixlib.training import (TrainingDiverged, WindowLoader, evaluate_model, mean_loss, predict,
-                             train_model_with_loss)
+from fixlib.training import TrainingDiverged, WindowLoader, evaluate_model, mean_loss, predict, train_model_with_loss
 
 
 def windows(count=12, length=4, size=16, seed=0):
     generator = torch.Generator().manual_seed(seed)
     start = torch.rand(count, 1, 2, generator=generator) * (size - 6) + 1
     steps = torch.arange(length).view(1, -1, 1) * 0.9
-    return dict(coordinates=start + steps, fixation_mask=torch.ones(count, length, dtype=torch.bool),
-                subject=torch.arange(count), stimulus=torch.arange(count), meta=dict(size=size))
+    return dict(
+        coordinates=start + steps,
+        fixation_mask=torch.ones(count, length, dtype=torch.bool),
+        subject=torch.arange(count),
+        stimulus=torch.arange(count),
+        meta=dict(size=size),
+    )
 
 
 def small_model(seed=0):
@@ -24,8 +28,10 @@ def small_model(seed=0):
 
 
 def loaders(**options):
-    return (WindowLoader(windows(), 2, batch_size=4, shuffle=True, **options),
-            WindowLoader(windows(seed=1), 2, batch_size=4))
+    return (
+        WindowLoader(windows(), 2, batch_size=4, shuffle=True, **options),
+        WindowLoader(windows(seed=1), 2, batch_size=4),
+    )
 
 
 class TestWindowLoader:
@@ -78,8 +84,9 @@ class TestTraining:
         assert mean_loss(model, val, loss) == pytest.approx(min(h["val_loss"] for h in history), rel=1e-5)
 
     def test_the_same_seed_gives_the_same_bits(self):
-        runs = [train_model_with_loss(small_model(), *loaders(seed=3), get_loss_function("mse"), epochs=2)
-                for _ in range(2)]
+        runs = [
+            train_model_with_loss(small_model(), *loaders(seed=3), get_loss_function("mse"), epochs=2) for _ in range(2)
+        ]
         first, second = (model.state_dict() for model, _ in runs)
         assert all(torch.equal(first[key], second[key]) for key in first)
 
@@ -99,7 +106,8 @@ class TestTraining:
         torch.manual_seed(99)  # whatever happened in between
         resumed, history = train_model_with_loss(small_model(7), *loaders(), loss, epochs=5, checkpoint=checkpoint)
         assert [(h["train_loss"], h["val_loss"]) for h in history] == [
-            (h["train_loss"], h["val_loss"]) for h in whole_history]
+            (h["train_loss"], h["val_loss"]) for h in whole_history
+        ]
         assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values()))
         assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
 

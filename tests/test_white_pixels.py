@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fixlib import losses
-from fixlib.data import create_sparse_frames, white_pixel_index
+from fixlib.grid import create_sparse_frames, white_pixel_index
 from fixlib.losses import LOSSES, WhitePixels
 from fixlib.models import SimVP
 from fixlib.training import WindowLoader, evaluate_model, mean_loss, train_model_with_loss
@@ -49,8 +49,10 @@ def loss_and_gradient(loss, logits, target):
 @pytest.fixture
 def no_frames(monkeypatch):
     """What is asked of the closed forms: frames are never drawn."""
+
     def refuse(self):
         raise AssertionError("frames were drawn")
+
     return lambda: monkeypatch.setattr(WhitePixels, "frames", refuse)
 
 
@@ -91,8 +93,12 @@ def test_saturated_logits_are_as_finite_and_as_large_as_in_the_dense_form(name, 
     pixels, loss = some_pixels(32), LOSSES[name](**options)
     frames = pixels.frames()
     for size in (30.0, 80.0, 1e4):
-        for logits in (torch.full_like(frames, size), torch.full_like(frames, -size), size * (2 * frames - 1),
-                       size * (1 - 2 * frames)):
+        for logits in (
+            torch.full_like(frames, size),
+            torch.full_like(frames, -size),
+            size * (2 * frames - 1),
+            size * (1 - 2 * frames),
+        ):
             value, gradient = loss_and_gradient(loss, logits.to(dtype), pixels)
             expected, expected_gradient = loss_and_gradient(loss, logits.to(dtype), frames)
             assert torch.isfinite(gradient).all()
@@ -145,7 +151,7 @@ def test_the_parts_of_the_composite():
 def test_a_second_derivative_is_refused_rather_than_wrong(name):
     pixels = some_pixels(4)
     logits = some_logits(pixels).requires_grad_()
-    slope, = torch.autograd.grad(LOSSES[name]()(logits, pixels), logits, create_graph=True)
+    (slope,) = torch.autograd.grad(LOSSES[name]()(logits, pixels), logits, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable|does not require grad"):
         slope.square().sum().backward()
 
@@ -202,8 +208,9 @@ def loader(targets, seed=0, **options):
 
 
 def test_the_loader_gives_the_pixels_of_its_frames():
-    for (inputs, pixels), (same_inputs, frames) in zip(loader("white_pixels", shuffle=True),
-                                                       loader("frames", shuffle=True), strict=True):
+    for (inputs, pixels), (same_inputs, frames) in zip(
+        loader("white_pixels", shuffle=True), loader("frames", shuffle=True), strict=True
+    ):
         assert torch.equal(inputs, same_inputs) and torch.equal(pixels.frames(), frames)
 
 
@@ -213,9 +220,16 @@ def test_training_on_pixels_is_training_on_frames(name):
     for targets in ("frames", "white_pixels"):
         torch.manual_seed(0)
         model, loss = SimVP((2, 1, 16, 16), hid_S=4, hid_T=8, N_S=2, N_T=2), losses.get_loss_function(name)
-        model, history = train_model_with_loss(model, loader(targets, shuffle=True), loader(targets, seed=1), loss,
-                                               epochs=2, progress=False)
-        results.append((history[-1]["train_loss"], history[-1]["val_loss"], mean_loss(model, loader(targets), loss),
-                        *evaluate_model(model, loader(targets), loss).values()))
+        model, history = train_model_with_loss(
+            model, loader(targets, shuffle=True), loader(targets, seed=1), loss, epochs=2, progress=False
+        )
+        results.append(
+            (
+                history[-1]["train_loss"],
+                history[-1]["val_loss"],
+                mean_loss(model, loader(targets), loss),
+                *evaluate_model(model, loader(targets), loss).values(),
+            )
+        )
     assert results[1] == pytest.approx(results[0], rel=1e-4)
     assert all(math.isfinite(value) for value in results[1])

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fixlib import paths
+from fixlib import system
 from fixlib.data.errors import ChecksumError, DataFileError
 from fixlib.data.fetch import keep
 from fixlib.data.files import FORMAT_VERSION, load_parts, load_sequences, resolve_folder, save_sequences
@@ -56,8 +56,13 @@ def _simulate(size: int, path: Path | None) -> Scanpaths:
 
 DATASETS = {
     "osie": Dataset(OSIE_SOURCE, OSIE_FILE, lambda size, path: read_osie(path or fetch_osie(), size), SPLIT),
-    "gazecom": Dataset(GAZECOM_SOURCE, GAZECOM_FILE, lambda size, path: read_gazecom(path or fetch_gazecom(), size),
-                       GAZECOM_SPLIT, has_fixations=False),
+    "gazecom": Dataset(
+        GAZECOM_SOURCE,
+        GAZECOM_FILE,
+        lambda size, path: read_gazecom(path or fetch_gazecom(), size),
+        GAZECOM_SPLIT,
+        has_fixations=False,
+    ),
     "simulated": Dataset(simulator_source(**SIMULATED), None, _simulate, SPLIT),
 }
 
@@ -79,17 +84,21 @@ def _read(name: str, size: int, path: Path | None = None) -> Scanpaths | Recordi
     dataset = DATASETS[name]
     gaze, file = dataset.read(size, path), dataset.file
     if file and gaze.source.sha256 != dataset.source.sha256:
-        raise ChecksumError(f"{path or 'what was fetched'} does not hold the published recordings of {name}, all of "
-                            f"them and nothing else: it has {len(gaze)} {file.recordings} where {file.n_recordings} "
-                            f"are expected, and its sha256 is {gaze.source.sha256}, not {dataset.source.sha256}")
+        raise ChecksumError(
+            f"{path or 'what was fetched'} does not hold the published recordings of {name}, all of "
+            f"them and nothing else: it has {len(gaze)} {file.recordings} where {file.n_recordings} "
+            f"are expected, and its sha256 is {gaze.source.sha256}, not {dataset.source.sha256}"
+        )
     return gaze
 
 
 def _check_framing(name: str, rate_hz: float | None) -> None:
     if rate_hz is None and name in DATASETS and not DATASETS[name].has_fixations:
-        raise ValueError(f"{name!r} has samples of gaze and no fixations, so neither one frame a fixation nor "
-                         "durations can be had of it: ask for frames at a rate (rate_hz=10.0; `fixlib run "
-                         "hybrid_regression` with --framings 10hz)")
+        raise ValueError(
+            f"{name!r} has samples of gaze and no fixations, so neither one frame a fixation nor "
+            "durations can be had of it: ask for frames at a rate (rate_hz=10.0; `fixlib run "
+            "hybrid_regression` with --framings 10hz)"
+        )
 
 
 def open_dataset(name: str, rate_hz: float | None = 10.0, size: int = 32) -> dict[str, dict]:
@@ -118,8 +127,7 @@ def open_dataset(name: str, rate_hz: float | None = 10.0, size: int = 32) -> dic
     return {part: _frames(gaze, rate_hz) for part, gaze in _split(name, _read(name, size)).items()}
 
 
-def prepare(name: str, out: Path | str | None = None, overwrite: bool = False,
-            path: Path | str | None = None) -> Path:
+def prepare(name: str, out: Path | str | None = None, overwrite: bool = False, path: Path | str | None = None) -> Path:
     """Writes a registered dataset's train, val and test files.
 
     Twice: at 10 Hz, and (where the dataset has fixations) one frame a fixation in the subfolder ``fixations``.
@@ -147,9 +155,11 @@ def prepare(name: str, out: Path | str | None = None, overwrite: bool = False,
     """
     dataset = _registered(name)
     path = None if path is None else Path(path).expanduser()
-    folder = Path(out).expanduser() if out else paths.data_dir() / name
+    folder = Path(out).expanduser() if out else system.data_dir() / name
     missing = [
-        (rate, part, file) for rate, subfolder in PREPARED.items() for part in PARTS
+        (rate, part, file)
+        for rate, subfolder in PREPARED.items()
+        for part in PARTS
         if (dataset.has_fixations or rate is not None)
         and not _is_current(file := folder / subfolder / f"{part}_data.pt", name, rate, part, overwrite)
     ]
@@ -206,19 +216,25 @@ def _folder(name: str, rate_hz: float | None) -> Path:
     """The folder that holds a user's own files, or an error that says what could have been meant."""
     folder = resolve_folder(name)
     if not folder.is_dir():
-        raise ValueError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}, or a folder that holds "
-                         + ", ".join(f"{part}_data.pt" for part in PARTS))
+        raise ValueError(
+            f"unknown dataset {name!r}; known: {', '.join(DATASETS)}, or a folder that holds "
+            + ", ".join(f"{part}_data.pt" for part in PARTS)
+        )
     if folder.resolve().name in (*DATASETS, PATTERNS.name):
-        raise ValueError(f"the folder {folder} has the name of a dataset of the project, under which its runs would be "
-                         f"recorded: rename it, or ask for {folder.resolve().name!r} if that is meant")
+        raise ValueError(
+            f"the folder {folder} has the name of a dataset of the project, under which its runs would be "
+            f"recorded: rename it, or ask for {folder.resolve().name!r} if that is meant"
+        )
     per_fixation = folder / "fixations"
     if rate_hz is not None:
         return folder
     if per_fixation.is_dir():
         return per_fixation
     if load_sequences(folder / "train_data.pt")["meta"]["frames"] == "unknown":
-        raise ValueError(f"{folder} has no subfolder `fixations` with the same gaze, one frame a fixation: add it (see "
-                         "data/README.md), or leave these runs out (--framings 10hz)")
+        raise ValueError(
+            f"{folder} has no subfolder `fixations` with the same gaze, one frame a fixation: add it (see "
+            "data/README.md), or leave these runs out (--framings 10hz)"
+        )
     return folder
 
 
@@ -246,8 +262,13 @@ def fingerprint(name: str, rate_hz: float | None = 10.0, size: int = 32) -> str:
     """
     _check_framing(name, rate_hz)
     if name in DATASETS:
-        given = {"source": DATASETS[name].source.sha256, "split": DATASETS[name].split, "size": size,
-                 "rate_hz": None if rate_hz is None else float(rate_hz), "format_version": FORMAT_VERSION}
+        given = {
+            "source": DATASETS[name].source.sha256,
+            "split": DATASETS[name].split,
+            "size": size,
+            "rate_hz": None if rate_hz is None else float(rate_hz),
+            "format_version": FORMAT_VERSION,
+        }
         return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
     if name == PATTERNS.name:
         return lattice_fingerprint(size)
@@ -255,8 +276,9 @@ def fingerprint(name: str, rate_hz: float | None = 10.0, size: int = 32) -> str:
     for part in PARTS:
         file = _folder(name, rate_hz) / f"{part}_data.pt"
         if not file.is_file():
-            raise FileNotFoundError(f"no data file at {file}: a dataset's folder holds one for each of "
-                                    + ", ".join(PARTS))
+            raise FileNotFoundError(
+                f"no data file at {file}: a dataset's folder holds one for each of " + ", ".join(PARTS)
+            )
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
@@ -285,5 +307,6 @@ def describe(name: str) -> Source:
     if name == PATTERNS.name:
         return PATTERNS
     meta = load_sequences(_folder(name, rate_hz=10.0) / "train_data.pt")["meta"]
-    return Source(meta["name"], meta["label"], meta["source_sha256"], meta["licence"], meta["citation"],
-                  meta["simulated"])
+    return Source(
+        meta["name"], meta["label"], meta["source_sha256"], meta["licence"], meta["citation"], meta["simulated"]
+    )

@@ -8,10 +8,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from fixlib import paths
-from fixlib.atomic import atomic_write
+from fixlib import system
 from fixlib.data.errors import ChecksumError, DataUnavailable
 from fixlib.data.registry import Download
+from fixlib.system import atomic_write
 
 TIMEOUT_S = (5, 30)  # to connect, and between two packets
 
@@ -42,7 +42,8 @@ def fetch(file: Download) -> Path:
         return target
     raise DataUnavailable(
         f"the {file.what} recordings are not at {target} and could not be fetched from "
-        + ("; ".join(tried) or "anywhere") + f". {file.how_to_get[0].upper()}{file.how_to_get[1:]}, or set "
+        + ("; ".join(tried) or "anywhere")
+        + f". {file.how_to_get[0].upper()}{file.how_to_get[1:]}, or set "
         f"FIXLIB_DATA_MIRROR to a folder or address that holds {file.path}"
     )
 
@@ -62,7 +63,7 @@ def _put(content: bytes, file: Download, where: Path | str, if_another: str) -> 
 
 def _local_copy(file: Download) -> Path:
     folder, name = file.path.split("/")
-    return paths.data_dir() / folder / "raw" / name
+    return system.data_dir() / folder / "raw" / name
 
 
 def _addresses(file: Download) -> dict[str, str]:
@@ -71,8 +72,10 @@ def _addresses(file: Download) -> dict[str, str]:
     if mirror:
         addresses[f"{mirror.rstrip('/')}/{file.path}"] = "Correct the mirror (FIXLIB_DATA_MIRROR) or unset it"
     if file.url:
-        addresses[file.url] = ("A login page or a proxy may have answered in its place: open the address in a browser, "
-                               f"or set FIXLIB_DATA_MIRROR to a folder or address that holds {file.path}")
+        addresses[file.url] = (
+            "A login page or a proxy may have answered in its place: open the address in a browser, "
+            f"or set FIXLIB_DATA_MIRROR to a folder or address that holds {file.path}"
+        )
     return addresses
 
 
@@ -95,8 +98,9 @@ def _copy(address: str, output_file: str, _pooch: object) -> None:
 def _verify(content: bytes, file: Download, where: Path | str, what_to_do: str) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != file.sha256:
-        raise ChecksumError(f"{where} is not the published file: its sha256 is not {file.sha256} but {found}. "
-                            f"{what_to_do}")
+        raise ChecksumError(
+            f"{where} is not the published file: its sha256 is not {file.sha256} but {found}. {what_to_do}"
+        )
 
 
 def _short(error: Exception) -> str:

@@ -13,22 +13,36 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fixlib import paths
-from fixlib.atomic import atomic_write
+from fixlib import system
 from fixlib.data.errors import DataFileError
 from fixlib.data.scanpaths import PARTS, Source
+from fixlib.system import atomic_write
 
 FORMAT_VERSION = 1
 KEYS = ("coordinates", "fixation_mask", "subject", "stimulus", "meta")
 META = {
-    "name": str, "label": str, "frames": str, "rate_hz": (float, int, type(None)), "size": int,
-    "source_sha256": str, "licence": str, "citation": str, "simulated": bool, "format_version": int,
+    "name": str,
+    "label": str,
+    "frames": str,
+    "rate_hz": (float, int, type(None)),
+    "size": int,
+    "source_sha256": str,
+    "licence": str,
+    "citation": str,
+    "simulated": bool,
+    "format_version": int,
 }
 
 
 def sequence_set(
-    coordinates: np.ndarray, fixation_mask: np.ndarray, subject: np.ndarray, stimulus: np.ndarray,
-    source: Source, frames: str, rate_hz: float | None, size: int,
+    coordinates: np.ndarray,
+    fixation_mask: np.ndarray,
+    subject: np.ndarray,
+    stimulus: np.ndarray,
+    source: Source,
+    frames: str,
+    rate_hz: float | None,
+    size: int,
 ) -> dict:
     """A sequence set from arrays; ``frames`` says what one frame is ("fixations", "10 Hz", "steps")."""
     return {
@@ -37,9 +51,16 @@ def sequence_set(
         "subject": torch.from_numpy(np.array(subject, dtype=np.int64)),
         "stimulus": torch.from_numpy(np.array(stimulus, dtype=np.int64)),
         "meta": {
-            "name": source.name, "label": source.label, "frames": frames, "rate_hz": rate_hz, "size": size,
-            "source_sha256": source.sha256, "licence": source.licence, "citation": source.citation,
-            "simulated": source.simulated, "format_version": FORMAT_VERSION,
+            "name": source.name,
+            "label": source.label,
+            "frames": frames,
+            "rate_hz": rate_hz,
+            "size": size,
+            "source_sha256": source.sha256,
+            "licence": source.licence,
+            "citation": source.citation,
+            "simulated": source.simulated,
+            "format_version": FORMAT_VERSION,
         },
     }
 
@@ -80,8 +101,9 @@ def check_sequences(content: object, where: str, size: int = 32) -> dict:
     n, length = coordinates.shape[:2]
     mask = _tensor(content, "fixation_mask", torch.bool, where)
     if mask.shape != (n, length):
-        raise DataFileError(f"{where}: fixation_mask must have shape {(n, length)} as coordinates, "
-                            f"not {tuple(mask.shape)}")
+        raise DataFileError(
+            f"{where}: fixation_mask must have shape {(n, length)} as coordinates, not {tuple(mask.shape)}"
+        )
     meta = _check_meta(content["meta"], where) if "meta" in content else _bare_meta(where, size)
     checked = {"coordinates": coordinates, "fixation_mask": mask, "meta": meta}
     for key in ("subject", "stimulus"):
@@ -97,8 +119,7 @@ def _tensor(content: dict, key: str, dtype: torch.dtype, where: str) -> torch.Te
     if not isinstance(value, torch.Tensor):
         raise DataFileError(f"{where}: {key} must be a tensor, not {type(value).__name__}")
     if value.dtype != dtype:
-        raise DataFileError(f"{where}: {key} must be {dtype}, not {value.dtype}; "
-                            f"convert it with .to({dtype})")
+        raise DataFileError(f"{where}: {key} must be {dtype}, not {value.dtype}; convert it with .to({dtype})")
     return value
 
 
@@ -112,8 +133,9 @@ def _check_values(coordinates: torch.Tensor, mask: torch.Tensor, size: int, wher
         if wrong.any():
             row, frame = wrong.nonzero()[0].tolist()
             point = ", ".join(f"{value:g}" for value in coordinates[row, frame].tolist())
-            raise DataFileError(f"{where}: coordinates[{row}, {frame}] = ({point}) {why} "
-                                f"({int(wrong.sum())} such point(s) in all)")
+            raise DataFileError(
+                f"{where}: coordinates[{row}, {frame}] = ({point}) {why} ({int(wrong.sum())} such point(s) in all)"
+            )
 
 
 def _check_meta(meta: object, where: str) -> dict:
@@ -121,8 +143,10 @@ def _check_meta(meta: object, where: str) -> dict:
         raise DataFileError(f"{where}: meta must be a dict, not {type(meta).__name__}")
     version = meta.get("format_version")
     if version != FORMAT_VERSION:
-        raise DataFileError(f"{where}: meta['format_version'] is {version}, this library reads "
-                            f"{FORMAT_VERSION}; prepare the data again with this version")
+        raise DataFileError(
+            f"{where}: meta['format_version'] is {version}, this library reads "
+            f"{FORMAT_VERSION}; prepare the data again with this version"
+        )
     for key, kind in META.items():
         if key not in meta:
             raise DataFileError(f"{where}: meta lacks '{key}'")
@@ -136,9 +160,15 @@ def _check_meta(meta: object, where: str) -> dict:
 def _bare_meta(where: str, size: int) -> dict:
     name = Path(where).stem
     return {
-        "name": name, "label": f"{name} (provenance unknown)", "frames": "unknown", "rate_hz": None,
+        "name": name,
+        "label": f"{name} (provenance unknown)",
+        "frames": "unknown",
+        "rate_hz": None,
         "size": size,
-        "source_sha256": "unknown", "licence": "unknown", "citation": "unknown", "simulated": False,
+        "source_sha256": "unknown",
+        "licence": "unknown",
+        "citation": "unknown",
+        "simulated": False,
         "format_version": FORMAT_VERSION,
     }
 
@@ -193,7 +223,7 @@ def load_real_training_data(data_dir: Path | str = "data/osie") -> dict[str, dic
 
     Args:
         data_dir: holds ``{train,val,test}_data.pt``. A relative one that begins with ``data`` is first looked
-            for in the project's data folder (``fixlib.paths.data_dir``), then in the current folder.
+            for in the project's data folder (``fixlib.system.data_dir``), then in the current folder.
 
     Raises:
         FileNotFoundError: naming the missing file and the command that makes it.
@@ -207,5 +237,5 @@ def resolve_folder(folder: Path | str) -> Path:
     folder = Path(folder).expanduser()
     if folder.is_absolute() or folder.parts[:1] != ("data",):
         return folder
-    in_project = paths.data_dir().joinpath(*folder.parts[1:])
+    in_project = system.data_dir().joinpath(*folder.parts[1:])
     return folder if folder.is_dir() and not in_project.is_dir() else in_project

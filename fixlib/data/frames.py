@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from fixlib.data.files import as_coordinates, sequence_set
 from fixlib.data.scanpaths import Recordings, Scanpaths
@@ -67,8 +66,16 @@ def sampled_frames(recordings: Recordings, rate_hz: float) -> dict:
     points, size = shown[..., :2], recordings.size
     mask = (shown[..., 2] == 1) & ((points >= 0) & (points < size)).all(axis=-1)
     coordinates = np.where(mask[..., None], as_coordinates(points, size), np.float32(0))
-    return sequence_set(coordinates, mask, recordings.rows["subject"], recordings.rows["stimulus"],
-                        source=recordings.source, frames=f"{rate_hz:g} Hz", rate_hz=float(rate_hz), size=size)
+    return sequence_set(
+        coordinates,
+        mask,
+        recordings.rows["subject"],
+        recordings.rows["stimulus"],
+        source=recordings.source,
+        frames=f"{rate_hz:g} Hz",
+        rate_hz=float(rate_hz),
+        size=size,
+    )
 
 
 def _samples_at(times_ms: np.ndarray, samples: np.ndarray, within_ms: float) -> np.ndarray:
@@ -87,9 +94,7 @@ def _check_rate(rate_hz: float) -> None:
         raise ValueError(f"rate_hz must be a positive number of frames a second, not {rate_hz}")
 
 
-def _rows(
-    scanpaths: Scanpaths, shown: np.ndarray, step: np.ndarray, frames: str, rate_hz: float | None
-) -> dict:
+def _rows(scanpaths: Scanpaths, shown: np.ndarray, step: np.ndarray, frames: str, rate_hz: float | None) -> dict:
     """A sequence set in which fixation ``shown[i]`` (row of the table) is at ``step[i]`` of its scanpath."""
     table = scanpaths.fixations
     row = np.unique(table["scanpath"].to_numpy(), return_inverse=True)[1][shown]
@@ -100,81 +105,13 @@ def _rows(
     coordinates[row, step] = np.where(inside[:, None], as_coordinates(points, scanpaths.size), 0)
     mask[row, step] = inside
     start = table[table["order"] == 0]
-    return sequence_set(coordinates, mask, start["subject"], start["stimulus"],
-                        source=scanpaths.source, frames=frames, rate_hz=rate_hz, size=scanpaths.size)
-
-
-def create_sparse_frames(
-    coordinates: torch.Tensor, fixation_mask: torch.Tensor, size: int = 32
-) -> torch.Tensor:
-    """Black frames with one white pixel at each valid point.
-
-    Args:
-        coordinates: (B, T, 2), (x, y) px.
-        fixation_mask: bool (B, T), on the same device.
-        size: side of the frames, px.
-
-    Returns:
-        float32 (B, T, 1, size, size) on the device of the coordinates, 0 or 1, ``frame[y, x]``. A frame stays
-        empty where the mask is False or the point lies outside [0, size).
-
-    Raises:
-        TypeError: not tensors, or a mask that is not bool.
-        ValueError: wrong shapes, or a point that is not finite although its mask is True.
-    """
-    index = white_pixel_index(coordinates, fixation_mask, size)
-    frames = torch.zeros(*index.shape, size * size, dtype=torch.float32, device=index.device)
-    frames.scatter_(2, index.clamp(min=0)[..., None], (index >= 0)[..., None].to(torch.float32))
-    return frames.view(*index.shape, 1, size, size)
-
-
-def white_pixel_index(coordinates: torch.Tensor, fixation_mask: torch.Tensor, size: int = 32) -> torch.Tensor:
-    """Number of the pixel that ``create_sparse_frames`` makes white in each frame, -1 where it makes none.
-
-    Arguments and errors are those of ``create_sparse_frames``.
-
-    Returns:
-        int64 (B, T) on the device of the coordinates: floor(y) * size + floor(x), or -1.
-    """
-    _check_points(coordinates, fixation_mask, size)
-    inside = fixation_mask & ((coordinates >= 0) & (coordinates < size)).all(dim=-1)
-    column, row = coordinates.floor().long().unbind(dim=-1)  # of no meaning outside
-    return torch.where(inside, row * size + column, -1)
-
-
-def _check_points(coordinates: torch.Tensor, mask: torch.Tensor, size: int) -> None:
-    for name, value in (("coordinates", coordinates), ("fixation_mask", mask)):
-        if not isinstance(value, torch.Tensor):
-            raise TypeError(f"{name} must be a tensor, not {type(value).__name__}")
-    if mask.dtype != torch.bool:
-        raise TypeError(f"fixation_mask must be bool, not {mask.dtype}; convert it with .bool()")
-    if coordinates.ndim != 3 or coordinates.shape[-1] != 2:
-        raise ValueError(f"coordinates must have shape (B, T, 2), not {tuple(coordinates.shape)}")
-    if mask.shape != coordinates.shape[:2]:
-        raise ValueError(f"fixation_mask must have shape {tuple(coordinates.shape[:2])} as coordinates, "
-                         f"not {tuple(mask.shape)}")
-    if size < 1:
-        raise ValueError(f"size must be at least 1 px, not {size}")
-    wrong = mask & ~coordinates.isfinite().all(dim=-1)
-    if wrong.any():
-        row, frame = wrong.nonzero()[0].tolist()
-        raise ValueError(f"coordinates[{row}, {frame}] is not finite although its mask is True; "
-                         "set the mask to False where there is no valid gaze")
-
-
-def pixel_index(coordinates: torch.Tensor, size: int = 32) -> torch.Tensor:
-    """Number floor(y) * size + floor(x) of the pixel of each point; (..., 2) px -> int64 (...).
-
-    Raises:
-        ValueError: a point lies outside the grid (or is not finite) and so has no pixel.
-    """
-    if not ((coordinates >= 0) & (coordinates < size)).all():
-        raise ValueError(f"every point must lie in the grid, [0, {size}) px on both axes, to have a pixel")
-    column, row = coordinates.floor().long().unbind(dim=-1)
-    return row * size + column
-
-
-def pixel_centre(index: torch.Tensor, size: int = 32) -> torch.Tensor:
-    """Centre (x, y) of each pixel, px; int64 (...) -> float32 (..., 2). The inverse of ``pixel_index``."""
-    row = torch.div(index, size, rounding_mode="floor")
-    return torch.stack([index - row * size, row], dim=-1).to(torch.float32) + 0.5
+    return sequence_set(
+        coordinates,
+        mask,
+        start["subject"],
+        start["stimulus"],
+        source=scanpaths.source,
+        frames=frames,
+        rate_hz=rate_hz,
+        size=scanpaths.size,
+    )

@@ -59,8 +59,14 @@ def read_gazecom(path: Path | str, size: int = 32) -> Recordings:
     names = sorted(contents)
     listing = "".join(f"{hashlib.sha256(contents[name]).hexdigest()}  ./{name}\n" for name in names)
     samples = tuple(_samples(contents[name], f"{path}: {name}", size) for name in names)
-    return Recordings(_who_saw_what(names, path), samples, INTERVAL_MS, FILM_MS, size,
-                      replace(GAZECOM_SOURCE, sha256=hashlib.sha256(listing.encode()).hexdigest()))
+    return Recordings(
+        _who_saw_what(names, path),
+        samples,
+        INTERVAL_MS,
+        FILM_MS,
+        size,
+        replace(GAZECOM_SOURCE, sha256=hashlib.sha256(listing.encode()).hexdigest()),
+    )
 
 
 def _folder(path: Path) -> dict[str, bytes]:
@@ -74,14 +80,19 @@ def _archive(path: Path) -> dict[str, bytes]:
         try:
             return _members(file)
         except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:  # by kind of compression
-            raise DataFileError(f"{path} cannot be read as a tar archive ({error}); fetch it anew, or unpack it "
-                                "yourself and give the folder") from error
+            raise DataFileError(
+                f"{path} cannot be read as a tar archive ({error}); fetch it anew, or unpack it "
+                "yourself and give the folder"
+            ) from error
 
 
 def _members(file: BinaryIO) -> dict[str, bytes]:
     with tarfile.open(fileobj=file) as archive:
-        return {Path(member.name).name: archive.extractfile(member).read()
-                for member in archive if member.isfile() and _is_recording(Path(member.name).name)}
+        return {
+            Path(member.name).name: archive.extractfile(member).read()
+            for member in archive
+            if member.isfile() and _is_recording(Path(member.name).name)
+        }
 
 
 def _is_recording(name: str) -> bool:
@@ -103,8 +114,10 @@ def _samples(content: bytes, where: str, size: int) -> np.ndarray:
     lines = content.decode("utf-8", errors="replace").splitlines()
     expected = f"gaze {FILM_SIZE[0]} {FILM_SIZE[1]}"
     if not lines or lines[0].split() != expected.split():
-        raise DataFileError(f"{where}, line 1: '{expected}' was expected, not {_cut(str(lines[:1]))}: positions are "
-                            "scaled from a film of that size, another would need another scale")
+        raise DataFileError(
+            f"{where}, line 1: '{expected}' was expected, not {_cut(str(lines[:1]))}: positions are "
+            "scaled from a film of that size, another would need another scale"
+        )
     if len(lines) < HEADER or not lines[1].startswith("geometry "):
         raise DataFileError(f"{where}, line 2: 'geometry ...' was expected, not {_cut(str(lines[1:HEADER]))}")
     if len(lines) == HEADER:
@@ -122,8 +135,10 @@ def _numbers(lines: list[str], where: str) -> list[float]:
     for number, line in enumerate(lines, HEADER + 1):
         fields = line.split()
         if len(fields) != len(FIELDS):
-            raise DataFileError(f"{where}, line {number}: {len(FIELDS)} numbers were expected "
-                                f"({', '.join(FIELDS)}), not {_cut(repr(line))}")
+            raise DataFileError(
+                f"{where}, line {number}: {len(FIELDS)} numbers were expected "
+                f"({', '.join(FIELDS)}), not {_cut(repr(line))}"
+            )
         try:
             found += map(float, fields)
         except ValueError as error:

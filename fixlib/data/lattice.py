@@ -20,15 +20,21 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from fixlib.data.files import sequence_set
-from fixlib.data.frames import pixel_centre
 from fixlib.data.scanpaths import PARTS, Source
+from fixlib.grid import pixel_centre
 
 KINDS = ("line", "bounce", "arc")
 SPEEDS = (1, 3)  # px a frame, along each axis that moves; along the circle for arcs
 RADIUS = 1 / 4  # of arcs, in sides of the grid
 SHARES = (0.7, 0.8)  # of all paths: up to the first for training, up to the second for validation, the others for test
-SOURCE = Source("patterns", "LATTICE MOTION (computed, not a recording)", "computed: see lattice_fingerprint",
-                "MIT (made by this library)", "none: generated, not recorded", True)
+SOURCE = Source(
+    "patterns",
+    "LATTICE MOTION (computed, not a recording)",
+    "computed: see lattice_fingerprint",
+    "MIT (made by this library)",
+    "none: generated, not recorded",
+    True,
+)
 _CHUNK = 64
 
 
@@ -50,8 +56,9 @@ class Paths:
     speed: np.ndarray
     size: int
 
-    def draw(self, n: int, noise: float, generator: np.random.Generator,
-             among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def draw(
+        self, n: int, noise: float, generator: np.random.Generator, among: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """`n` paths (of those numbers, by default all): numbers (n,), and pixels (n, T) as noisy frames show them."""
         among = np.arange(len(self.prior)) if among is None else among
         rows = generator.choice(among, size=n, p=self.prior[among] / self.prior[among].sum())
@@ -163,14 +170,18 @@ def path_posterior(paths: Paths, seen: np.ndarray, noise: float) -> np.ndarray:
 
 def lattice_density(paths: Paths, seen: np.ndarray, noise: float) -> Tensor:
     """Exact probability (N, T - n_in, H, W) of each pixel being white in the frames after `seen`, float64."""
-    later, n = paths.pixels[:, seen.shape[1]:], paths.size**2
+    later, n = paths.pixels[:, seen.shape[1] :], paths.size**2
     rows = np.arange(len(paths.prior))
     shown = [csr_array((np.ones(len(rows)), (rows, frame)), shape=(len(rows), n)) for frame in later.T]
-    density = np.concatenate([np.stack([weight @ frame for frame in shown], axis=1)
-                              for weight in (path_posterior(paths, chunk, noise) for chunk in _chunks(seen))])
+    density = np.concatenate(
+        [
+            np.stack([weight @ frame for frame in shown], axis=1)
+            for weight in (path_posterior(paths, chunk, noise) for chunk in _chunks(seen))
+        ]
+    )
     density = (1 - noise) * density + noise / n
     return torch.from_numpy(density).view(*density.shape[:2], paths.size, paths.size)
 
 
 def _chunks(seen: np.ndarray) -> list[np.ndarray]:
-    return [seen[first:first + _CHUNK] for first in range(0, len(seen), _CHUNK)]
+    return [seen[first : first + _CHUNK] for first in range(0, len(seen), _CHUNK)]

@@ -65,10 +65,19 @@ def _scanpath_tables(images: np.ndarray, path: Path) -> list[pd.DataFrame]:
                 counts = f"{len(x)} fix_x, {len(y)} fix_y and {len(duration)} fix_duration"
                 raise DataFileError(f"{where}: {counts}, the same number was expected")
             if len(x):
-                tables.append(pd.DataFrame({
-                    "scanpath": len(tables), "subject": subject, "stimulus": stimulus,
-                    "order": np.arange(len(x)), "x": x, "y": y, "duration_ms": duration,
-                }))
+                tables.append(
+                    pd.DataFrame(
+                        {
+                            "scanpath": len(tables),
+                            "subject": subject,
+                            "stimulus": stimulus,
+                            "order": np.arange(len(x)),
+                            "x": x,
+                            "y": y,
+                            "duration_ms": duration,
+                        }
+                    )
+                )
     if not tables:
         raise DataFileError(f"{path} holds no fixation at all")
     return tables

@@ -48,8 +48,14 @@ def make_patterns(
     given = dict(kind=kind, n=n, length=length, speed=speed, noise=noise, seed=seed, size=size)
     number = np.arange(n)
     return sequence_set(
-        as_coordinates(points, size), np.ones((n, length), bool), number, number,
-        source=_source(kind, given), frames="steps", rate_hz=None, size=size,
+        as_coordinates(points, size),
+        np.ones((n, length), bool),
+        number,
+        number,
+        source=_source(kind, given),
+        frames="steps",
+        rate_hz=None,
+        size=size,
     )
 
 
@@ -104,5 +110,11 @@ def _check(kind: str, n: int, length: int, speed: float, noise: float, size: int
 
 def _source(kind: str, given: dict) -> Source:
     digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
-    return Source(f"patterns-{kind}", f"PATTERN {kind} (computed motion, not a recording)", digest,
-                  "MIT (made by this library)", "none: generated, not recorded", True)
+    return Source(
+        f"patterns-{kind}",
+        f"PATTERN {kind} (computed motion, not a recording)",
+        digest,
+        "MIT (made by this library)",
+        "none: generated, not recorded",
+        True,
+    )

@@ -35,7 +35,7 @@ class Download:
 OSIE_FILE = Download(
     what="OSIE",
     url="https://raw.githubusercontent.com/NUS-VIP/predicting-human-gaze-beyond-pixels/"
-        "4a467890fcb40a2fec04cdded552760942bac7a4/data/eye/fixations.mat",
+    "4a467890fcb40a2fec04cdded552760942bac7a4/data/eye/fixations.mat",
     sha256="2aab9133a407e4eff3f57ab5799872b162dbc77ca462c0391762eb5e67deadb9",
     n_recordings=10_500,
     recordings="scanpaths",
@@ -49,7 +49,7 @@ OSIE_SOURCE = Source(
     sha256=OSIE_FILE.sha256,
     licence="MIT, Copyright (c) 2014 NUS VIP - Visual Information Processing Lab",
     citation="Xu J., Jiang M., Wang S., Kankanhalli M. S., Zhao Q. (2014). Predicting human gaze beyond "
-             "pixels. Journal of Vision 14(1):28. https://doi.org/10.1167/14.1.28",
+    "pixels. Journal of Vision 14(1):28. https://doi.org/10.1167/14.1.28",
     simulated=False,
 )
 
@@ -63,7 +63,7 @@ GAZECOM_FILE = Download(
     recordings=".coord files",
     path="gazecom/natural_movies_gaze.tar.xz",
     how_to_get="get the folder gaze/natural_movies_gaze of https://github.com/katherinelamb/eye-movement-prediction "
-               "and run `fixlib data prepare gazecom FOLDER`",
+    "and run `fixlib data prepare gazecom FOLDER`",
 )
 
 GAZECOM_SOURCE = Source(
@@ -71,9 +71,9 @@ GAZECOM_SOURCE = Source(
     label="GazeCom (recorded gaze)",
     # Of the list "sha256  ./name" of the .coord files by name, so that it is the same however they are packed.
     sha256="c6a0fa2dc7ed94c95b2eab100edcf160ed202c69e6e19fb929144b52116a919d",
-    licence="none stated; the authors ask: \"Please cite the above paper if you use our data set in your own "
-            "publications.\"",
+    licence='none stated; the authors ask: "Please cite the above paper if you use our data set in your own '
+    'publications."',
     citation="Dorr M., Martinetz T., Gegenfurtner K. R., Barth E. (2010). Variability of eye movements when "
-             "viewing dynamic natural scenes. Journal of Vision 10(10):28. https://doi.org/10.1167/10.10.28",
+    "viewing dynamic natural scenes. Journal of Vision 10(10):28. https://doi.org/10.1167/10.10.28",
     simulated=False,
 )

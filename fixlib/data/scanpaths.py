@@ -58,8 +58,7 @@ class Scanpaths:
         table = self.fixations
         missing = [name for name in COLUMNS if name not in table.columns]
         if missing:
-            raise ValueError(f"fixations lack the column(s) {', '.join(missing)}; "
-                             f"needed: {', '.join(COLUMNS)}")
+            raise ValueError(f"fixations lack the column(s) {', '.join(missing)}; needed: {', '.join(COLUMNS)}")
         if len(table) == 0:
             raise ValueError("fixations hold no row: there is no gaze in these data")
         if self.size < 1:

@@ -90,9 +90,7 @@ def axis_components(centres: np.ndarray, axis: int, parameters: SimulatorParamet
     return means, scale * np.array([parameters.sd_stay, parameters.sd_local, wide])
 
 
-def cell_masses(
-    axis: int, parameters: SimulatorParameters, size: int, cells_per_pixel: int = 1
-) -> np.ndarray:
+def cell_masses(axis: int, parameters: SimulatorParameters, size: int, cells_per_pixel: int = 1) -> np.ndarray:
     """Probability (3, size, size * cells_per_pixel) of each cell along an axis, by component and pixel."""
     means, sds = axis_components(np.arange(size) + 0.5, axis, parameters, size)
     edges = np.arange(size * cells_per_pixel + 1) / cells_per_pixel
@@ -147,11 +145,7 @@ def next_fixation_density(
 
 
 def simulate_scanpaths(
-    n_subjects: int,
-    n_stimuli: int,
-    seed: int = 0,
-    size: int = 32,
-    parameters: SimulatorParameters = DEFAULT,
+    n_subjects: int, n_stimuli: int, seed: int = 0, size: int = 32, parameters: SimulatorParameters = DEFAULT
 ) -> Scanpaths:
     """Every one of ``n_subjects`` simulated viewers on every one of ``n_stimuli``; all by the same rule.
 
@@ -174,23 +168,38 @@ def simulate_scanpaths(
         points[:, step] = current
         component = generator.choice(3, size=n, p=parameters.weights)
     scanpath, order = np.nonzero(durations > 0)
-    table = pd.DataFrame({
-        "scanpath": scanpath, "subject": scanpath % n_subjects, "stimulus": scanpath // n_subjects,
-        "order": order, "x": points[scanpath, order, 0], "y": points[scanpath, order, 1],
-        "duration_ms": durations[scanpath, order],
-    })
+    table = pd.DataFrame(
+        {
+            "scanpath": scanpath,
+            "subject": scanpath % n_subjects,
+            "stimulus": scanpath // n_subjects,
+            "order": order,
+            "x": points[scanpath, order, 0],
+            "y": points[scanpath, order, 1],
+            "duration_ms": durations[scanpath, order],
+        }
+    )
     return Scanpaths(table, size, simulator_source(n_subjects, n_stimuli, seed, parameters))
 
 
-def simulator_source(
-    n_subjects: int, n_stimuli: int, seed: int, parameters: SimulatorParameters = DEFAULT
-) -> Source:
+def simulator_source(n_subjects: int, n_stimuli: int, seed: int, parameters: SimulatorParameters = DEFAULT) -> Source:
     """The ``Source`` of simulated scanpaths; its sha256 is that of everything the generator is given."""
-    given = {"generator": GENERATOR_VERSION, "n_subjects": n_subjects, "n_stimuli": n_stimuli, "seed": seed,
-             **asdict(parameters)}
+    given = {
+        "generator": GENERATOR_VERSION,
+        "n_subjects": n_subjects,
+        "n_stimuli": n_stimuli,
+        "seed": seed,
+        **asdict(parameters),
+    }
     digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
-    return Source("simulated", LABEL, digest, licence="MIT (made by this library)",
-                  citation="none: generated, not recorded", simulated=True)
+    return Source(
+        "simulated",
+        LABEL,
+        digest,
+        licence="MIT (made by this library)",
+        citation="none: generated, not recorded",
+        simulated=True,
+    )
 
 
 def _draw_durations(n: int, parameters: SimulatorParameters, generator: np.random.Generator) -> np.ndarray:

@@ -16,8 +16,15 @@ from fixlib.data.simulator import DEFAULT, SimulatorParameters, cell_masses
 # OSIE on a 32 x 32 grid (px): amplitudes of the 87,821 saccades, share of them that end in the pixel where
 # they began, and moments of all 98,321 positions. Computed by scanpath_statistics from the recordings.
 OSIE_STATISTICS = {
-    "amplitude_mean": 6.369, "amplitude_q25": 1.702, "amplitude_median": 4.625, "amplitude_q75": 9.802,
-    "stay": 0.0586, "mean_x": 16.06, "mean_y": 15.12, "sd_x": 6.851, "sd_y": 6.278,
+    "amplitude_mean": 6.369,
+    "amplitude_q25": 1.702,
+    "amplitude_median": 4.625,
+    "amplitude_q75": 9.802,
+    "stay": 0.0586,
+    "mean_x": 16.06,
+    "mean_y": 15.12,
+    "sd_x": 6.851,
+    "sd_y": 6.278,
 }
 FIXATIONS_PER_TRIAL = 12  # about what a 2.5 s trial holds; the statistics below pool that many
 CELLS = 8  # cells per px in which amplitudes are resolved
@@ -32,9 +39,17 @@ def scanpath_statistics(scanpaths: Scanpaths) -> dict[str, float]:
     stay = (np.diff(np.floor(points), axis=0)[same] == 0).all(axis=1)
     q25, median, q75 = np.quantile(amplitude, [0.25, 0.5, 0.75])
     (mean_x, mean_y), (sd_x, sd_y) = points.mean(axis=0), points.std(axis=0)
-    return {"amplitude_mean": amplitude.mean(), "amplitude_q25": q25, "amplitude_median": median,
-            "amplitude_q75": q75, "stay": stay.mean(), "mean_x": mean_x, "mean_y": mean_y,
-            "sd_x": sd_x, "sd_y": sd_y}
+    return {
+        "amplitude_mean": amplitude.mean(),
+        "amplitude_q25": q25,
+        "amplitude_median": median,
+        "amplitude_q75": q75,
+        "stay": stay.mean(),
+        "mean_x": mean_x,
+        "mean_y": mean_y,
+        "sd_x": sd_x,
+        "sd_y": sd_y,
+    }
 
 
 def expected_statistics(
@@ -49,9 +64,7 @@ def expected_statistics(
     return {**_amplitudes(starts, parameters, size), "stay": stay, **_moments(everything)}
 
 
-def _propagate(
-    parameters: SimulatorParameters, size: int, n_fixations: int
-) -> tuple[np.ndarray, np.ndarray, float]:
+def _propagate(parameters: SimulatorParameters, size: int, n_fixations: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Where saccades start, where fixations lie (both (y, x) probabilities), and the share that stays."""
     along_x, along_y = (cell_masses(axis, parameters, size) for axis in (0, 1))
     weights = parameters.weights
@@ -81,8 +94,12 @@ def _amplitudes(starts: np.ndarray, parameters: SimulatorParameters, size: int) 
     order = np.argsort(amplitude)
     cumulated = np.cumsum(mass[order])
     quartiles = np.interp([0.25, 0.5, 0.75], cumulated / cumulated[-1], amplitude[order])
-    return dict(zip(("amplitude_mean", "amplitude_q25", "amplitude_median", "amplitude_q75"),
-                    (float(amplitude @ mass), *quartiles.tolist())))
+    return dict(
+        zip(
+            ("amplitude_mean", "amplitude_q25", "amplitude_median", "amplitude_q75"),
+            (float(amplitude @ mass), *quartiles.tolist()),
+        )
+    )
 
 
 def _amplitude_distribution(starts: np.ndarray, parameters: SimulatorParameters, size: int) -> tuple:
@@ -101,7 +118,7 @@ def _by_displacement(masses: np.ndarray) -> np.ndarray:
         first = cells - (pixel + 1) * CELLS
         for start in range(CELLS):  # the cell of the pixel where the saccade starts
             begin = first + CELLS - 1 - start
-            shifted[:, pixel, begin:begin + cells] += masses[:, pixel] / CELLS
+            shifted[:, pixel, begin : begin + cells] += masses[:, pixel] / CELLS
     return shifted[..., :-1]
 
 
@@ -116,8 +133,7 @@ def fit_parameters(
         ValueError: a statistic is missing or unknown.
     """
     if set(statistics) != set(OSIE_STATISTICS):
-        raise ValueError(f"statistics must be exactly {', '.join(OSIE_STATISTICS)}; "
-                         f"got {', '.join(statistics)}")
+        raise ValueError(f"statistics must be exactly {', '.join(OSIE_STATISTICS)}; got {', '.join(statistics)}")
     quartiles = [statistics[f"amplitude_{name}"] for name in ("q25", "median", "q75")]
 
     def residuals(z: np.ndarray) -> np.ndarray:
@@ -135,16 +151,29 @@ def fit_parameters(
 
 def _pack(p: SimulatorParameters) -> np.ndarray:
     """Parameters as eight unbounded numbers."""
-    return np.array([
-        np.log(p.weight_stay / p.weight_centre), np.log(p.weight_local / p.weight_centre),
-        *np.log([p.sd_stay, p.sd_local, p.sd_x, p.sd_y]), p.centre_x / 16 - 1, p.centre_y / 16 - 1,
-    ])
+    return np.array(
+        [
+            np.log(p.weight_stay / p.weight_centre),
+            np.log(p.weight_local / p.weight_centre),
+            *np.log([p.sd_stay, p.sd_local, p.sd_x, p.sd_y]),
+            p.centre_x / 16 - 1,
+            p.centre_y / 16 - 1,
+        ]
+    )
 
 
 def _unpack(z: np.ndarray, start: SimulatorParameters) -> SimulatorParameters:
     odds = np.exp([z[0], z[1], 0.0])
     stay, local, _ = odds / odds.sum()
     sd_stay, sd_local, sd_x, sd_y = np.exp(z[2:6])
-    values = dict(weight_stay=stay, weight_local=local, sd_stay=sd_stay, sd_local=sd_local,
-                  sd_x=sd_x, sd_y=sd_y, centre_x=16 * (1 + z[6]), centre_y=16 * (1 + z[7]))
+    values = dict(
+        weight_stay=stay,
+        weight_local=local,
+        sd_stay=sd_stay,
+        sd_local=sd_local,
+        sd_x=sd_x,
+        sd_y=sd_y,
+        centre_x=16 * (1 + z[6]),
+        centre_y=16 * (1 + z[7]),
+    )
     return replace(start, **{name: float(value) for name, value in values.items()})

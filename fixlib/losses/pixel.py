@@ -95,8 +95,9 @@ def focal_loss(
         raise ValueError(f"alpha is the weight of the positive class and must lie in [0, 1], got {alpha}")
     check_at_least_zero(gamma=gamma)
     if closed_form.applies(target, from_logits, reduction):
-        return closed_form.over_pixels(closed_form.cross_entropy, input, target, reduction,
-                                       white_weight=alpha, black_weight=1 - alpha, gamma=gamma)
+        return closed_form.over_pixels(
+            closed_form.cross_entropy, input, target, reduction, white_weight=alpha, black_weight=1 - alpha, gamma=gamma
+        )
     x, y = prepare(input, target, from_logits)
     log_p, log_not_p = log_probabilities(x, from_logits)
     # exp(gamma log(1 - p)) rather than (1 - p)**gamma, whose gradient is infinite at p = 1 when gamma < 1.
@@ -128,9 +129,7 @@ class WeightedMSE(Loss):
 
     function = staticmethod(weighted_mse_loss)
 
-    def __init__(
-        self, pos_weight: float = 100.0, *, from_logits: bool = True, reduction: str = "mean"
-    ) -> None:
+    def __init__(self, pos_weight: float = 100.0, *, from_logits: bool = True, reduction: str = "mean") -> None:
         super().__init__(pos_weight=pos_weight, from_logits=from_logits, reduction=reduction)
 
 

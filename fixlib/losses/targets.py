@@ -39,8 +39,10 @@ class WhitePixels:
         wrong = (index < -1) | (index >= size**2)
         if wrong.any():
             where = wrong.nonzero()[0].tolist()
-            raise ValueError(f"index{where} is {index[tuple(where)].item()}, but the pixels of {size}x{size} frames "
-                             f"are 0 to {size**2 - 1}, and an empty frame is -1")
+            raise ValueError(
+                f"index{where} is {index[tuple(where)].item()}, but the pixels of {size}x{size} frames "
+                f"are 0 to {size**2 - 1}, and an empty frame is -1"
+            )
         self.size = size
         # In the form that gather and scatter want, (..., 1); an empty frame is pixel 0 with `present` 0.
         self.position = index.clamp(min=0).unsqueeze(-1)

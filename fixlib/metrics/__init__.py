@@ -1,10 +1,18 @@
 """What a prediction of gaze is worth: white-pixel scores, pixel errors, information gain, their intervals."""
 
 from fixlib.metrics.evaluation import Evaluation, evaluate_density, evaluate_frames, evaluate_points
-from fixlib.metrics.intervals import clustered_bootstrap, cluster_weights, paired_difference
+from fixlib.metrics.intervals import cluster_weights, clustered_bootstrap, paired_difference
 from fixlib.metrics.white_pixels import WhitePixelCounts, average_precision, white_pixel_counts
 
 __all__ = [
-    "Evaluation", "WhitePixelCounts", "average_precision", "cluster_weights", "clustered_bootstrap",
-    "evaluate_density", "evaluate_frames", "evaluate_points", "paired_difference", "white_pixel_counts",
+    "Evaluation",
+    "WhitePixelCounts",
+    "average_precision",
+    "cluster_weights",
+    "clustered_bootstrap",
+    "evaluate_density",
+    "evaluate_frames",
+    "evaluate_points",
+    "paired_difference",
+    "white_pixel_counts",
 ]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from fixlib.decoding import decode_argmax, decode_mean, decode_median
+from fixlib.grid import decode_argmax, decode_mean, decode_median
 from fixlib.metrics.intervals import cluster_weights, percentile_interval, ratio
 from fixlib.metrics.white_pixels import Ranking, rank
 
@@ -58,8 +58,16 @@ class Evaluation:
     pr_curve: dict[str, list[float]] | None = None
 
 
-def evaluate_frames(logits: Tensor, coordinates: ArrayLike, mask: ArrayLike, last_point: ArrayLike,
-                    subject: ArrayLike, stimulus: ArrayLike, n_boot: int = 1000, seed: int = 0) -> Evaluation:
+def evaluate_frames(
+    logits: Tensor,
+    coordinates: ArrayLike,
+    mask: ArrayLike,
+    last_point: ArrayLike,
+    subject: ArrayLike,
+    stimulus: ArrayLike,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> Evaluation:
     """Score predicted frames. p = sigmoid(logit); for decoding, p is normalised to sum 1 in each frame.
 
     Args:
@@ -79,9 +87,17 @@ def evaluate_frames(logits: Tensor, coordinates: ArrayLike, mask: ArrayLike, las
     return _evaluate(frames, truth, n_boot, seed, ranking, _sigmoid)
 
 
-def evaluate_density(log_density: Tensor, coordinates: ArrayLike, mask: ArrayLike, last_point: ArrayLike,
-                     subject: ArrayLike, stimulus: ArrayLike, reference_log_density: Tensor | None = None,
-                     n_boot: int = 1000, seed: int = 0) -> Evaluation:
+def evaluate_density(
+    log_density: Tensor,
+    coordinates: ArrayLike,
+    mask: ArrayLike,
+    last_point: ArrayLike,
+    subject: ArrayLike,
+    stimulus: ArrayLike,
+    reference_log_density: Tensor | None = None,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> Evaluation:
     """Score predicted densities: as `evaluate_frames`, with p the pixel's probability, and information gain.
 
     Args:
@@ -107,14 +123,23 @@ def evaluate_density(log_density: Tensor, coordinates: ArrayLike, mask: ArrayLik
     return _evaluate(frames, truth, n_boot, seed, ranking, np.exp)
 
 
-def evaluate_points(points: Tensor, coordinates: ArrayLike, mask: ArrayLike, last_point: ArrayLike,
-                    subject: ArrayLike, stimulus: ArrayLike, n_boot: int = 1000, seed: int = 0) -> Evaluation:
+def evaluate_points(
+    points: Tensor,
+    coordinates: ArrayLike,
+    mask: ArrayLike,
+    last_point: ArrayLike,
+    subject: ArrayLike,
+    stimulus: ArrayLike,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> Evaluation:
     """Score predicted points (N, T, 2) px, which may lie outside the grid. Others: see `evaluate_frames`."""
     truth = _Truth.read(coordinates, mask, last_point, subject, stimulus)
     points = _numbers(points)
     if points.shape != truth.points.shape:
-        raise ValueError(f"points {points.shape} and coordinates {truth.points.shape} must have the same "
-                         "shape (N, T, 2)")
+        raise ValueError(
+            f"points {points.shape} and coordinates {truth.points.shape} must have the same shape (N, T, 2)"
+        )
     _refuse(~np.isfinite(points).all(axis=-1) & truth.valid, "points are not finite")
     return _evaluate(_score_points(points, truth), truth, n_boot, seed)
 
@@ -141,11 +166,14 @@ class _Truth:
         n = len(points)
         if points.ndim != 3 or points.shape[-1] != 2:
             raise ValueError(f"coordinates must be (N, T, 2), got {points.shape}")
-        for name, value, shape in (("mask", valid, points.shape[:2]), ("last_point", last_point, (n, 2)),
-                                   ("subject", subject, (n,)), ("stimulus", stimulus, (n,))):
+        for name, value, shape in (
+            ("mask", valid, points.shape[:2]),
+            ("last_point", last_point, (n, 2)),
+            ("subject", subject, (n,)),
+            ("stimulus", stimulus, (n,)),
+        ):
             if value.shape != shape:
-                raise ValueError(f"{name} must be {shape} to fit coordinates {points.shape}, "
-                                 f"got {value.shape}")
+                raise ValueError(f"{name} must be {shape} to fit coordinates {points.shape}, got {value.shape}")
         if not valid.any():
             raise ValueError("mask is False everywhere: there is no frame to score")
         _refuse(~np.isfinite(points).all(axis=-1) & valid, "coordinates are not finite under a True mask")
@@ -170,8 +198,9 @@ def _numbers(values: ArrayLike) -> np.ndarray:
 
 def _refuse(wrong: np.ndarray, what: str) -> None:
     if wrong.any():
-        raise ValueError(f"{what} at index {tuple(map(int, np.argwhere(wrong)[0]))} "
-                         f"({np.count_nonzero(wrong)} such in all)")
+        raise ValueError(
+            f"{what} at index {tuple(map(int, np.argwhere(wrong)[0]))} ({np.count_nonzero(wrong)} such in all)"
+        )
 
 
 def _read_maps(maps: Tensor, name: str, truth: _Truth) -> Tensor:
@@ -179,8 +208,7 @@ def _read_maps(maps: Tensor, name: str, truth: _Truth) -> Tensor:
     maps = maps.detach()
     maps = maps.squeeze(2) if maps.dim() == 5 and maps.shape[2] == 1 else maps
     if maps.dim() != 4 or maps.shape[:2] != truth.valid.shape:
-        raise ValueError(f"{name} must be (N, T, H, W) with N, T = {truth.valid.shape}, "
-                         f"got {tuple(maps.shape)}")
+        raise ValueError(f"{name} must be (N, T, H, W) with N, T = {truth.valid.shape}, got {tuple(maps.shape)}")
     height, width = maps.shape[-2:]
     outside = (truth.points < 0).any(-1) | (truth.points >= (width, height)).any(-1)
     _refuse(outside & truth.valid, f"coordinates are outside the {width}x{height} grid under a True mask")
@@ -219,8 +247,10 @@ _Frames = dict[str, tuple[np.ndarray | float, np.ndarray | float]]
 def _score_maps(maps: Tensor, truth: _Truth, probability_of, weights_of) -> tuple[_Frames, Ranking]:
     """Frame metrics of maps (N, T, H, W) whose order is that of the probabilities, and their ranking."""
     white = truth.white_pixel(maps.shape[-1])
-    chunks = [_look_at(chunk, index.to(maps.device), probability_of, weights_of)
-              for chunk, index in zip(maps.split(_CHUNK), white.split(_CHUNK))]
+    chunks = [
+        _look_at(chunk, index.to(maps.device), probability_of, weights_of)
+        for chunk, index in zip(maps.split(_CHUNK), white.split(_CHUNK))
+    ]
     seen = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
     found, predicted, n_pixels = seen["found"], seen["predicted"], maps.shape[-2] * maps.shape[-1]
     frames: _Frames = dict(
@@ -228,7 +258,8 @@ def _score_maps(maps: Tensor, truth: _Truth, probability_of, weights_of) -> tupl
         white_pixel_precision=(found, predicted),
         f1_score=(2 * found, predicted + 1),
         accuracy=((n_pixels - 1 - predicted + 2 * found) / n_pixels, 1.0),
-        max_probability=(seen["largest"], 1.0))
+        max_probability=(seen["largest"], 1.0),
+    )
     for name in ("argmax", "mean", "median"):
         point = _score_points(seen[name], truth)
         if name == "argmax":
@@ -241,9 +272,14 @@ def _score_maps(maps: Tensor, truth: _Truth, probability_of, weights_of) -> tupl
 def _look_at(maps: Tensor, white: Tensor, probability_of, weights_of) -> dict[str, np.ndarray]:
     probability, weights = probability_of(maps), weights_of(maps)
     called = (probability > 0.5).flatten(-2)
-    seen = dict(found=called.gather(-1, white[..., None])[..., 0], predicted=called.sum(-1),
-                largest=probability.flatten(-2).amax(-1), argmax=decode_argmax(maps),
-                mean=decode_mean(weights), median=decode_median(weights))
+    seen = dict(
+        found=called.gather(-1, white[..., None])[..., 0],
+        predicted=called.sum(-1),
+        largest=probability.flatten(-2).amax(-1),
+        argmax=decode_argmax(maps),
+        mean=decode_mean(weights),
+        median=decode_median(weights),
+    )
     return {name: value.cpu().double().numpy() for name, value in seen.items()}
 
 
@@ -251,12 +287,17 @@ def _score_points(points: np.ndarray, truth: _Truth) -> _Frames:
     error = np.linalg.norm(points - truth.points, axis=-1)
     jump = np.linalg.norm(points - truth.last_point[:, None], axis=-1)
     hits = {f"hit_{radius}px": (error <= radius, 1.0) for radius in RADII}
-    return dict(error=(error, 1.0), changed_error=(error * truth.changed, truth.changed), **hits,
-                undershoot=(jump * truth.changed, truth.amplitude * truth.changed))
+    return dict(
+        error=(error, 1.0),
+        changed_error=(error * truth.changed, truth.changed),
+        **hits,
+        undershoot=(jump * truth.changed, truth.amplitude * truth.changed),
+    )
 
 
-def _evaluate(frames: _Frames, truth: _Truth, n_boot: int, seed: int, ranking: Ranking | None = None,
-              to_probability=None) -> Evaluation:
+def _evaluate(
+    frames: _Frames, truth: _Truth, n_boot: int, seed: int, ranking: Ranking | None = None, to_probability=None
+) -> Evaluation:
     frames = {name: [np.where(truth.valid, part, 0.0) for part in parts] for name, parts in frames.items()}
     weights = cluster_weights(truth.subject, truth.stimulus, n_boot, seed)
     summary, by_horizon, per_window = {}, {}, {}
@@ -264,14 +305,17 @@ def _evaluate(frames: _Frames, truth: _Truth, n_boot: int, seed: int, ranking: R
         undefined = 0.0 if name in _ZERO_WHERE_UNDEFINED else np.nan
         tops, bottoms = numerator.sum(axis=1), denominator.sum(axis=1)
         samples = ratio(weights @ tops, weights @ bottoms, undefined)
-        summary[name] = _with_interval(ratio(tops.sum(), bottoms.sum(), undefined),
-                                       percentile_interval(samples))
+        summary[name] = _with_interval(ratio(tops.sum(), bottoms.sum(), undefined), percentile_interval(samples))
         by_horizon[name] = ratio(numerator.sum(axis=0), denominator.sum(axis=0), undefined).tolist()
         per_window[name] = ratio(tops, bottoms, undefined)
     n_frames = truth.valid.sum(axis=1)
-    per_window |= dict(subject=truth.subject, stimulus=truth.stimulus, frames=n_frames,
-                       changed_frames=truth.changed.sum(axis=1),
-                       amplitude=ratio((truth.amplitude * truth.valid).sum(axis=1), n_frames))
+    per_window |= dict(
+        subject=truth.subject,
+        stimulus=truth.stimulus,
+        frames=n_frames,
+        changed_frames=truth.changed.sum(axis=1),
+        amplitude=ratio((truth.amplitude * truth.valid).sum(axis=1), n_frames),
+    )
     if ranking is None:
         return Evaluation(summary, by_horizon, per_window)
     bounds = ranking.intervals(weights)
@@ -279,8 +323,8 @@ def _evaluate(frames: _Frames, truth: _Truth, n_boot: int, seed: int, ranking: R
     summary |= dict(
         average_precision=_with_interval(ranking.average_precision(), bounds["average_precision"]),
         best_f1=_with_interval(best_f1, bounds["best_f1"]),
-        best_f1_threshold=_with_interval(to_probability(threshold),
-                                         to_probability(bounds["best_f1_threshold"])))
+        best_f1_threshold=_with_interval(to_probability(threshold), to_probability(bounds["best_f1_threshold"])),
+    )
     return Evaluation(summary, by_horizon, per_window, ranking.curve())
 
 

@@ -30,8 +30,10 @@ def cluster_weights(subject: ArrayLike, stimulus: ArrayLike, n_boot: int = 1000,
     """
     subject, stimulus = np.asarray(subject), np.asarray(stimulus)
     if subject.ndim != 1 or subject.shape != stimulus.shape or len(subject) == 0:
-        raise ValueError(f"subject and stimulus must be one label a window each, (N,): got shapes "
-                         f"{subject.shape} and {stimulus.shape}")
+        raise ValueError(
+            f"subject and stimulus must be one label a window each, (N,): got shapes "
+            f"{subject.shape} and {stimulus.shape}"
+        )
     subject, n_subjects = _labels(subject)
     stimulus, n_stimuli = _labels(stimulus)
     if n_subjects == n_stimuli == 1:
@@ -73,8 +75,15 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, undefined: float = np.
     return np.divide(numerator, denominator, out=out, where=denominator > 0)
 
 
-def clustered_bootstrap(numerator: ArrayLike, denominator: ArrayLike | None = None, *, subject: ArrayLike,
-                        stimulus: ArrayLike, n_boot: int = 1000, seed: int = 0) -> tuple[float, float]:
+def clustered_bootstrap(
+    numerator: ArrayLike,
+    denominator: ArrayLike | None = None,
+    *,
+    subject: ArrayLike,
+    stimulus: ArrayLike,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
     """95% interval of sum(numerator) / sum(denominator) over windows, resampling subjects and stimuli.
 
     Args:
@@ -92,8 +101,10 @@ def clustered_bootstrap(numerator: ArrayLike, denominator: ArrayLike | None = No
     denominator = np.ones_like(numerator) if denominator is None else _column(denominator, "denominator")
     labels = np.stack([_labels(np.asarray(subject))[0], _labels(np.asarray(stimulus))[0]])
     if not numerator.shape == denominator.shape == labels.shape[1:]:
-        raise ValueError(f"numerator {numerator.shape}, denominator {denominator.shape} and subject and "
-                         f"stimulus {labels.shape[1:]} must have the same length")
+        raise ValueError(
+            f"numerator {numerator.shape}, denominator {denominator.shape} and subject and "
+            f"stimulus {labels.shape[1:]} must have the same length"
+        )
     # Windows of one subject on one stimulus always count together: summed first, 100,000 saccades need no
     # more memory than their scanpaths.
     (subject, stimulus), cell = np.unique(labels, axis=1, return_inverse=True)
@@ -106,13 +117,22 @@ def clustered_bootstrap(numerator: ArrayLike, denominator: ArrayLike | None = No
 def _column(values: ArrayLike, name: str) -> np.ndarray:
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not np.isfinite(values).all():
-        raise ValueError(f"{name} must be (N,) and finite: got shape {values.shape}, "
-                         f"{np.count_nonzero(~np.isfinite(values))} not finite. Leave such windows out first")
+        raise ValueError(
+            f"{name} must be (N,) and finite: got shape {values.shape}, "
+            f"{np.count_nonzero(~np.isfinite(values))} not finite. Leave such windows out first"
+        )
     return values
 
 
-def paired_difference(a: ArrayLike, b: ArrayLike, subject: ArrayLike, stimulus: ArrayLike,
-                      weight: ArrayLike | None = None, n_boot: int = 1000, seed: int = 0) -> dict[str, float]:
+def paired_difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    subject: ArrayLike,
+    stimulus: ArrayLike,
+    weight: ArrayLike | None = None,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> dict[str, float]:
     """Mean of a - b over windows that both have, with its 95% interval: dict(value, low, high).
 
     What two methods share (hard viewers, hard images) cancels, so that the interval is narrower than those of
@@ -132,6 +152,12 @@ def paired_difference(a: ArrayLike, b: ArrayLike, subject: ArrayLike, stimulus: 
     if not weight[both].sum() > 0:
         return dict(value=np.nan, low=np.nan, high=np.nan)
     numerator = ((a - b) * weight)[both]
-    low, high = clustered_bootstrap(numerator, weight[both], subject=np.asarray(subject)[both],
-                                    stimulus=np.asarray(stimulus)[both], n_boot=n_boot, seed=seed)
+    low, high = clustered_bootstrap(
+        numerator,
+        weight[both],
+        subject=np.asarray(subject)[both],
+        stimulus=np.asarray(stimulus)[both],
+        n_boot=n_boot,
+        seed=seed,
+    )
     return dict(value=float(numerator.sum() / weight[both].sum()), low=low, high=high)

@@ -36,8 +36,9 @@ def white_pixel_counts(probabilities: Tensor, target: Tensor, threshold: float =
         ValueError: shapes that differ, or a value outside [0, 1] (NaN, or a logit).
     """
     if probabilities.shape != target.shape:
-        raise ValueError(f"probabilities {tuple(probabilities.shape)} and target {tuple(target.shape)} must "
-                         "have the same shape")
+        raise ValueError(
+            f"probabilities {tuple(probabilities.shape)} and target {tuple(target.shape)} must have the same shape"
+        )
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise ValueError("probabilities must lie in [0, 1]; of logits take the sigmoid, and look for NaN")
     predicted, white = probabilities > threshold, target > 0.5
@@ -59,8 +60,7 @@ def average_precision(scores: Tensor, target: Tensor) -> float:
         ValueError: shapes that differ, or scores that hold NaN.
     """
     if scores.shape != target.shape:
-        raise ValueError(f"scores {tuple(scores.shape)} and target {tuple(target.shape)} must have the same "
-                         "shape")
+        raise ValueError(f"scores {tuple(scores.shape)} and target {tuple(target.shape)} must have the same shape")
     if scores.isnan().any():
         raise ValueError("scores hold NaN, which has no rank")
     scores, white = scores.flatten().float(), target.flatten() > 0.5
@@ -145,9 +145,11 @@ class Ranking:
         at = np.where(np.isnan(f1), -1.0, f1).argmax(axis=-1)
         lowest = self.thresholds[_first_of_each(_coarse_bins(len(self.thresholds)))]
         known = ~np.isnan(f1).all(axis=-1)
-        return dict(average_precision=_average_precision(found, predicted),
-                    best_f1=np.take_along_axis(f1, at[:, None], axis=-1)[:, 0],
-                    best_f1_threshold=np.where(known, lowest[at], np.nan))
+        return dict(
+            average_precision=_average_precision(found, predicted),
+            best_f1=np.take_along_axis(f1, at[:, None], axis=-1)[:, 0],
+            best_f1_threshold=np.where(known, lowest[at], np.nan),
+        )
 
 
 def _coarse_bins(n_thresholds: int) -> np.ndarray:

@@ -16,7 +16,19 @@ from fixlib.models.regression import SimVP_RegressionHead
 from fixlib.models.simvp import MISSION, SimVP, count_parameters, create_model
 
 __all__ = [
-    "BASELINES", "MISSION", "Baseline", "Centre", "CentreBias", "ConstantVelocity", "GazeGRU", "RepeatLast",
-    "SimVP", "SimVP_RegressionHead", "TrainingMean", "TrainingMedian", "TransitionTable", "count_parameters",
+    "BASELINES",
+    "MISSION",
+    "Baseline",
+    "Centre",
+    "CentreBias",
+    "ConstantVelocity",
+    "GazeGRU",
+    "RepeatLast",
+    "SimVP",
+    "SimVP_RegressionHead",
+    "TrainingMean",
+    "TrainingMedian",
+    "TransitionTable",
+    "count_parameters",
     "create_model",
 ]

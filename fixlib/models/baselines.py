@@ -11,7 +11,7 @@ Those with a density also have `log_density(inputs, n_out)`. `GazeGRU` is a smal
 import torch
 from torch import Tensor, nn
 
-from fixlib.decoding import decode_median
+from fixlib.grid import decode_median
 
 BANDWIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.7, 8.0)
 FOLDS = 5
@@ -62,9 +62,7 @@ class Baseline:
     def _check_points(self, points: Tensor, name: str) -> Tensor:
         points = torch.as_tensor(points, dtype=torch.float32)
         if points.dim() != 3 or points.shape[-1] != 2 or 0 in points.shape:
-            raise ValueError(
-                f"{name} must have shape (windows, points, 2), none of them 0, got {tuple(points.shape)}"
-            )
+            raise ValueError(f"{name} must have shape (windows, points, 2), none of them 0, got {tuple(points.shape)}")
         outside = ~((points >= 0) & (points < self.size)).all(dim=-1)  # NaN is outside too
         if outside.any():
             window, point = outside.nonzero()[0].tolist()
@@ -76,9 +74,7 @@ class Baseline:
 
     def _fitted(self, attribute: str):
         if not hasattr(self, attribute):
-            raise RuntimeError(
-                f"{type(self).__name__} has learnt nothing yet: call fit(coordinates, n_in) first"
-            )
+            raise RuntimeError(f"{type(self).__name__} has learnt nothing yet: call fit(coordinates, n_in) first")
         return getattr(self, attribute)
 
 
@@ -213,9 +209,7 @@ class TransitionTable(Baseline):
     def _rows(self, source: Tensor, n_out: int) -> Tensor:
         log_tables = self._fitted("log_tables")
         if n_out > log_tables.shape[1]:
-            raise ValueError(
-                f"n_out={n_out}, but the windows it was fitted on show {log_tables.shape[1]} points ahead"
-            )
+            raise ValueError(f"n_out={n_out}, but the windows it was fitted on show {log_tables.shape[1]} points ahead")
         rows = log_tables[source.to(log_tables.device), :n_out].to(source.device)
         return rows.unflatten(-1, (self.size, self.size))
 

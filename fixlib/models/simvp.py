@@ -124,8 +124,12 @@ class Gate(nn.Module):
         super().__init__()
         self.conv0 = nn.Conv2d(channels, channels, LOCAL_KERNEL, padding=LOCAL_KERNEL // 2, groups=channels)
         self.conv_spatial = nn.Conv2d(
-            channels, channels, WIDE_KERNEL, padding=WIDE_DILATION * (WIDE_KERNEL // 2),
-            dilation=WIDE_DILATION, groups=channels,
+            channels,
+            channels,
+            WIDE_KERNEL,
+            padding=WIDE_DILATION * (WIDE_KERNEL // 2),
+            dilation=WIDE_DILATION,
+            groups=channels,
         )
         self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
 
@@ -299,8 +303,7 @@ class SimVP(nn.Module):
         T, C = self.in_shape[:2]
         if self.out_frames < 1 or self.out_channels < 1:
             raise ValueError(
-                f"out_frames and out_channels must be at least 1, "
-                f"got {self.out_frames} and {self.out_channels}"
+                f"out_frames and out_channels must be at least 1, got {self.out_frames} and {self.out_channels}"
             )
         if self.out_frames > T and self.out_channels != C:
             raise ValueError(
@@ -335,9 +338,7 @@ class SimVP(nn.Module):
 def check_architecture(in_shape, hid_S, hid_T, N_S, N_T, model_type, drop, drop_path, *kernels) -> None:
     """ValueError naming the first option that cannot be built, and what would do."""
     if len(in_shape) != 4 or min(in_shape) < 1:
-        raise ValueError(
-            f"in_shape must be (frames, channels, height, width), each at least 1, got {in_shape}"
-        )
+        raise ValueError(f"in_shape must be (frames, channels, height, width), each at least 1, got {in_shape}")
     if not isinstance(model_type, str) or model_type.lower() != "gsta":
         raise ValueError(f"model_type {model_type!r} is not available, only 'gSTA' is")
     if N_S < 2 or N_S % 2:

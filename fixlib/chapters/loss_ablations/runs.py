@@ -1,0 +1,65 @@
+"""Chapter 3's ablations: one setting of one loss changed at a time, everything else the same.
+
+Four frames in, the next one out, every 100 ms: the shortest task in which the losses differ, and the cheapest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fixlib.chapters.loss_comparison.runs import LOSSES
+from fixlib.checkpoints import Checkpoint
+from fixlib.runs.execute import data_config, make_spec, run_predictor, training_config
+from fixlib.runs.profiles import get_profile
+from fixlib.runs.store import RunSpec
+
+NAME = "loss_ablations"
+PRIOR = 0.01  # Lin et al. 2017, section 4.1
+
+RATE_HZ, N_IN, N_OUT = 10.0, 4, 1
+
+# Variant -> (loss, its changed options); first the losses as they are, and the two proper scores.
+SETTINGS: dict[str, tuple[str, dict]] = {
+    **{
+        name: (name, {})
+        for name in ("mse", "focal", "composite", "dice", "weighted_mse", "bce", "softmax_cross_entropy")
+    },
+    **{
+        f"composite_{term}_{factor}": ("composite", {f"{term}_weight": weight * float(factor)})
+        for term, weight in (("focal", 1.0), ("sparsity", 0.8), ("concentration", 1.5))
+        for factor in ("0", "0.1", "10")
+    },
+    "composite_normalised": ("composite", dict(normalise=True)),
+    **{f"focal_alpha_{alpha}": ("focal", dict(alpha=float(alpha))) for alpha in ("0.75", "0.99")},
+    **{f"focal_gamma_{gamma}": ("focal", dict(gamma=float(gamma))) for gamma in ("0", "5")},
+    **{
+        f"weighted_mse_{weight}": ("weighted_mse", dict(pos_weight=float(weight)))
+        for weight in ("10", "30", "300", "1023")
+    },
+    **{f"dice_smooth_{smooth}": ("dice", dict(smooth=float(smooth))) for smooth in ("0.001", "0.1", "1")},
+}
+# Losses trained once more with the read-out's bias at logit(PRIOR).
+WITH_PRIOR = ("mse", "focal", "weighted_mse", "dice")
+
+
+def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSpec]:
+    """One run a changed setting and seed; ValueError for an unknown profile."""
+    size = get_profile(profile)
+    where = data_config(dataset, RATE_HZ, N_IN, N_OUT, stride=N_IN + N_OUT, profile=size)
+
+    def config(loss: str, options: dict, **model) -> dict:
+        return dict(
+            data=where,
+            model=dict(kind="simvp", **size.simvp, **model),
+            loss=dict(name=loss, **{**LOSSES.get(loss, {}), **options}),
+            training=training_config(size),
+        )
+
+    configs = {variant: config(loss, options) for variant, (loss, options) in SETTINGS.items()}
+    configs |= {f"{loss}_prior": config(loss, {}, prior_probability=PRIOR) for loss in WITH_PRIOR}
+    return [make_spec(NAME, variant, size, seed, made) for variant, made in configs.items() for seed in seeds]
+
+
+def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
+    """Carry out one run; see `fixlib.runs.execute.run_predictor`."""
+    return run_predictor(spec, checkpoint, on_epoch)

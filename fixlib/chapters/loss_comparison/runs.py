@@ -1,0 +1,114 @@
+"""Chapter 3: every loss under identical conditions (10 frames in, the next 10 out, 100 ms a frame)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from fixlib.checkpoints import Checkpoint
+from fixlib.losses import check_loss_name
+from fixlib.runs.execute import data_config, make_spec, run_predictor, training_config
+from fixlib.runs.profiles import get_profile
+from fixlib.runs.store import RunSpec
+
+if TYPE_CHECKING:
+    from fixlib.runs.study import Study
+
+NAME = "loss_comparison"
+# The seven of the original experiment, with its settings.
+LOSSES: dict[str, dict] = {
+    "mse": {},
+    "focal": dict(alpha=0.25, gamma=2.0),
+    "sparsity": dict(weight=1.0),
+    "concentration": {},
+    "composite": dict(focal_weight=1.0, sparsity_weight=0.8, concentration_weight=1.5),
+    "dice": dict(smooth=1e-5),
+    "weighted_mse": dict(pos_weight=100.0),
+}
+# Compared with them where asked for: Dice smoothed as textbooks do, and the one proper score of a place.
+FURTHER_LOSSES: dict[str, dict] = {
+    "dice_smooth_1": dict(name="dice", smooth=1.0),
+    "softmax_cross_entropy": dict(name="softmax_cross_entropy"),
+}
+# What needs no network, as frame predictors.
+FRAME_BASELINES = ("repeat_last", "centre", "centre_bias", "transition_table")
+RATE_HZ, N_IN, N_OUT = 10.0, 10, 10
+
+
+def specs(
+    dataset: str, profile: str, seeds: Sequence[int] = (0,), losses: Sequence[str] = tuple(LOSSES)
+) -> list[RunSpec]:
+    """One run a loss and seed, and one a baseline.
+
+    `losses` are keys of `LOSSES` (the default) or `FURTHER_LOSSES`, or any other loss's name, which then has its
+    default options. Within a seed every loss starts from the same weights and sees the same batches in the same order.
+
+    Raises:
+        ValueError: an unknown loss or profile.
+    """
+    size = get_profile(profile)
+    where = data_config(dataset, RATE_HZ, N_IN, N_OUT, stride=N_OUT, profile=size)
+    networks = []
+    for name in losses:
+        config = dict(
+            data=where, model=dict(kind="simvp", **size.simvp), loss=_loss(name), training=training_config(size)
+        )
+        networks += [make_spec(NAME, name, size, seed, config) for seed in seeds]
+    baselines = [
+        make_spec(NAME, name, size, 0, dict(data=where, model=dict(kind=name, as_frames=True)))
+        for name in FRAME_BASELINES
+    ]
+    return networks + baselines
+
+
+def _loss(variant: str) -> dict:
+    """Name and options of the loss that a variant is trained with."""
+    if variant in FURTHER_LOSSES:
+        return FURTHER_LOSSES[variant]
+    check_loss_name(variant)
+    return dict(name=variant, **LOSSES.get(variant, {}))
+
+
+def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
+    """Carry out one run; see `fixlib.runs.execute.run_predictor`."""
+    return run_predictor(spec, checkpoint, on_epoch)
+
+
+def recorded_sizes() -> list[Study]:
+    """What is recorded of every loss above on OSIE: a study of the `quick` runs, and one of the `paper` runs."""
+    return [_recorded("osie", profile) for profile in ("quick", "paper")]
+
+
+def recorded_elsewhere() -> list[Study]:
+    """What is recorded of every loss above on other gaze, simulated and on films: the `paper` runs."""
+    return [_recorded(dataset, "paper") for dataset in ("simulated", "gazecom")]
+
+
+def _recorded(dataset: str, profile: str) -> Study:
+    from fixlib.runs.study import recorded
+
+    return recorded(NAME, dataset, profile, seeds=(0, 1, 2), losses=(*LOSSES, *FURTHER_LOSSES))
+
+
+def run_real_loss_function_analysis(
+    dataset: str = "osie", profile: str = "paper", losses: Sequence[str] = tuple(LOSSES), seeds: Sequence[int] = (0,)
+) -> pd.DataFrame:
+    """Train a SimVP with every loss on real gaze and compare them on the held-out test set.
+
+    Runs already recorded under `results/` are read; the others are trained and recorded as JSON.
+
+    Returns:
+        One row a run: variant, seed, and the metrics (white_pixel_recall, white_pixel_precision, f1_score,
+        test_loss, errors in px, ...).
+
+    Raises:
+        ValueError: an unknown dataset, profile or loss.
+        ExperimentError: a run failed.
+    """
+    from fixlib.runs.study import obtain
+
+    study = obtain(NAME, dataset, profile, seeds, losses=losses)
+    print(study.notice)
+    return study.table()

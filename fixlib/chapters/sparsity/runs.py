@@ -1,0 +1,191 @@
+"""Chapter 1: how sparse gaze is, how it moves, and what predictors that learn nothing score.
+
+The analysis is a run like any other: its histograms and tables are recorded, so that the chapter can be read
+without the recordings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from fixlib import data, metrics
+from fixlib.checkpoints import Checkpoint
+from fixlib.data import Scanpaths, fixation_frames, fixed_rate_frames
+from fixlib.grid import pixel_index
+from fixlib.models import BASELINES
+from fixlib.runs.execute import SURE, certain_frames, data_config, load_windows, make_spec, seen, test_truth
+from fixlib.runs.profiles import get_profile
+from fixlib.runs.store import RunSpec, pack
+
+NAME = "sparsity"
+RATES_HZ = (1.0, 2.0, 4.0, 5.0, 10.0, 20.0, 30.0, 60.0)
+WINDOW = 10
+# Edges of the recorded histograms: px, degrees (0 = right, 90 = down), ms.
+AMPLITUDE_EDGES = np.arange(0, 33, 0.5)
+DIRECTION_EDGES = np.arange(-180, 181, 10)
+DURATION_EDGES = np.arange(0, 1001, 20)
+LAGS = 10
+TRIVIAL = ("black", "repeat_last", "centre")
+
+
+def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSpec]:
+    """The description of the recordings, and one run for each predictor that learns nothing.
+
+    The seeds are ignored: nothing here is random. A folder of one's own files, or samples of gaze, hold no
+    durations, which the description needs: it is left out.
+    """
+    size = get_profile(profile)
+    where = data_config(dataset, 10.0, WINDOW, WINDOW, stride=WINDOW, profile=size)
+    described = dict(data=where, rates_hz=list(RATES_HZ), lags=LAGS)
+    has_durations = dataset in data.DATASETS and data.DATASETS[dataset].has_fixations
+    description = [make_spec(NAME, "description", size, 0, described)] if has_durations else []
+    return description + [make_spec(NAME, name, size, 0, dict(data=where, model=dict(kind=name))) for name in TRIVIAL]
+
+
+def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
+    """Describe the recordings, or score a predictor that learns nothing."""
+    if spec.variant == "description":
+        return describe(data.open_scanpaths(spec.config["data"]["dataset"]))
+    return _score_trivial(spec.config)
+
+
+def _score_trivial(config: dict) -> dict:
+    where, windows = config["data"], load_windows(config["data"])
+    truth, kind, size = test_truth(windows["test"], where["n_in"]), config["model"]["kind"], where["size"]
+    if kind == "black":
+        logits = torch.full((*truth["mask"].shape, 1, size, size), -SURE)
+    else:
+        baseline = BASELINES[kind](size)
+        baseline.fit(windows["train"]["coordinates"], where["n_in"])
+        inputs = windows["test"]["coordinates"][:, : where["n_in"]]
+        logits = certain_frames(baseline.predict(inputs, where["n_out"]), size)
+    evaluation = metrics.evaluate_frames(logits, **truth)
+    return dict(metrics=evaluation.summary, by_horizon=evaluation.by_horizon) | seen(windows)
+
+
+def describe(scanpaths: Scanpaths) -> dict:
+    """Everything chapter 1 shows of a set of scanpaths, as plain values and packed histograms."""
+    fixations, at_10hz = fixation_frames(scanpaths), fixed_rate_frames(scanpaths, 10.0)
+    saccades = _saccades(fixations)
+    rows = scanpaths.fixations
+    clusters = dict(subject=saccades["subject"].to_numpy(), stimulus=saccades["stimulus"].to_numpy())
+    statistics = dict(
+        scanpaths=len(scanpaths),
+        fixations=len(rows),
+        subjects=int(rows["subject"].nunique()),
+        stimuli=int(rows["stimulus"].nunique()),
+        scanpaths_of_8_or_more=int((rows.groupby("scanpath").size() >= 8).sum()),
+        amplitude_mean=float(saccades["amplitude"].mean()),
+        amplitude_median=float(saccades["amplitude"].median()),
+        same_pixel=float(saccades["same_pixel"].mean()),
+        duration_mean=float(rows["duration_ms"].mean()),
+        duration_median=float(rows["duration_ms"].median()),
+        x_mean=float(rows["x"].mean()),
+        y_mean=float(rows["y"].mean()),
+        x_sd=float(rows["x"].std()),
+        y_sd=float(rows["y"].std()),
+    )
+    intervals = {
+        name: metrics.clustered_bootstrap(saccades[column].to_numpy(dtype=float), **clusters)
+        for name, column in (("amplitude_mean", "amplitude"), ("same_pixel", "same_pixel"))
+    }
+    intervals["duration_mean"] = metrics.clustered_bootstrap(
+        rows["duration_ms"], subject=rows["subject"], stimulus=rows["stimulus"]
+    )
+    counts = {
+        "positions": _position_counts(rows, scanpaths.size),
+        "amplitudes": np.histogram(saccades["amplitude"], AMPLITUDE_EDGES)[0],
+        "directions": np.histogram(saccades.loc[~saccades["same_pixel"], "direction"], DIRECTION_EDGES)[0],
+        "durations": np.histogram(rows["duration_ms"], DURATION_EDGES)[0],
+        "fixations_per_scanpath": np.bincount(rows.groupby("scanpath").size(), minlength=30)[:40],
+    }
+    rates = [_describe_rate(fixed_rate_frames(scanpaths, rate), rate) for rate in RATES_HZ]
+    return dict(
+        metrics={},
+        statistics=statistics,
+        intervals={name: list(interval) for name, interval in intervals.items()},
+        counts={name: pack(values, "int32") for name, values in counts.items()},
+        edges=dict(amplitudes=AMPLITUDE_EDGES, directions=DIRECTION_EDGES, durations=DURATION_EDGES),
+        rates=rates,
+        pixels=scanpaths.size**2,
+        valid=dict(fixations=_valid_share(fixations), frames_10hz=_valid_share(at_10hz)),
+        visited={
+            str(length): dict(fixations=_visited(fixations, length), frames_10hz=_visited(at_10hz, length))
+            for length in (WINDOW, 2 * WINDOW)
+        },
+        autocorrelation=dict(fixations=_autocorrelation(fixations), frames_10hz=_autocorrelation(at_10hz, 2 * LAGS)),
+    )
+
+
+def _saccades(fixations: dict) -> pd.DataFrame:
+    """One row a step from a fixation to the next: amplitude (px), direction (degrees), whether the pixel stays."""
+    points, mask = fixations["coordinates"].double(), fixations["fixation_mask"]
+    both = mask[:, 1:] & mask[:, :-1]
+    step = (points[:, 1:] - points[:, :-1])[both]
+    same = (points[:, 1:].floor() == points[:, :-1].floor()).all(-1)[both]
+    row = both.nonzero()[:, 0]
+    return pd.DataFrame(
+        dict(
+            amplitude=step.norm(dim=-1).numpy(),
+            direction=torch.rad2deg(torch.atan2(step[:, 1], step[:, 0])).numpy(),
+            same_pixel=same.numpy(),
+            subject=fixations["subject"][row].numpy(),
+            stimulus=fixations["stimulus"][row].numpy(),
+        )
+    )
+
+
+def _position_counts(rows: pd.DataFrame, size: int) -> np.ndarray:
+    edges = np.arange(size + 1)
+    return np.histogram2d(rows["y"], rows["x"], bins=(edges, edges))[0]
+
+
+def _describe_rate(frames: dict, rate_hz: float) -> dict:
+    """How often gaze is in the same pixel a frame later, and by how much it has moved; each with its interval."""
+    points, mask = frames["coordinates"], frames["fixation_mask"]
+    both = mask[:, 1:] & mask[:, :-1]
+    same = (points[:, 1:].floor() == points[:, :-1].floor()).all(-1) & both
+    moved = (points[:, 1:] - points[:, :-1]).double().norm(dim=-1) * both
+    pairs = both.sum(1)
+    found = dict(
+        rate_hz=rate_hz,
+        frames=int(mask.sum()),
+        same_pixel=float(same.sum() / pairs.sum()),
+        repeat_last_error=float(moved.sum() / pairs.sum()),
+    )
+    for name, each in (("same_pixel", same), ("repeat_last_error", moved)):
+        found[f"{name}_interval"] = list(
+            metrics.clustered_bootstrap(each.sum(1), pairs, subject=frames["subject"], stimulus=frames["stimulus"])
+        )
+    return found
+
+
+def _valid_share(frames: dict) -> float:
+    """Share of the frames that show gaze; the others pad the rows to the longest scanpath."""
+    return float(frames["fixation_mask"].double().mean())
+
+
+def _visited(frames: dict, length: int) -> dict:
+    """Distinct pixels in the first `length` frames: the mean over the scanpaths that have so many, and their number."""
+    whole = frames["fixation_mask"][:, :length].all(1)
+    if frames["fixation_mask"].shape[1] < length or not whole.any():
+        return dict(pixels=None, scanpaths=0)
+    pixels = pixel_index(frames["coordinates"][whole, :length], frames["meta"]["size"]).sort(1).values
+    distinct = 1 + (pixels[:, 1:] != pixels[:, :-1]).sum(1)
+    return dict(pixels=float(distinct.double().mean()), scanpaths=int(whole.sum()))
+
+
+def _autocorrelation(frames: dict, lags: int = LAGS) -> dict:
+    """Correlation of x, and of y, with themselves some frames later, over all scanpaths."""
+    points, mask = frames["coordinates"].double(), frames["fixation_mask"]
+    mean, sd = points[mask].mean(0), points[mask].std(0)
+    centred = (points - mean) / sd
+    found = []
+    for lag in range(lags + 1):
+        both = mask[:, lag:] & mask[:, : mask.shape[1] - lag]
+        found.append((centred[:, lag:] * centred[:, : points.shape[1] - lag])[both].mean(0).tolist())
+    return dict(x=[pair[0] for pair in found], y=[pair[1] for pair in found])

@@ -1,0 +1,179 @@
+"""Points, pixels and frames: the only place that knows how one becomes the other.
+
+(x, y) in px of the grid, x to the right, y down; the pixel of a point is its floor, the point of a pixel its centre
+(index + 0.5). A frame is drawn as ``frame[y, x]``. Maps are decoded three ways: `decode_argmax` the most probable
+pixel (best for hitting the pixel itself), `decode_mean` the point of least expected squared distance, `decode_median`
+the point of least expected distance, which is what a mean error in pixels measures.
+"""
+
+import torch
+from torch import Tensor
+
+# Frames decoded at once: bounds the memory of the median (a handful of arrays of this many maps).
+_CHUNK = 512
+
+
+def create_sparse_frames(coordinates: torch.Tensor, fixation_mask: torch.Tensor, size: int = 32) -> torch.Tensor:
+    """Black frames with one white pixel at each valid point.
+
+    Args:
+        coordinates: (B, T, 2), (x, y) px.
+        fixation_mask: bool (B, T), on the same device.
+        size: side of the frames, px.
+
+    Returns:
+        float32 (B, T, 1, size, size) on the device of the coordinates, 0 or 1, ``frame[y, x]``. A frame stays
+        empty where the mask is False or the point lies outside [0, size).
+
+    Raises:
+        TypeError: not tensors, or a mask that is not bool.
+        ValueError: wrong shapes, or a point that is not finite although its mask is True.
+    """
+    index = white_pixel_index(coordinates, fixation_mask, size)
+    frames = torch.zeros(*index.shape, size * size, dtype=torch.float32, device=index.device)
+    frames.scatter_(2, index.clamp(min=0)[..., None], (index >= 0)[..., None].to(torch.float32))
+    return frames.view(*index.shape, 1, size, size)
+
+
+def white_pixel_index(coordinates: torch.Tensor, fixation_mask: torch.Tensor, size: int = 32) -> torch.Tensor:
+    """Number of the pixel that ``create_sparse_frames`` makes white in each frame, -1 where it makes none.
+
+    Arguments and errors are those of ``create_sparse_frames``.
+
+    Returns:
+        int64 (B, T) on the device of the coordinates: floor(y) * size + floor(x), or -1.
+    """
+    _check_points(coordinates, fixation_mask, size)
+    inside = fixation_mask & ((coordinates >= 0) & (coordinates < size)).all(dim=-1)
+    column, row = coordinates.floor().long().unbind(dim=-1)  # of no meaning outside
+    return torch.where(inside, row * size + column, -1)
+
+
+def _check_points(coordinates: torch.Tensor, mask: torch.Tensor, size: int) -> None:
+    for name, value in (("coordinates", coordinates), ("fixation_mask", mask)):
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(f"{name} must be a tensor, not {type(value).__name__}")
+    if mask.dtype != torch.bool:
+        raise TypeError(f"fixation_mask must be bool, not {mask.dtype}; convert it with .bool()")
+    if coordinates.ndim != 3 or coordinates.shape[-1] != 2:
+        raise ValueError(f"coordinates must have shape (B, T, 2), not {tuple(coordinates.shape)}")
+    if mask.shape != coordinates.shape[:2]:
+        raise ValueError(
+            f"fixation_mask must have shape {tuple(coordinates.shape[:2])} as coordinates, not {tuple(mask.shape)}"
+        )
+    if size < 1:
+        raise ValueError(f"size must be at least 1 px, not {size}")
+    wrong = mask & ~coordinates.isfinite().all(dim=-1)
+    if wrong.any():
+        row, frame = wrong.nonzero()[0].tolist()
+        raise ValueError(
+            f"coordinates[{row}, {frame}] is not finite although its mask is True; "
+            "set the mask to False where there is no valid gaze"
+        )
+
+
+def pixel_index(coordinates: torch.Tensor, size: int = 32) -> torch.Tensor:
+    """Number floor(y) * size + floor(x) of the pixel of each point; (..., 2) px -> int64 (...).
+
+    Raises:
+        ValueError: a point lies outside the grid (or is not finite) and so has no pixel.
+    """
+    if not ((coordinates >= 0) & (coordinates < size)).all():
+        raise ValueError(f"every point must lie in the grid, [0, {size}) px on both axes, to have a pixel")
+    column, row = coordinates.floor().long().unbind(dim=-1)
+    return row * size + column
+
+
+def pixel_centre(index: torch.Tensor, size: int = 32) -> torch.Tensor:
+    """Centre (x, y) of each pixel, px; int64 (...) -> float32 (..., 2). The inverse of ``pixel_index``."""
+    row = torch.div(index, size, rounding_mode="floor")
+    return torch.stack([index - row * size, row], dim=-1).to(torch.float32) + 0.5
+
+
+def decode_argmax(probabilities: Tensor) -> Tensor:
+    """Centre of the most probable pixel, (..., H, W) -> (..., 2) px.
+
+    Tied pixels are averaged, so that a map with the same value everywhere decodes to the centre of the grid,
+    not to a corner. Only the order of the values is used: logits or log densities may be given as they are.
+    """
+    maps, leading, (height, width) = _flatten(probabilities)
+    winners = (maps == maps.amax(dim=-1, keepdim=True)).to(maps.dtype)
+    points = (winners / winners.sum(dim=-1, keepdim=True)) @ _centres(height, width, maps)
+    return points.reshape(*leading, 2)
+
+
+def decode_mean(probabilities: Tensor) -> Tensor:
+    """Mean of the pixel centres weighted by probability, (..., H, W) -> (..., 2) px."""
+    maps, leading, (height, width) = _flatten(probabilities)
+    return (_normalise(maps) @ _centres(height, width, maps)).reshape(*leading, 2)
+
+
+def decode_median(probabilities: Tensor, tolerance: float = 1e-4, max_iterations: int = 500) -> Tensor:
+    """Geometric median of the pixel centres weighted by probability, (..., H, W) -> (..., 2) px.
+
+    The point m that minimises sum_k p_k |m - c_k|, by Weiszfeld's iteration started at the mean, with the
+    step of Vardi and Zhang (2000, PNAS 97(4):1423) where m sits on a pixel centre. A map stops as
+    soon as a step moves it less than `tolerance` px.
+    """
+    maps, leading, (height, width) = _flatten(probabilities)
+    centres = _centres(height, width, maps)
+    points = [_weiszfeld(_normalise(chunk), centres, tolerance, max_iterations) for chunk in maps.split(_CHUNK)]
+    return torch.cat(points).reshape(*leading, 2)
+
+
+def _weiszfeld(weights: Tensor, centres: Tensor, tolerance: float, max_iterations: int) -> Tensor:
+    """Geometric medians (M, 2) of `centres` (K, 2) under weights (M, K) that sum to 1."""
+    medians = weights @ centres
+    active = torch.arange(len(weights), device=weights.device)
+    for _ in range(max_iterations):
+        here = medians[active]
+        moved = _weiszfeld_step(here, weights, centres)
+        medians[active] = moved
+        going = (moved - here).norm(dim=-1) >= tolerance
+        if not going.any():
+            break
+        active, weights = active[going], weights[going]
+    return medians
+
+
+def _weiszfeld_step(points: Tensor, weights: Tensor, centres: Tensor) -> Tensor:
+    distances = torch.cdist(points, centres, compute_mode="donot_use_mm_for_euclid_dist")
+    on_pixel = distances < 1e-5
+    pull = (weights / distances).masked_fill_(on_pixel, 0.0)
+    total = pull.sum(dim=-1, keepdim=True)
+    target = (pull @ centres) / total.clamp_min(1e-30)
+    # On a pixel centre that pixel's own weight holds the point back: it leaves only if the others pull
+    # harder.
+    own = (weights * on_pixel).sum(dim=-1, keepdim=True)
+    force = total * (target - points).norm(dim=-1, keepdim=True)
+    stay = torch.where(own > 0, (own / force.clamp_min(1e-30)).clamp_max(1.0), torch.zeros_like(own))
+    return (1 - stay) * target + stay * points
+
+
+def _flatten(probabilities: Tensor) -> tuple[Tensor, torch.Size, tuple[int, int]]:
+    """Maps as (M, H*W) in float32 (float64 is kept), the leading shape, and (H, W)."""
+    if not isinstance(probabilities, Tensor):
+        raise TypeError(f"probabilities must be a torch tensor (..., H, W), got {type(probabilities).__name__}")
+    if probabilities.dim() < 2:
+        raise ValueError(f"probabilities must have shape (..., H, W), got {tuple(probabilities.shape)}")
+    if probabilities.isnan().any():
+        raise ValueError("probabilities contain NaN: the network that made them has diverged")
+    dtype = torch.promote_types(probabilities.dtype, torch.float32)
+    *leading, height, width = probabilities.shape
+    return probabilities.to(dtype).reshape(-1, height * width), torch.Size(leading), (height, width)
+
+
+def _normalise(maps: Tensor) -> Tensor:
+    """Weights that sum to 1 in each map; uniform where a map is zero everywhere."""
+    if (maps < 0).any():
+        raise ValueError("probabilities are negative somewhere: pass probabilities (sigmoid or softmax), not logits")
+    maps = maps / maps.amax(dim=-1, keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+    total = maps.sum(dim=-1, keepdim=True)
+    return torch.where(total > 0, maps / total, torch.full_like(maps, 1 / maps.shape[-1]))
+
+
+def _centres(height: int, width: int, like: Tensor) -> Tensor:
+    """(x, y) of every pixel's centre, (H*W, 2), in the order of a flattened map."""
+    y = torch.arange(height, dtype=like.dtype, device=like.device) + 0.5
+    x = torch.arange(width, dtype=like.dtype, device=like.device) + 0.5
+    return torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=-1)

@@ -1,0 +1,89 @@
+"""Dask clusters as workers of a sweep; Dask starts them, here, on Slurm or on Kubernetes (see the README)."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@contextmanager
+def connected(address: str, workers: int, threads: int, see: Path) -> Iterator:
+    """A client of the cluster of that address, or of a "local" one made for the purpose and closed at the end.
+
+    Args:
+        address: of Dask's scheduler, e.g. tcp://10.0.0.1:8786; or "local".
+        workers, threads: of a local cluster: processes, and torch's threads in each.
+        see: the project's folder, which every worker has to see.
+
+    Raises:
+        RuntimeError: Dask is not installed; the message says how to install it.
+        OSError: no scheduler answers at that address.
+        ValueError: workers with several threads (a run's random state is its process's), or workers that
+            do not see the project's folder.
+    """
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise RuntimeError("--dask needs Dask: pip install -c constraints.txt -e '.[scale]'") from error
+    # Dask's own default sets MALLOC_TRIM_THRESHOLD_, with which torch is more than twice as slow.
+    spawned = {"distributed.nanny.pre-spawn-environ": {name: str(threads) for name in THREAD_VARIABLES}}
+    with dask.config.set(spawned), ExitStack() as stack:
+        if address == "local":
+            address = stack.enter_context(
+                LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=None, dashboard_address=None)
+            )
+        client = stack.enter_context(Client(address))
+        _check(client, see)
+        yield client
+
+
+def outcomes(client, work: Callable, died: Callable, tasks: Sequence[tuple]) -> Iterator:
+    """work(*task) of each task on the cluster, as they come; died(*task) for one whose workers kept dying.
+
+    Dask's own futures and not joblib's Dask backend, which waits for ever where a worker dies (joblib 1.6).
+    """
+    from distributed import KilledWorker, as_completed
+
+    futures, blamed = {client.submit(work, *task, pure=False): task for task in tasks}, []
+    for future in as_completed(futures):
+        try:
+            yield future.result()
+        except KilledWorker:
+            blamed.append(futures[future])
+    # Dask blames every task that waited at a worker that died. Alone, only the guilty one still dies.
+    for task in blamed:
+        try:
+            yield client.submit(work, *task, pure=False).result()
+        except KilledWorker:
+            yield died(*task)
+
+
+def _check(client, see: Path) -> None:
+    """Refuse workers that would give wrong numbers or write where nobody looks."""
+    if not client.nthreads():
+        print("waiting for a worker of the Dask cluster, e.g. `dask worker ADDRESS --nthreads 1`", flush=True)
+        client.wait_for_workers(1)
+    threads = client.nthreads()
+    if several := [worker for worker, number in threads.items() if number != 1]:
+        raise ValueError(
+            f"the Dask workers {', '.join(several)} have several threads, and would mix the random "
+            "numbers of the runs in them: start them with --nthreads 1"
+        )
+    token = see / "build" / f".seen-{uuid.uuid4().hex[:8]}"
+    token.parent.mkdir(parents=True, exist_ok=True)
+    token.touch()
+    try:
+        blind = [worker for worker, sees in client.run(os.path.exists, str(token)).items() if not sees]
+    finally:
+        token.unlink()
+    if blind:
+        raise ValueError(
+            f"the Dask workers {', '.join(blind)} do not see {see}: put the project on a disk that all "
+            "machines share, under the same name, and run from there"
+        )

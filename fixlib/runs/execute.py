@@ -1,0 +1,269 @@
+"""Training and scoring one predictor, network or baseline, from its configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fixlib import data, metrics
+from fixlib.checkpoints import Checkpoint
+from fixlib.data import content_sha256, cut_windows
+from fixlib.devices import Parts, launch, share, use_float32
+from fixlib.grid import create_sparse_frames, pixel_index
+from fixlib.losses import SoftmaxCrossEntropy, get_loss_function
+from fixlib.models import BASELINES, GazeGRU, SimVP, SimVP_RegressionHead, count_parameters
+from fixlib.runs.store import RunSpec, pack, payload_of
+from fixlib.system import devices
+from fixlib.training import WindowLoader, best_device, predict, train_model_with_loss
+
+# A map of certainty: sigmoid of +-30 is 1 or 0 to the last digit that matters here.
+SURE = 30.0
+POINT_LOSSES = {"l1": nn.L1Loss, "l2": nn.MSELoss}
+EXAMPLE_WINDOWS, EXAMPLE_HORIZONS = 2, (1, 5, 10)
+
+
+def data_config(dataset: str, rate_hz: float | None, n_in: int, n_out: int, stride: int, profile) -> dict:
+    """The part of a run's configuration that says which windows it sees; a folder has one spelling there."""
+    return dict(
+        dataset=os.path.normpath(dataset),
+        rate_hz=rate_hz,
+        size=32,
+        n_in=n_in,
+        n_out=n_out,
+        stride=stride,
+        train=profile.train,
+        val=profile.val,
+        test=profile.test,
+    )
+
+
+def training_config(profile) -> dict:
+    """The part of a run's configuration that says how it is trained (the original experiment's settings)."""
+    return dict(
+        epochs=profile.epochs,
+        batch_size=profile.batch_size,
+        learning_rate=1e-3,
+        weight_decay=1e-5,
+        clip_norm=1.0,
+        plateau_patience=5,
+        plateau_factor=0.5,
+    )
+
+
+def make_spec(experiment: str, variant: str, profile, seed: int, config: dict) -> RunSpec:
+    """A run's specification, with the fingerprint of the data it names."""
+    where = config["data"]
+    known = data.fingerprint(where["dataset"], where["rate_hz"], where["size"])
+    return RunSpec(
+        experiment=experiment,
+        dataset=Path(where["dataset"]).name,
+        variant=variant,
+        profile=profile.name,
+        seed=seed,
+        config=config,
+        fingerprint=known,
+    )
+
+
+def load_windows(config: dict) -> dict[str, dict]:
+    """The train, val and test windows that a data configuration names.
+
+    Where fewer windows exist than the profile allows, all of them are used.
+    """
+    splits = data.open_dataset(config["dataset"], config["rate_hz"], config["size"])
+    windows = {}
+    for part, sequences in splits.items():
+        length = config["n_in"] + config["n_out"]
+        every = cut_windows(sequences, length, config["stride"])
+        limit = min(config[part] or len(every["coordinates"]), len(every["coordinates"]))
+        windows[part] = cut_windows(sequences, length, config["stride"], limit=limit)
+    return windows
+
+
+def seen(windows: dict[str, dict]) -> dict:
+    """What a run records of its windows: how many there were in each part, and a hash of them."""
+    return dict(
+        content_sha256={part: content_sha256(windows[part]) for part in windows},
+        windows={part: len(windows[part]["coordinates"]) for part in windows},
+    )
+
+
+def run_predictor(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
+    """Train what `spec.config` describes, score it on the test windows, and give what is to be recorded.
+
+    config["model"]["kind"] is "simvp" (frames), "regression" (the hybrid), "gru" or a baseline's name.
+    """
+    config = spec.config
+    windows = load_windows(config["data"])
+    kind = config["model"]["kind"]
+    if kind in BASELINES:
+        recorded, evaluation, probabilities = _run_baseline(config, windows)
+    else:
+        recorded, evaluation, probabilities = _run_network(config, spec.seed, windows, checkpoint, on_epoch)
+    recorded |= payload_of(evaluation) | seen(windows)
+    if probabilities is not None:
+        recorded["examples"] = _examples(windows["test"], config["data"]["n_in"], probabilities)
+    return recorded
+
+
+def _run_network(config: dict, seed: int, windows: dict, checkpoint: Checkpoint | None, on_epoch) -> tuple:
+    model, inputs, targets, loss = build(config)
+    if devices() == 1:
+        weights, history = _train(None, config, seed, windows, checkpoint, on_epoch)
+    else:
+        precision = config["training"].get("precision", "32-true")
+        weights, history = launch(_train, precision, devices(), config, seed, windows, checkpoint, on_epoch)
+        use_float32(precision)  # as those processes did; the test windows are scored here
+    model.load_state_dict(weights)
+    model.to(best_device())
+    n_in = config["data"]["n_in"]
+    loader = WindowLoader(
+        windows["test"],
+        n_in,
+        inputs=inputs,
+        targets=targets,
+        batch_size=config["training"]["batch_size"],
+        device=best_device(),
+    )
+    outputs = predict(model, loader)
+    recorded = dict(history=history, parameters=count_parameters(model))
+    truth = test_truth(windows["test"], n_in)
+    if targets == "white_pixels":
+        target_frames = create_sparse_frames(truth["coordinates"], truth["mask"], config["data"]["size"])
+        recorded["test_loss"] = float(loss(outputs, target_frames))
+        if isinstance(loss, SoftmaxCrossEntropy):  # its maps are densities, not a yes or no a pixel
+            log_density = outputs.flatten(-2).log_softmax(-1).view_as(outputs)
+            return recorded, metrics.evaluate_density(log_density, **truth), log_density.exp()
+        return recorded, metrics.evaluate_frames(outputs, **truth), torch.sigmoid(outputs)
+    points = outputs if targets == "points" else outputs[:, None]
+    return recorded, metrics.evaluate_points(points, **truth), None
+
+
+def _train(fabric, config: dict, seed: int, windows: dict, checkpoint: Checkpoint | None, on_epoch) -> tuple:
+    """Best weights and history; with a `fabric` as one of its processes."""
+    training = dict(config["training"])
+    batch_size, device = training.pop("batch_size"), fabric.device if fabric else best_device()
+    torch.manual_seed(seed)
+    model, inputs, targets, loss = build(config)
+    model.to(device)
+
+    def loader(part: str, shuffle: bool = False) -> WindowLoader:
+        return WindowLoader(
+            windows[part],
+            config["data"]["n_in"],
+            inputs=inputs,
+            targets=targets,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            device=device,
+        )
+
+    train, parts = loader("train", shuffle=True), None
+    if fabric:
+        parts = Parts(fabric.global_rank, fabric.world_size)
+        model, train = share(model, parts), parts.of(train)
+    model, history = train_model_with_loss(
+        model,
+        train,
+        loader("val"),
+        loss,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+        progress=False,
+        cuda_graphs=True,
+        fabric=fabric,
+        parts=parts,
+        **training,
+    )
+    return {name: weight.cpu() for name, weight in model.state_dict().items()}, history
+
+
+def build(config: dict) -> tuple[nn.Module, str, str, nn.Module]:
+    """The network, the representation of its inputs and targets, and its loss.
+
+    Raises:
+        ValueError: an unknown kind of model.
+    """
+    where, options = config["data"], dict(config["model"])
+    kind, n_in, n_out, size = options.pop("kind"), where["n_in"], where["n_out"], where["size"]
+    loss = dict(config["loss"])
+    name = loss.pop("name")
+    if kind == "simvp":
+        model = SimVP(in_shape=(n_in, 1, size, size), out_frames=n_out, **options)
+        return model, "frames", "white_pixels", get_loss_function(name, **loss)
+    if kind == "regression":
+        model = SimVP_RegressionHead(in_shape=(n_in, 1, size, size), **options)
+        return model, "frames", "next_point", POINT_LOSSES[name]()
+    if kind == "gru":
+        return GazeGRU(n_out, **options), "points", "points", POINT_LOSSES[name]()
+    raise ValueError(f"unknown kind of model {kind!r}; choose simvp, regression, gru or one of {', '.join(BASELINES)}")
+
+
+def test_truth(windows: dict, n_in: int) -> dict:
+    """What a prediction for the test windows is compared with."""
+    return dict(
+        coordinates=windows["coordinates"][:, n_in:],
+        mask=windows["fixation_mask"][:, n_in:],
+        last_point=windows["coordinates"][:, n_in - 1],
+        subject=windows["subject"],
+        stimulus=windows["stimulus"],
+    )
+
+
+def _run_baseline(config: dict, windows: dict) -> tuple:
+    n_in, n_out, size = (config["data"][key] for key in ("n_in", "n_out", "size"))
+    baseline = BASELINES[config["model"]["kind"]](size)
+    baseline.fit(windows["train"]["coordinates"], n_in)
+    inputs, truth = windows["test"]["coordinates"][:, :n_in], test_truth(windows["test"], n_in)
+    if not config["model"]["as_frames"]:
+        return {}, _evaluate_baseline_points(baseline, inputs, n_out, windows, truth), None
+    logits = baseline_logits(baseline, inputs, n_out, size)
+    return {}, metrics.evaluate_frames(logits, **truth), torch.sigmoid(logits)
+
+
+def _evaluate_baseline_points(baseline, inputs: Tensor, n_out: int, windows: dict, truth: dict):
+    if hasattr(baseline, "log_density"):
+        reference = BASELINES["centre_bias"](baseline.size)
+        reference.fit(windows["train"]["coordinates"], inputs.shape[1])
+        return metrics.evaluate_density(
+            baseline.log_density(inputs, n_out), reference_log_density=reference.log_density(inputs, n_out), **truth
+        )
+    return metrics.evaluate_points(baseline.predict(inputs, n_out), **truth)
+
+
+def baseline_logits(baseline, inputs: Tensor, n_out: int, size: int) -> Tensor:
+    """A baseline as a frame predictor, (N, n_out, 1, size, size).
+
+    A point becomes one certain pixel; a density becomes the logit of each pixel's probability.
+    """
+    if hasattr(baseline, "log_density"):
+        log_p = baseline.log_density(inputs, n_out).unsqueeze(2)
+        return log_p - torch.log1p(-log_p.exp().clamp(max=1 - 1e-6))
+    return certain_frames(baseline.predict(inputs, n_out), size)
+
+
+def certain_frames(points: Tensor, size: int) -> Tensor:
+    """Logits (N, T, 1, size, size) of a predictor that is sure of one pixel a frame and of no other."""
+    frames = create_sparse_frames(points, torch.ones(points.shape[:-1], dtype=torch.bool), size)
+    return SURE * (2 * frames - 1)
+
+
+def _examples(windows: dict, n_in: int, probabilities: Tensor) -> dict:
+    """A few test windows with their predicted maps, small enough to be recorded with the run."""
+    horizons = [h for h in EXAMPLE_HORIZONS if h <= probabilities.shape[1]]
+    rows = torch.linspace(0, len(probabilities) - 1, EXAMPLE_WINDOWS + 2).long()[1:-1]
+    maps = probabilities[rows][:, [h - 1 for h in horizons], 0]
+    peaks = maps.amax((-2, -1), keepdim=True)
+    scaled = 8 * (31 * maps / peaks.clamp(min=1e-30)).round()  # 32 shades: enough for a picture, half the size
+    return dict(
+        horizons=horizons,
+        maps=pack(scaled.numpy(), "uint8"),
+        peaks=pack(peaks.flatten(2)[..., 0].numpy(), "float32"),
+        pixels=pack(pixel_index(windows["coordinates"][rows], maps.shape[-1]).numpy(), "int16"),
+        n_in=n_in,
+    )

@@ -1,0 +1,328 @@
+"""Recorded runs: one small JSON file each, written once, read only where the key fits.
+
+A run is what was asked for (`RunSpec`: experiment, dataset, variant, profile, seed, configuration, and the
+data's fingerprint) and what came out (a payload). The key is a hash of the first, so that a change of
+configuration or data can never be answered with an old result:
+
+    results = Results()
+    if not results.has(spec):
+        results.write(spec, dict(payload_of(evaluation), history=…, data_label=…, simulated=False,
+                                 environment=environment()))
+    run = results.read(spec)
+    run.metrics["error_median"]["value"]
+"""
+
+import base64
+import hashlib
+import json
+import math
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from fixlib.system import atomic_write, environment, root
+
+__all__ = ["PER_WINDOW", "ResultError", "Results", "Run", "RunSpec", "environment", "pack", "payload_of", "unpack"]
+
+FORMAT_VERSION = 1
+_REQUIRED = ("metrics", "data_label", "simulated")
+_OURS = ("format_version", "key", "spec", "checksum")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+
+# Columns of Evaluation.per_window that a run keeps: what paired comparisons, error histograms and errors by
+# amplitude need. The others have their value and interval in the summary, and would double the file.
+PER_WINDOW = (
+    "subject",
+    "stimulus",
+    "frames",
+    "changed_frames",
+    "amplitude",
+    "white_pixel_recall",
+    "hit_1px",
+    "hit_3px",
+    "hit_5px",
+    "error",
+    "error_argmax",
+    "error_median",
+    "changed_error",
+    "changed_error_median",
+    "undershoot",
+    "information_gain_reference",
+)
+
+
+class ResultError(RuntimeError):
+    """A results file that cannot be trusted: corrupt, edited, or not of the run it is named after."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What is run. `config` holds everything the result follows from besides the data, as plain JSON values.
+
+    Raises ValueError for names that cannot be file names, TypeError for a config that is not JSON.
+    """
+
+    experiment: str
+    dataset: str
+    variant: str
+    profile: str
+    seed: int
+    config: dict[str, Any]
+    fingerprint: str
+
+    def __post_init__(self):
+        for name in ("experiment", "dataset", "variant", "profile"):
+            if not _NAME.fullmatch(str(getattr(self, name))):
+                raise ValueError(
+                    f"{name} {getattr(self, name)!r} must be letters, digits and _ . + - only: "
+                    "it becomes part of a file name"
+                )
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise TypeError(f"seed must be an int, got {self.seed!r}")
+        try:
+            # Through JSON and back, so that a spec equals the one read from its file (tuples become lists).
+            object.__setattr__(self, "config", json.loads(_canonical(self.config)))
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"config of {self.experiment}/{self.variant} must hold plain finite JSON values: {error}"
+            ) from error
+
+    @property
+    def key(self) -> str:
+        """10 hex digits that change with every field."""
+        return _sha256(asdict(self))[:10]
+
+    @property
+    def filename(self) -> str:
+        return f"{self.variant}-{self.profile}-{self.seed}-{self.key}.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recorded run: arrays in the payload are numpy arrays again, undefined numbers are NaN."""
+
+    spec: RunSpec
+    path: Path
+    payload: dict[str, Any]
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """metric -> dict(value, low, high)."""
+        return self.payload["metrics"]
+
+    @property
+    def by_horizon(self) -> dict[str, list[float]]:
+        return self.payload.get("by_horizon", {})
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """One dict an epoch."""
+        return self.payload.get("history", [])
+
+    @property
+    def per_window(self) -> dict[str, np.ndarray]:
+        return self.payload.get("per_window", {})
+
+
+class Results:
+    """The recorded runs in a folder (default `root()/results`)."""
+
+    def __init__(self, folder: str | Path | None = None):
+        self.folder = Path(folder) if folder is not None else root() / "results"
+
+    def path(self, spec: RunSpec) -> Path:
+        return self.folder / spec.experiment / spec.dataset / spec.filename
+
+    def has(self, spec: RunSpec) -> bool:
+        return self.path(spec).is_file()
+
+    def read(self, spec: RunSpec) -> Run:
+        """The run of exactly this spec.
+
+        Raises:
+            FileNotFoundError: it has not been recorded.
+            ResultError: its file is corrupt, was edited, or holds another run.
+        """
+        path = self.path(spec)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"no recorded run {path}: record it with `fixlib run {spec.experiment} --profile {spec.profile}`"
+            )
+        # A file that agrees with its own name holds this very key, and so this spec.
+        return _read(path)
+
+    def write(self, spec: RunSpec, payload: dict[str, Any]) -> Path:
+        """Record a run: the whole file or none of it, and never over another.
+
+        Args:
+            payload: JSON values, numpy arrays and tensors at any depth (packed, floats as float16; `pack`
+                them yourself for more), NaN where undefined. Must hold metrics, data_label and simulated.
+
+        Raises:
+            FileExistsError: the run is recorded already.
+            ValueError: a required key is missing, or one of ours is used.
+        """
+        path = self.path(spec)
+        if path.exists():
+            raise FileExistsError(f"{path} is recorded already: runs are written once. Delete it to run it again")
+        if missing := [name for name in _REQUIRED if name not in payload]:
+            raise ValueError(f"payload of {spec.filename} lacks {missing}")
+        if taken := [name for name in _OURS if name in payload]:
+            raise ValueError(f"payload of {spec.filename} uses the reserved names {taken}")
+        content = dict(format_version=FORMAT_VERSION, key=spec.key, spec=asdict(spec), **_to_json(payload))
+        content["checksum"] = _sha256(content)
+        # One line a key: small, and a reader (or git) can still see what is in it.
+        lines = ",\n".join(f"{json.dumps(name)}: {_canonical(value)}" for name, value in content.items())
+        with atomic_write(path) as file:
+            file.write(f"{{\n{lines}\n}}\n".encode())
+        return path
+
+    def runs(self, experiment: str | None = None, dataset: str | None = None, profile: str | None = None) -> list[Run]:
+        """Every recorded run, in the order of file names; ResultError if any file is not to be trusted."""
+        paths = sorted(self.folder.glob(f"{experiment or '*'}/{dataset or '*'}/*.json"))
+        found = [_read(path) for path in paths]
+        return [run for run in found if profile in (None, run.spec.profile)]
+
+    def table(
+        self, experiment: str | None = None, dataset: str | None = None, profile: str | None = None
+    ) -> pd.DataFrame:
+        """One row a run: spec, label, seconds, peak memory, and each metric's value, `…_low` and `…_high`.
+
+        Runs of every configuration and fingerprint found are listed: compare `key`, or ask for a spec by
+        `read`, where only the present configuration will do.
+        """
+        return pd.DataFrame([_row(run) for run in self.runs(experiment, dataset, profile)])
+
+
+def payload_of(evaluation, columns: Iterable[str] = PER_WINDOW) -> dict[str, Any]:
+    """What a run keeps of an `Evaluation`: metrics, by_horizon, per_window (of `columns`), pr_curve."""
+    per_window = {name: evaluation.per_window[name] for name in columns if name in evaluation.per_window}
+    kept = dict(metrics=evaluation.summary, by_horizon=evaluation.by_horizon, per_window=per_window)
+    if evaluation.pr_curve is not None:
+        kept["pr_curve"] = {name: np.asarray(values) for name, values in evaluation.pr_curve.items()}
+    return kept
+
+
+def pack(array: Any, dtype: str = "float16") -> dict[str, Any]:
+    """An array as a small JSON object; `unpack` gives it back, in that dtype.
+
+    Bytes of equal significance are put side by side before zlib: the high bytes of similar numbers repeat.
+    Raises ValueError where a finite number does not survive the dtype (overflow; for integers, any change).
+    """
+    array = array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
+    with np.errstate(over="ignore", invalid="ignore"):
+        stored = np.ascontiguousarray(array.astype(np.dtype(dtype).newbyteorder("<")))
+    kept = np.isfinite(stored) == np.isfinite(array) if stored.dtype.kind == "f" else stored == array
+    if not np.all(kept):
+        raise ValueError(
+            f"{dtype} cannot hold all numbers of an array of {array.dtype} in "
+            f"[{array.min()}, {array.max()}]: pack it with a wider dtype"
+        )
+    planes = stored.reshape(-1, 1).view(np.uint8).T.tobytes()
+    text = base64.b85encode(zlib.compress(planes, 9)).decode()
+    return dict(packed=text, dtype=str(np.dtype(dtype)), shape=list(array.shape))
+
+
+def unpack(packed: dict[str, Any]) -> np.ndarray:
+    """The array that `pack` was given."""
+    dtype = np.dtype(packed["dtype"]).newbyteorder("<")
+    planes = np.frombuffer(zlib.decompress(base64.b85decode(packed["packed"])), np.uint8)
+    values = np.ascontiguousarray(planes.reshape(dtype.itemsize, -1).T).view(dtype)
+    return values.reshape(packed["shape"]).astype(packed["dtype"])
+
+
+def _narrow(array: np.ndarray) -> dict[str, Any]:
+    """Packed as float16 (three digits), or as the smallest integer dtype that fits."""
+    if array.dtype.kind == "f":
+        return pack(array, "float16")
+    if array.dtype.kind == "b" or array.size == 0:
+        return pack(array, str(array.dtype))
+    return pack(array, str(np.result_type(np.min_scalar_type(array.min()), np.min_scalar_type(array.max()))))
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _to_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(item) for item in value]
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray) and value.ndim:
+        return _narrow(value)
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.item()
+    if isinstance(value, float):
+        # 7 digits: what float32 holds. JSON has no NaN; an undefined number is null.
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    return value
+
+
+def _from_json(value: Any, numbers: bool = False) -> Any:
+    """Arrays unpacked; null is NaN where only numbers are expected."""
+    if isinstance(value, dict):
+        return unpack(value) if "packed" in value else {k: _from_json(v, numbers) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_from_json(item, numbers) for item in value]
+    return math.nan if value is None and numbers else value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _read(path: Path) -> Run:
+    """A file that agrees with itself: its checksum, its key and its name."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        checksum = content.pop("checksum")
+        format_version, key, spec = (content.pop(name) for name in _OURS[:3])
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ResultError(
+            f"{path} is not a recorded run ({type(error).__name__}: {error}). Delete the file and run it again"
+        ) from error
+    if format_version != FORMAT_VERSION:
+        raise ResultError(
+            f"{path} has format version {format_version}, this fixlib reads {FORMAT_VERSION}. "
+            "Delete the file and run it again"
+        )
+    if checksum != _sha256(dict(format_version=format_version, key=key, spec=spec, **content)):
+        raise ResultError(
+            f"{path} was changed after it was recorded (its checksum does not fit). Restore "
+            "it, or delete it and run it again"
+        )
+    if set(spec) != {field.name for field in fields(RunSpec)}:
+        raise ResultError(f"{path} holds no valid run specification: {sorted(spec)}")
+    spec = RunSpec(**spec)
+    if key != spec.key or path.name != spec.filename:
+        raise ResultError(
+            f"{path} should be named {spec.filename}, by the configuration and data it holds. "
+            "Rename it back, or delete it and run it again"
+        )
+    payload = {
+        name: _from_json(value, numbers=name in ("metrics", "by_horizon", "history")) for name, value in content.items()
+    }
+    return Run(spec, path, payload)
+
+
+def _row(run: Run) -> dict[str, Any]:
+    row = {field.name: getattr(run.spec, field.name) for field in fields(RunSpec) if field.name != "config"}
+    row["key"] = run.spec.key
+    row |= {name: run.payload.get(name) for name in ("data_label", "simulated", "seconds", "peak_memory_mb")}
+    for metric, number in run.metrics.items():
+        row |= {metric: number["value"], f"{metric}_low": number["low"], f"{metric}_high": number["high"]}
+    return row
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(_canonical(value).encode("utf-8")).hexdigest()

@@ -1,0 +1,172 @@
+"""What the machine and the project around a run are: folders, files written whole, versions and hardware, memory."""
+
+from __future__ import annotations
+
+import ctypes
+import glob
+import os
+import platform
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+from fixlib import __version__
+
+
+def root() -> Path:
+    """The project's folder: ``FIXLIB_ROOT``, else the checkout that holds the package, else the current
+    folder.
+
+    Raises:
+        FileNotFoundError: ``FIXLIB_ROOT`` names a folder that does not exist.
+    """
+    if os.environ.get("FIXLIB_ROOT"):
+        folder = Path(os.environ["FIXLIB_ROOT"]).expanduser().resolve()
+        if not folder.is_dir():
+            raise FileNotFoundError(f"FIXLIB_ROOT is {folder}, which is not a folder: correct it or unset it")
+        return folder
+    checkout = Path(__file__).resolve().parent.parent
+    return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
+
+
+def data_dir() -> Path:
+    """The folder of downloads and prepared data: ``FIXLIB_DATA``, else ``root()/data``; need not exist."""
+    if os.environ.get("FIXLIB_DATA"):
+        return Path(os.environ["FIXLIB_DATA"]).expanduser().resolve()
+    return root() / "data"
+
+
+@contextmanager
+def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
+    """A binary file that takes the place of `path` when the block ends; the folder is made where it is missing.
+
+    Raises:
+        OSError: the file could not be written (full disk, no permission); it names `path`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")  # same folder: renaming is atomic
+    try:
+        with open(partial, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        # torch.save answers a failed write with a RuntimeError of its own, raised while handling the OSError.
+        failed = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(failed, OSError):
+            raise
+        raise OSError(
+            failed.errno,
+            f"{path} could not be written ({failed.strerror or failed}); what it held before "
+            "is whole. Make room, or correct the folder's permissions, and repeat",
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the renaming itself survive a power cut, where a folder can be opened for it."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_leftovers(path: Path | str) -> None:
+    """Remove what killed writers of `path` left; only for who knows that nobody is writing it now."""
+    path = Path(path)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+# Where all of these are equal, a run repeats bit for bit; where one differs, only approximately: another processor
+# or number of threads adds the same numbers in another order.
+DECIDES_BITS = (
+    "fixlib",
+    "torch",
+    "numpy",
+    "system",
+    "machine",
+    "processor",
+    "vector_instructions",
+    "threads",
+    "device",
+    "devices",
+)
+
+
+def devices() -> int:
+    """Over how many processes or GPUs one model is trained: ``FIXLIB_DEVICES``, else 1.
+
+    Raises:
+        ValueError: it is not a whole number from 1.
+    """
+    asked = os.environ.get("FIXLIB_DEVICES", "1")
+    if not asked.isdecimal() or int(asked) < 1:
+        raise ValueError(f"the number of devices must be a whole number from 1, not {asked!r}")
+    return int(asked)
+
+
+def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Versions and hardware behind a run. Names no machine, user or path."""
+    device = torch.device(device)
+    return dict(
+        fixlib=__version__,
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        numpy=np.__version__,
+        system=platform.system(),
+        machine=platform.machine(),
+        processor=_processor(),
+        vector_instructions=torch.backends.cpu.get_cpu_capability(),
+        processors=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        devices=devices(),
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+    )
+
+
+def bits(known: dict[str, Any]) -> dict[str, Any]:
+    """The part of an `environment` that decides the last bits; None for what an older record does not say."""
+    return {name: known.get(name) for name in DECIDES_BITS}
+
+
+def same_bits(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether a run in one environment must repeat bit for bit in the other; not where either leaves it open."""
+    return None not in bits(one).values() and bits(one) == bits(other)
+
+
+def _processor() -> str:
+    """The processor's model, e.g. "AMD EPYC 7763": libraries choose their code by it."""
+    information = Path("/proc/cpuinfo")
+    known = information.read_text() if information.exists() else ""
+    found = re.search(r"^model name\s*:\s*(.+)$", known, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+# Of <malloc.h>: from how much unused memory on the heap gives back, and how many blocks may lie outside it.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+KEPT_BYTES = 2**31 - 1
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep up to 2 GB of freed memory; True where that could be set (Linux with glibc).
+
+    By default every large tensor is mapped anew and given back when freed: in a training step of the original
+    configuration the kernel clears more than 60,000 pages.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))

@@ -1,0 +1,1 @@
+"""What each loss asks for, and how well simulated gaze can be predicted at all."""

@@ -1,0 +1,215 @@
+"""What a loss does away from its optimum, and what the losses on whole frames ask for.
+
+:mod:`fixlib.theory.pixels` finds the best output of one pixel. Here: where that output crosses 0.5, who pulls on
+a constant output (the white pixel or the black ones), which pixels Dice and its kin would paint, and what the
+composite charges a single pixel. Everything is measured on the loss objects, in float64; a frame holds one white
+pixel unless said otherwise.
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from fixlib.losses._common import Loss, prepare, probability, reduce
+from fixlib.losses.frame import composite_loss
+from fixlib.theory.pixels import LARGEST_LOGIT, LossFunction, _call, _frames, best_output
+
+# Black and white for certain: 1,024 black pixels must not add up to anything, even beside smooth = 1e-9.
+CERTAIN_LOGIT = 80.0
+LONE_PIXEL_LOGITS = np.linspace(-LARGEST_LOGIT, LARGEST_LOGIT, 2401)
+
+
+def crossing_threshold(loss: LossFunction) -> float:
+    """The probability eta above which a loss on pixels wants p > 0.5; infinity where it never does.
+
+    Zooms in on the first eta whose ``best_output`` is above, to one part in ten million. ValueError for losses on
+    frames (see :func:`painting_threshold`).
+    """
+    if not best_output(loss, 1.0) > 0.5 + 1e-6:
+        return math.inf
+    low, high = 0.0, 1.0
+    while high - low > 1e-7:
+        etas = np.linspace(low, high, 9)
+        first = max(int((best_output(loss, etas) > 0.5).argmax()), 1)
+        low, high = etas[first - 1], etas[first]
+    return float(high)
+
+
+@dataclass(frozen=True)
+class Balance:
+    """How a loss pulls on a constant output, per frame, with the loss as it is trained (its mean).
+
+    Attributes:
+        loss: its value.
+        white_gradient: size of the derivative of the loss by the white pixel's logit.
+        black_gradient: the same, summed over all black pixels.
+        loss_share: part of the loss that the white pixel contributes; NaN where the loss is no sum over pixels.
+    """
+
+    loss: float
+    white_gradient: float
+    black_gradient: float
+    loss_share: float
+
+    @property
+    def gradient_share(self) -> float:
+        """The white pixel's part of all pulling."""
+        return self.white_gradient / (self.white_gradient + self.black_gradient)
+
+
+def balance(loss: Loss, p: float, size: int = 32) -> Balance:
+    """Gradients and shares where every pixel of a size x size frame has the output `p`, in (0, 1).
+
+    The mean runs over frames in which the white pixel visits every row and every column once, which matters to
+    concentration and composite only.
+    """
+    if not 0 < p < 1:
+        raise ValueError(f"p must lie between 0 and 1, got {p}")
+    frames = _frames(1, size).unsqueeze(1)
+    logits = torch.full_like(frames, math.log(p / (1 - p))).requires_grad_()
+    output = logits if getattr(loss, "from_logits", True) else torch.sigmoid(logits)
+    value = loss(output, frames).mean()
+    value.backward()
+    pulls = logits.grad.abs()
+    by_pixel = copy.copy(loss)
+    by_pixel.reduction = "none"
+    values = by_pixel(output.detach(), frames)
+    share = (values * frames).sum().item() / values.sum().item() if values.shape == frames.shape else math.nan
+    white, black = (pulls * frames).sum().item(), (pulls * (1 - frames)).sum().item()
+    return Balance(value.item(), white, black, share)
+
+
+def painting_losses(loss: LossFunction, probabilities: ArrayLike, empty: float = 0.0) -> np.ndarray:
+    """Expected loss of painting the k most probable pixels white and the others black, k = 0 … n: (n + 1,).
+
+    For losses that treat all pixels alike (not concentration). `probabilities` (n,) are those of each pixel
+    being the white one; `empty` is the probability that the frame has none. Dice and Tversky with
+    alpha + beta = 1 want exactly such a frame: their expected score is a ratio of linear functions of p with the
+    same denominator for every target, so that a corner of the cube [0, 1]^n is best.
+
+    Raises:
+        ValueError: the probabilities and `empty` do not sum to 1.
+    """
+    ordered = np.sort(np.asarray(probabilities, dtype=np.float64).ravel())[::-1]
+    if not math.isclose(ordered.sum() + empty, 1, abs_tol=1e-6):
+        raise ValueError(f"probabilities and empty must sum to 1, found {ordered.sum() + empty:g}")
+    hit, miss, blank = _painted(loss, len(ordered))
+    covered = np.concatenate([[0.0], np.cumsum(ordered)])
+    return covered * hit + (1 - empty - covered) * miss + empty * blank
+
+
+def best_painting(loss: LossFunction, probabilities: ArrayLike, empty: float = 0.0) -> np.ndarray:
+    """The 0/1 frame, in the shape of `probabilities`, of least expected loss; see :func:`painting_losses`."""
+    eta = np.asarray(probabilities, dtype=np.float64)
+    count = int(painting_losses(loss, eta, empty).argmin())
+    frame = np.zeros(eta.size)
+    frame[np.argsort(-eta, axis=None, kind="stable")[:count]] = 1
+    return frame.reshape(eta.shape)
+
+
+def painting_threshold(loss: LossFunction, size: int = 32, empty: float = 0.0) -> float:
+    """The probability eta above which painting one pixel white costs less than painting none.
+
+    Both expected losses are linear in eta, so this is exact. See :func:`painting_losses` for `empty`.
+    """
+    hit, miss, blank = _painted(loss, size**2, most=1)
+    gain = miss[1] - hit[1]
+    cost_of_none = (1 - empty) * miss[0] + empty * blank[0]
+    return ((1 - empty) * miss[1] + empty * blank[1] - cost_of_none) / gain
+
+
+def best_lone_pixel(loss: LossFunction, eta: ArrayLike, size: int = 32) -> float | np.ndarray:
+    """The best p of one pixel of probability `eta` in an otherwise black frame, to 0.025 in logits.
+
+    For losses on frames that treat all pixels alike, where the output of one pixel has no optimum of its own.
+    """
+    etas = np.asarray(eta, dtype=np.float64)
+    logits = torch.full((len(LONE_PIXEL_LOGITS), size, size), -CERTAIN_LOGIT, dtype=torch.float64)
+    logits[:, 0, 0] = torch.from_numpy(LONE_PIXEL_LOGITS)
+    hit, miss = (_per_frame(loss, logits, _one_white(size, pixel).expand_as(logits)) for pixel in (0, 1))
+    costs = etas.reshape(-1, 1) * hit + (1 - etas.reshape(-1, 1)) * miss
+    best = 1 / (1 + np.exp(-LONE_PIXEL_LOGITS[costs.argmin(axis=1)])).reshape(etas.shape)
+    return float(best) if etas.ndim == 0 else best
+
+
+def _painted(loss: LossFunction, n: int, most: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Loss of k white pixels of n, k = 0 … most: where the target is among them, where it is not, where empty.
+
+    Nothing can be hit with k = 0, nor missed with k = n; those entries have weight 0 and hold a number all the same.
+    """
+    counts = torch.arange((n if most is None else most) + 1)
+    painted = torch.arange(n)[None, :] < counts[:, None]
+    logits = torch.where(painted, CERTAIN_LOGIT, -CERTAIN_LOGIT).to(torch.float64).unsqueeze(1)
+    first, last = (torch.zeros(1, 1, n, dtype=torch.float64) for _ in range(2))
+    first[..., 0] = last[..., -1] = 1
+    return tuple(_per_frame(loss, logits, target.expand_as(logits)) for target in (first, last, 0 * first))
+
+
+def _per_frame(loss: LossFunction, logits: Tensor, targets: Tensor) -> np.ndarray:
+    """The loss of each frame (K, H, W) by itself, (K,). Our own losses do it in one call."""
+    if not isinstance(loss, Loss):
+        return np.array([_call(loss, z, y).mean().item() for z, y in zip(logits, targets)])
+    loss = copy.copy(loss)
+    loss.reduction = "none"
+    return _call(loss, logits, targets.contiguous()).reshape(len(logits), -1).mean(1).numpy()
+
+
+def _one_white(size: int, pixel: int) -> Tensor:
+    frame = torch.zeros(size**2, dtype=torch.float64)
+    frame[pixel] = 1
+    return frame.reshape(1, size, size)
+
+
+def composite_at_pixel_loss(
+    input: Tensor,
+    target: Tensor,
+    squared_distance: float,
+    focal_weight: float = 1.0,
+    sparsity_weight: float = 0.8,
+    concentration_weight: float = 1.5,
+    *,
+    from_logits: bool = True,
+    reduction: str = "mean",
+) -> Tensor:
+    """What the composite charges one pixel on average over where the white pixel is.
+
+    `squared_distance` (px^2) is the mean squared distance to the white pixel when it is elsewhere. Concentration
+    is linear in p, so that its mean over targets is p times the mean squared distance: the composite's best output
+    of a pixel depends on the rest of the frame through this number only, and ``best_output`` can find it.
+    """
+    if not squared_distance >= 0:
+        raise ValueError(f"squared_distance must be at least 0 px^2, got {squared_distance}")
+    x, y = prepare(input, target, from_logits)
+    others = composite_loss(x, y, focal_weight, sparsity_weight, 0.0, from_logits=from_logits, reduction="none")
+    far = concentration_weight * squared_distance * (1 - y) * probability(x, from_logits)
+    return reduce(others + far, reduction)
+
+
+class CompositeAtPixel(Loss):
+    """The composite as one pixel sees it; see :func:`composite_at_pixel_loss`."""
+
+    function = staticmethod(composite_at_pixel_loss)
+
+    def __init__(
+        self,
+        squared_distance: float,
+        focal_weight: float = 1.0,
+        sparsity_weight: float = 0.8,
+        concentration_weight: float = 1.5,
+        *,
+        from_logits: bool = True,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(
+            squared_distance=squared_distance,
+            focal_weight=focal_weight,
+            sparsity_weight=sparsity_weight,
+            concentration_weight=concentration_weight,
+            from_logits=from_logits,
+            reduction=reduction,
+        )
