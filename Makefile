@@ -5,11 +5,12 @@ INSTALLED := .venv/.installed
 # One thread a worker: two workers of one thread finish more runs than one worker of two.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install book test lab paper figures clean
+.PHONY: help install book lint test lab paper figures clean
 
 help:
 	@echo "make book     install, train every model of the book at quick size, execute the chapters (build/)"
-	@echo "make test     install, unit tests, repeat recorded smoke runs, then pytest --nbval on the committed chapters"
+	@echo "make lint     ruff, mypy on fixlib, and that a file imports only what stands below it"
+	@echo "make test     install, lint, unit tests, repeat recorded smoke runs, pytest --nbval on the committed chapters"
 	@echo "make lab      open the book in JupyterLab"
 	@echo "make paper    the runs at the mission's full configuration (about a day on 2 cores; resumes)"
 	@echo "make figures  rebuild figures/ from results/"
@@ -19,13 +20,19 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,scale,test]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,scale,test,dev]'
 	touch $@
 
 book: $(INSTALLED)
 	$(BIN)/fixlib book --results build/results
 
-test: $(INSTALLED)
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
 	$(BIN)/python -m pytest -n 2 tests
 	$(BIN)/fixlib verify --all --profile smoke --dataset simulated
 	$(BIN)/python -m pytest -n 2 --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks

@@ -5,7 +5,7 @@ from fixlib import create_model, get_loss_function, load_real_training_data
 
 from importlib import import_module
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 # Where each public name lives. They are imported when first used, so that `import fixlib` is quick.
 _HOME = {

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-EXPECTED_ERRORS = (ValueError, OSError, RuntimeError)
+from fixlib.system import EXPECTED_ERRORS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -191,7 +191,7 @@ def _verify(options) -> int:
 
     if options.sample is not None and options.sample < 1:
         raise ValueError(f"--sample must be at least 1, not {options.sample}")
-    everything = options.all or options.runs and options.sample is None
+    everything = options.all or (options.runs and options.sample is None)
     runs = choose(
         Results(system.root() / options.results if options.results else None),
         options.runs,

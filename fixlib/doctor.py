@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from fixlib import data, system
-from fixlib.cli import EXPECTED_ERRORS
 from fixlib.runs.store import Results
+from fixlib.system import EXPECTED_ERRORS
 from fixlib.training import best_device
 
 

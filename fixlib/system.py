@@ -18,6 +18,9 @@ import torch
 
 from fixlib import __version__
 
+# What may go wrong and is said in one line, without a traceback: wrong input, files, and runs that fail.
+EXPECTED_ERRORS = (ValueError, OSError, RuntimeError)
+
 
 def root() -> Path:
     """The project's folder: ``FIXLIB_ROOT``, else the checkout that holds the package, else the current
