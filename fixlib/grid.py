@@ -9,6 +9,8 @@ the point of least expected distance, which is what a mean error in pixels measu
 import torch
 from torch import Tensor
 
+# A map of certainty: sigmoid of +-30 is 1 or 0 to the last digit that matters.
+SURE = 30.0
 # Frames decoded at once: bounds the memory of the median (a handful of arrays of this many maps).
 _CHUNK = 512
 
@@ -33,6 +35,12 @@ def create_sparse_frames(coordinates: torch.Tensor, fixation_mask: torch.Tensor,
     frames = torch.zeros(*index.shape, size * size, dtype=torch.float32, device=index.device)
     frames.scatter_(2, index.clamp(min=0)[..., None], (index >= 0)[..., None].to(torch.float32))
     return frames.view(*index.shape, 1, size, size)
+
+
+def certain_frames(points: Tensor, size: int = 32) -> Tensor:
+    """Logits (N, T, 1, size, size) of who is sure of one pixel a frame, that of `points` (N, T, 2), and of no other."""
+    frames = create_sparse_frames(points, torch.ones(points.shape[:-1], dtype=torch.bool), size)
+    return SURE * (2 * frames - 1)
 
 
 def white_pixel_index(coordinates: torch.Tensor, fixation_mask: torch.Tensor, size: int = 32) -> torch.Tensor:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fixlib.metrics import (
+    Truth,
     average_precision,
     cluster_weights,
     clustered_bootstrap,
@@ -90,7 +91,7 @@ def test_threshold_scores_against_a_plain_loop(case):
     scores, white = pixels(logits, truth)
     true = sum(w for s, w in zip(scores, white) if s > 0)
     called = sum(s > 0 for s in scores)
-    result = evaluate_frames(logits, **truth)
+    result = evaluate_frames(logits, Truth(**truth))
     recall, precision = true / sum(white), true / called
     assert value(result, "white_pixel_recall") == pytest.approx(recall)
     assert value(result, "white_pixel_precision") == pytest.approx(precision)
@@ -103,7 +104,7 @@ def test_average_precision_and_best_f1_against_brute_force(case):
     logits, truth = case
     for rounded in (logits, logits.mul(2).round().div(2)):  # the second is full of ties
         scores, white = pixels(rounded, truth)
-        result = evaluate_frames(rounded, **truth)
+        result = evaluate_frames(rounded, Truth(**truth))
         expected = brute_force_average_precision(scores, white)
         assert value(result, "average_precision") == pytest.approx(expected)
         assert average_precision(torch.tensor(scores), torch.tensor(white)) == pytest.approx(expected)
@@ -117,14 +118,14 @@ def test_average_precision_and_best_f1_against_brute_force(case):
 
 def test_precision_recall_curve(case):
     logits, truth = case
-    curve = evaluate_frames(logits, **truth).pr_curve
+    curve = evaluate_frames(logits, Truth(**truth)).pr_curve
     assert len(curve["recall"]) == len(curve["precision"]) <= 100
     assert curve["recall"] == sorted(curve["recall"]) and curve["recall"][-1] == 1
 
 
 def test_pixel_errors_against_a_plain_loop(case):
     logits, truth = case
-    result = evaluate_frames(logits, **truth)
+    result = evaluate_frames(logits, Truth(**truth))
     errors, changed, hits, jumps, amplitudes = [], [], [], [], []
     for n, t in truth["mask"].nonzero().tolist():
         best = int(logits[n, t, 0].argmax())
@@ -148,7 +149,7 @@ def test_pixel_errors_against_a_plain_loop(case):
 
 def test_per_window_values_and_weights_give_the_summary(case):
     logits, truth = case
-    result = evaluate_frames(logits, **truth)
+    result = evaluate_frames(logits, Truth(**truth))
     seen = result.per_window["frames"] > 0
     mean = np.average(result.per_window["error_mean"][seen], weights=result.per_window["frames"][seen])
     assert mean == pytest.approx(value(result, "error_mean"))
@@ -160,14 +161,14 @@ def test_masked_frames_change_nothing(case):
     other, shifted = logits.clone(), dict(truth, coordinates=truth["coordinates"].clone())
     other[~truth["mask"]] = 50.0
     shifted["coordinates"][~truth["mask"]] = float("nan")
-    first, second = evaluate_frames(logits, **truth), evaluate_frames(other, **shifted)
+    first, second = evaluate_frames(logits, Truth(**truth)), evaluate_frames(other, Truth(**shifted))
     assert first.summary == second.summary and first.by_horizon == second.by_horizon
 
 
 def test_a_perfect_prediction(case):
     _, truth = case
     truth["coordinates"] = truth["coordinates"].floor() + 0.5
-    result = evaluate_frames(perfect_logits(truth["coordinates"], truth["mask"]), **truth)
+    result = evaluate_frames(perfect_logits(truth["coordinates"], truth["mask"]), Truth(**truth))
     for name in (
         "white_pixel_recall",
         "white_pixel_precision",
@@ -187,31 +188,31 @@ def test_a_perfect_prediction(case):
 def test_swapped_x_and_y_are_noticed(case):
     _, truth = case
     logits = perfect_logits(truth["coordinates"], truth["mask"]).mT
-    result = evaluate_frames(logits, **truth)
+    result = evaluate_frames(logits, Truth(**truth))
     assert value(result, "error_argmax") > 1
     assert value(result, "white_pixel_recall") < 0.5
-    points = evaluate_points(truth["coordinates"].flip(-1), **truth)
+    points = evaluate_points(truth["coordinates"].flip(-1), Truth(**truth))
     assert value(points, "error") > 1
 
 
 def test_nothing_called_white_scores_zero_and_99_percent_accuracy(case):
     logits, truth = case
-    result = evaluate_frames(logits - 50, **truth)
+    result = evaluate_frames(logits - 50, Truth(**truth))
     for name in ("white_pixel_recall", "white_pixel_precision", "f1_score"):
         assert result.summary[name] == dict(value=0, low=0, high=0)
     assert value(result, "accuracy") == pytest.approx(1 - 1 / SIZE**2)
     # The order of the pixels is the same, and so is everything that needs no threshold.
-    before = evaluate_frames(logits, **truth)
+    before = evaluate_frames(logits, Truth(**truth))
     for name in ("average_precision", "best_f1", "error_argmax"):
         assert value(result, name) == pytest.approx(value(before, name), rel=1e-3)
 
 
 def test_an_all_equal_map(case):
     logits, truth = case
-    result = evaluate_frames(torch.full_like(logits, -200.0), **truth)
+    result = evaluate_frames(torch.full_like(logits, -200.0), Truth(**truth))
     assert value(result, "average_precision") == pytest.approx(1 / SIZE**2)
     assert result.pr_curve == dict(recall=[1.0], precision=[pytest.approx(1 / SIZE**2)])
-    centre = evaluate_points(torch.full_like(truth["coordinates"], SIZE / 2), **truth)
+    centre = evaluate_points(torch.full_like(truth["coordinates"], SIZE / 2), Truth(**truth))
     for name in ("error_argmax", "error_mean", "error_median"):
         assert value(result, name) == pytest.approx(value(centre, "error"), abs=1e-3)
 
@@ -219,22 +220,22 @@ def test_an_all_equal_map(case):
 def test_very_dark_maps_keep_their_shape(case):
     logits, truth = case
     faint = -300 + 10 * perfect_logits(truth["coordinates"], truth["mask"]).clamp(-1, 1)
-    assert value(evaluate_frames(faint, **truth), "error_mean") < 1  # p itself underflows to 0
+    assert value(evaluate_frames(faint, Truth(**truth)), "error_mean") < 1  # p itself underflows to 0
 
 
 def test_undershoot_of_a_point_that_goes_half_way(case):
     _, truth = case
     last = truth["last_point"][:, None]
-    result = evaluate_points(last + (truth["coordinates"] - last) / 2, **truth)
+    result = evaluate_points(last + (truth["coordinates"] - last) / 2, Truth(**truth))
     assert value(result, "undershoot") == pytest.approx(0.5)
-    repeat = evaluate_points(last.expand(-1, 3, -1), **truth)
+    repeat = evaluate_points(last.expand(-1, 3, -1), Truth(**truth))
     assert value(repeat, "undershoot") == 0
 
 
 def test_changed_frames_only(case):
     _, truth = case
     truth["coordinates"] = truth["last_point"][:, None].repeat(1, 3, 1)
-    result = evaluate_points(truth["coordinates"], **truth)
+    result = evaluate_points(truth["coordinates"], Truth(**truth))
     assert math.isnan(value(result, "changed_error")) and math.isnan(value(result, "undershoot"))
     assert result.per_window["changed_frames"].sum() == 0
 
@@ -243,7 +244,7 @@ def test_information_gain_by_hand(case):
     logits, truth = case
     log_p = logits[:, :, 0].flatten(-2).log_softmax(-1).view(12, 3, SIZE, SIZE)
     reference = torch.rand(SIZE, SIZE).log().flatten().log_softmax(0).view(1, 1, SIZE, SIZE)
-    result = evaluate_density(log_p, **truth, reference_log_density=reference)
+    result = evaluate_density(log_p, Truth(**truth), reference_log_density=reference)
     bits, gains = [], []
     for n, t in truth["mask"].nonzero().tolist():
         x, y = (int(c) for c in truth["coordinates"][n, t])
@@ -251,16 +252,16 @@ def test_information_gain_by_hand(case):
         gains.append(math.log2(float((log_p[n, t, y, x] - reference[0, 0, y, x]).exp())))
     assert value(result, "information_gain_uniform") == pytest.approx(np.mean(bits), rel=1e-5)
     assert value(result, "information_gain_reference") == pytest.approx(np.mean(gains), rel=1e-5)
-    frames = evaluate_frames(logits, **truth)
+    frames = evaluate_frames(logits, Truth(**truth))
     assert value(result, "error_argmax") == pytest.approx(value(frames, "error_argmax"))
-    uniform = evaluate_density(torch.full_like(log_p, -math.log(SIZE**2)), **truth)
+    uniform = evaluate_density(torch.full_like(log_p, -math.log(SIZE**2)), Truth(**truth))
     assert value(uniform, "information_gain_uniform") == pytest.approx(0, abs=1e-6)
 
 
 def test_low_precision_logits(case):
     logits, truth = case
-    exact = evaluate_frames(logits, **truth)
-    rough = evaluate_frames(logits.bfloat16(), **truth)
+    exact = evaluate_frames(logits, Truth(**truth))
+    rough = evaluate_frames(logits.bfloat16(), Truth(**truth))
     assert value(rough, "error_mean") == pytest.approx(value(exact, "error_mean"), abs=0.05)
 
 
@@ -277,30 +278,41 @@ def test_low_precision_logits(case):
 def test_bad_truth_is_refused(case, change, message):
     logits, truth = case
     with pytest.raises(ValueError, match=message):
-        evaluate_frames(logits, **(truth | change))
+        evaluate_frames(logits, Truth(**truth | change))
 
 
 def test_bad_predictions_are_refused(case):
     logits, truth = case
     with pytest.raises(ValueError, match="NaN"):
-        evaluate_frames(logits.fill_(float("nan")), **truth)
+        evaluate_frames(logits.fill_(float("nan")), Truth(**truth))
     with pytest.raises(ValueError, match="logits must be"):
-        evaluate_frames(torch.zeros(3, 3, 1, 8, 8), **truth)
+        evaluate_frames(torch.zeros(3, 3, 1, 8, 8), Truth(**truth))
     with pytest.raises(ValueError, match="sum to 1"):
-        evaluate_density(torch.zeros(12, 3, 8, 8), **truth)
+        evaluate_density(torch.zeros(12, 3, 8, 8), Truth(**truth))
     impossible = torch.full((12, 3, 8, 8), -math.inf)
     impossible[..., 0, 0] = 0.0
     with pytest.raises(ValueError, match="probability 0 to a recorded fixation"):
-        evaluate_density(impossible, **truth)
+        evaluate_density(impossible, Truth(**truth))
     with pytest.raises(ValueError, match="same shape"):
-        evaluate_points(torch.zeros(12, 1, 2), **truth)
+        evaluate_points(torch.zeros(12, 1, 2), Truth(**truth))
+
+
+def test_probabilities_given_as_logits_are_refused_and_a_constant_map_is_not(case):
+    logits, truth = case
+    truth = Truth(**truth)
+    for probabilities in (truth.frames(SIZE), torch.sigmoid(logits - 5), (5 * logits).flatten(2).softmax(-1)):
+        with pytest.raises(ValueError, match="look like probabilities"):
+            evaluate_frames(probabilities.view_as(logits), truth)
+    untrained = 0.1 * torch.rand(logits.shape, generator=torch.Generator().manual_seed(0)) + 0.02
+    for really_logits in (torch.zeros_like(logits), torch.full_like(logits, 0.3), untrained):
+        assert value(evaluate_frames(really_logits, truth, n_boot=10), "accuracy") >= 0
 
 
 def test_masks_that_are_not_bool_are_refused(case):
     _, truth = case
     for mask in (truth["mask"].float(), truth["mask"].int().numpy()):
         with pytest.raises(TypeError, match="mask must be bool, not"):
-            evaluate_points(truth["coordinates"], **truth | dict(mask=mask))
+            evaluate_points(truth["coordinates"], Truth(**truth | dict(mask=mask)))
 
 
 def test_values_that_are_no_probabilities_or_have_no_rank_are_refused():
@@ -361,7 +373,7 @@ def test_intervals_hold_the_truth_where_resampling_windows_does_not(viewers, lea
 
 def test_summary_intervals_are_those_of_clustered_bootstrap(case):
     logits, truth = case
-    result = evaluate_frames(logits, **truth, n_boot=200, seed=4)
+    result = evaluate_frames(logits, Truth(**truth), n_boot=200, seed=4)
     n = result.per_window["frames"]
     total = np.nan_to_num(result.per_window["error_median"]) * n
     clusters = dict(subject=truth["subject"], stimulus=truth["stimulus"])
@@ -385,7 +397,7 @@ def test_average_precision_interval_with_more_thresholds_than_are_kept():
         subject=torch.arange(300) % 7,
         stimulus=torch.arange(300) // 7,
     )
-    result = evaluate_frames(logits, **truth, n_boot=200).summary["average_precision"]
+    result = evaluate_frames(logits, Truth(**truth), n_boot=200).summary["average_precision"]
     assert result["low"] < result["value"] < result["high"]
 
 
@@ -414,7 +426,7 @@ def test_bootstrap_refuses_what_is_not_finite():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_the_same_on_a_gpu(case):
     logits, truth = case
-    here = evaluate_frames(logits, **truth)
-    there = evaluate_frames(logits.cuda(), **{name: tensor.cuda() for name, tensor in truth.items()})
+    here = evaluate_frames(logits, Truth(**truth))
+    there = evaluate_frames(logits.cuda(), Truth(**{name: tensor.cuda() for name, tensor in truth.items()}))
     for name, number in here.summary.items():
         assert there.summary[name]["value"] == pytest.approx(number["value"], abs=1e-3), name

@@ -18,10 +18,9 @@ from fixlib.data import (
 from fixlib.data.simulator import DEFAULT
 from fixlib.grid import pixel_centre, pixel_index
 from fixlib.losses import LOSSES, get_loss_function
-from fixlib.metrics import evaluate_frames, evaluate_points, paired_difference
+from fixlib.metrics import Truth, evaluate_frames, evaluate_points, paired_difference
 from fixlib.models import BASELINES
 from fixlib.runs.execute import baseline_logits
-from fixlib.runs.execute import test_truth as truth_of
 from fixlib.runs.store import Results, RunSpec
 from fixlib.theory.bayes import bayes_logits, expected_loss
 from fixlib.theory.forecast import forecast, saccade_counts, window_starts
@@ -319,16 +318,16 @@ def test_best_curve_is_the_best_of_all_thresholds(small, optima):
 def test_no_baseline_beats_the_optimum(rate_hz, at_10hz, at_fixations):
     windows = at_fixations if rate_hz is None else at_10hz
     windows = first(windows, 400)
-    starts, truth = window_starts(5, 5, rate_hz), truth_of(windows, 4)
+    starts, truth = window_starts(5, 5, rate_hz), Truth.of(windows, 4)
     known = forecast(windows, 4, rate_hz, 1, starts, "points")
-    best = evaluate_points(best_points(known), **truth)
+    best = evaluate_points(best_points(known), truth)
     for name in ("repeat_last", "centre", "constant_velocity", "transition_table"):
         baseline = BASELINES[name](32)
         baseline.fit(windows["coordinates"], 4)
         points = baseline.predict(windows["coordinates"][:, :4], 1)
         assert regret(known, "distance", points)["value"] > -1e-4
-        error = evaluate_points(points, **truth).per_window["error"]
-        gap = paired_difference(error, best.per_window["error"], truth["subject"], truth["stimulus"])
+        error = evaluate_points(points, truth).per_window["error"]
+        gap = paired_difference(error, best.per_window["error"], truth.subject, truth.stimulus)
         assert gap["high"] > 0
     loss = get_loss_function("bce")
     table = baseline_logits(baseline, windows["coordinates"][:, :4], 1, 32)
@@ -358,10 +357,10 @@ def test_payload_holds_sampled_and_expected_side_by_side(at_10hz, name, tmp_path
 
 def test_logits_are_scored_as_those_of_a_network(at_10hz):
     windows = first(at_10hz, 300)
-    loss, truth = get_loss_function("mse"), truth_of(windows, 4)
+    loss, truth = get_loss_function("mse"), Truth.of(windows, 4)
     logits = bayes_logits(loss, next_pixel_density(windows, 4, 10.0))
     found = evaluate_optimum(windows, 4, 10.0, "mse")
-    assert found["metrics"] == evaluate_frames(logits.float(), **truth).summary
+    assert found["metrics"] == evaluate_frames(logits.float(), truth).summary
     assert found["metrics"]["white_pixel_recall"]["value"] > 0.2  # at 10 Hz the last pixel often has eta > 1/2
 
 

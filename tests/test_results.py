@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fixlib.metrics import evaluate_frames
+from fixlib.metrics import Truth, evaluate_frames
 from fixlib.runs.store import ResultError, Results, RunSpec, environment, pack, payload_of, unpack
 
 
@@ -241,15 +241,9 @@ def test_a_realistic_run_is_below_20_kb(results, spec):
     y, x = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
     distance = (x - last[:, 0, None, None]) ** 2 + (y - last[:, 1, None, None]) ** 2
     logits = torch.randn(400, 10, 32, 32, generator=g) * 0.5 - 3 - distance[:, None] / 30
-    evaluation = evaluate_frames(
-        logits,
-        (last[:, None] + jumps).clamp(0, 31.99),
-        torch.ones(400, 10, dtype=torch.bool),
-        last,
-        torch.randint(0, 4, (400,), generator=g),
-        torch.randint(500, 700, (400,), generator=g),
-        n_boot=100,
-    )
+    coordinates, mask = (last[:, None] + jumps).clamp(0, 31.99), torch.ones(400, 10, dtype=torch.bool)
+    subject, stimulus = torch.randint(0, 4, (400,), generator=g), torch.randint(500, 700, (400,), generator=g)
+    evaluation = evaluate_frames(logits, Truth(coordinates, mask, last, subject, stimulus), n_boot=100)
     p = torch.sigmoid(logits[:2, :4])
     maps = (p / p.amax((-2, -1), keepdim=True) * 255).round().to(torch.uint8)
     history = [

@@ -6,20 +6,110 @@ each window and, by one matrix product, its interval. Frames whose mask is False
 the truth is unknown.
 """
 
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from fixlib.grid import decode_argmax, decode_mean, decode_median
+from fixlib.grid import create_sparse_frames, decode_argmax, decode_mean, decode_median
 from fixlib.metrics.intervals import cluster_weights, percentile_interval, ratio
 from fixlib.metrics.white_pixels import Ranking, rank
 
 RADII = (1, 2, 3, 5)
 _ZERO_WHERE_UNDEFINED = ("white_pixel_recall", "white_pixel_precision", "f1_score")
 _CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What was recorded, and predictions are scored against; checked once, and kept as tensors on the CPU.
+
+    Attributes:
+        coordinates: float64 (N, T, 2) recorded points, (x, y) px; 0 where the mask is False.
+        mask: bool (N, T), False where the truth is unknown.
+        last_point: float64 (N, 2) the last point the predictor saw, px.
+        subject, stimulus: (N,) labels, for the intervals.
+
+    Anything array-like of these shapes is taken.
+
+    Raises:
+        TypeError: a mask that is not bool.
+        ValueError: shapes that do not fit, a mask that is False everywhere, or a point that is not finite.
+    """
+
+    coordinates: Tensor
+    mask: Tensor
+    last_point: Tensor
+    subject: Tensor
+    stimulus: Tensor
+
+    @classmethod
+    def of(cls, windows: Mapping[str, Any], n_in: int) -> Truth:
+        """All frames of `windows` after the first `n_in`."""
+        coordinates, mask = windows["coordinates"], windows["fixation_mask"]
+        last = coordinates[:, n_in - 1]
+        return cls(coordinates[:, n_in:], mask[:, n_in:], last, windows["subject"], windows["stimulus"])
+
+    def __post_init__(self) -> None:
+        given = {each.name: torch.as_tensor(getattr(self, each.name)).detach().cpu() for each in fields(self)}
+        coordinates, mask, last = given["coordinates"].double(), given["mask"], given["last_point"].double()
+        if mask.dtype != torch.bool:
+            raise TypeError(f"mask must be bool, not {mask.dtype}; say which frames count, e.g. mask > 0.5")
+        if coordinates.ndim != 3 or coordinates.shape[-1] != 2:
+            raise ValueError(f"coordinates must be (N, T, 2), got {tuple(coordinates.shape)}")
+        n = len(coordinates)
+        shapes = dict(mask=tuple(coordinates.shape[:2]), last_point=(n, 2), subject=(n,), stimulus=(n,))
+        for name, shape in shapes.items():
+            if given[name].shape != shape:
+                raise ValueError(
+                    f"{name} must be {shape} to fit coordinates {tuple(coordinates.shape)}, "
+                    f"got {tuple(given[name].shape)}"
+                )
+        if not mask.any():
+            raise ValueError("mask is False everywhere: there is no frame to score")
+        _refuse((~coordinates.isfinite().all(-1) & mask).numpy(), "coordinates are not finite under a True mask")
+        _refuse(~last.isfinite().all(-1).numpy(), "last_point is not finite")
+        given |= dict(coordinates=torch.where(mask[..., None], coordinates, 0.0), last_point=last)
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
+
+    def __getitem__(self, rows: Any) -> Truth:
+        """The truth of some windows."""
+        return Truth(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+    @cached_property
+    def points(self) -> np.ndarray:
+        return self.coordinates.numpy()
+
+    @cached_property
+    def valid(self) -> np.ndarray:
+        return self.mask.numpy()
+
+    @cached_property
+    def moved(self) -> np.ndarray:
+        """Whether the point lies in another pixel than the last one seen; bool (N, T), False where unknown."""
+        return (np.floor(self.points) != np.floor(self.last_point.numpy()[:, None])).any(axis=-1) & self.valid
+
+    @cached_property
+    def amplitude(self) -> np.ndarray:
+        """Distance from the last point seen, px (N, T)."""
+        return np.linalg.norm(self.points - self.last_point.numpy()[:, None], axis=-1)
+
+    def white_pixel(self, width: int) -> Tensor:
+        """Number y * width + x of each frame's white pixel, int64 (N, T); 0 where the mask is False."""
+        x, y = self.coordinates.floor().long().unbind(-1)
+        return y * width + x
+
+    def frames(self, size: int) -> Tensor:
+        """What networks that give frames are asked for, float32 (N, T, 1, size, size)."""
+        return create_sparse_frames(self.coordinates, self.mask, size)
 
 
 @dataclass(frozen=True)
@@ -58,45 +148,27 @@ class Evaluation:
     pr_curve: dict[str, list[float]] | None = None
 
 
-def evaluate_frames(
-    logits: Tensor,
-    coordinates: ArrayLike,
-    mask: ArrayLike,
-    last_point: ArrayLike,
-    subject: ArrayLike,
-    stimulus: ArrayLike,
-    n_boot: int = 1000,
-    seed: int = 0,
-) -> Evaluation:
+def evaluate_frames(logits: Tensor, truth: Truth, n_boot: int = 1000, seed: int = 0) -> Evaluation:
     """Score predicted frames. p = sigmoid(logit); for decoding, p is normalised to sum 1 in each frame.
 
     Args:
         logits: (N, T, 1, H, W) or (N, T, H, W), any device.
-        coordinates: (N, T, 2) recorded fixations, (x, y) in px inside the grid where the mask is True.
-        mask: bool (N, T), False where the truth is unknown.
-        last_point: (N, 2) the last fixation the predictor saw, px.
-        subject, stimulus: (N,) labels, for the intervals.
+        truth: what was recorded, inside the grid where its mask is True.
         n_boot, seed: of the bootstrap.
 
     Raises:
-        ValueError: shapes that do not fit, NaN in the logits, an unknown truth called valid.
+        ValueError: shapes that do not fit, NaN, or what must be probabilities: no value is negative or above 1, and
+            most are below a tenth of the largest. As logits they would call every pixel white.
     """
-    truth = _Truth.read(coordinates, mask, last_point, subject, stimulus)
     maps = _read_maps(logits, "logits", truth)
+    if maps.min() >= 0 and maps.max() <= 1 and maps.float().median() < maps.max() / 10:
+        raise ValueError("logits look like probabilities: give what comes before the sigmoid, torch.logit(p, eps=1e-6)")
     frames, ranking = _score_maps(maps, truth, _probability_of_logits, _weights_of_logits)
     return _evaluate(frames, truth, n_boot, seed, ranking, _sigmoid)
 
 
 def evaluate_density(
-    log_density: Tensor,
-    coordinates: ArrayLike,
-    mask: ArrayLike,
-    last_point: ArrayLike,
-    subject: ArrayLike,
-    stimulus: ArrayLike,
-    reference_log_density: Tensor | None = None,
-    n_boot: int = 1000,
-    seed: int = 0,
+    log_density: Tensor, truth: Truth, reference_log_density: Tensor | None = None, n_boot: int = 1000, seed: int = 0
 ) -> Evaluation:
     """Score predicted densities: as `evaluate_frames`, with p the pixel's probability, and information gain.
 
@@ -109,7 +181,6 @@ def evaluate_density(
     Raises:
         ValueError: also where probabilities do not sum to 1, or are 0 at a recorded fixation.
     """
-    truth = _Truth.read(coordinates, mask, last_point, subject, stimulus)
     maps = _read_maps(log_density, "log_density", truth)
     frames, ranking = _score_maps(maps, truth, torch.exp, torch.exp)
     white = truth.white_pixel(maps.shape[-1])
@@ -123,18 +194,8 @@ def evaluate_density(
     return _evaluate(frames, truth, n_boot, seed, ranking, np.exp)
 
 
-def evaluate_points(
-    points: Tensor,
-    coordinates: ArrayLike,
-    mask: ArrayLike,
-    last_point: ArrayLike,
-    subject: ArrayLike,
-    stimulus: ArrayLike,
-    n_boot: int = 1000,
-    seed: int = 0,
-) -> Evaluation:
+def evaluate_points(points: Tensor, truth: Truth, n_boot: int = 1000, seed: int = 0) -> Evaluation:
     """Score predicted points (N, T, 2) px, which may lie outside the grid. Others: see `evaluate_frames`."""
-    truth = _Truth.read(coordinates, mask, last_point, subject, stimulus)
     points = _numbers(points)
     if points.shape != truth.points.shape:
         raise ValueError(
@@ -142,54 +203,6 @@ def evaluate_points(
         )
     _refuse(~np.isfinite(points).all(axis=-1) & truth.valid, "points are not finite")
     return _evaluate(_score_points(points, truth), truth, n_boot, seed)
-
-
-@dataclass(frozen=True)
-class _Truth:
-    """What was recorded, checked: float64 px, bool masks; (N, T, ...) and (N, ...)."""
-
-    points: np.ndarray
-    valid: np.ndarray
-    last_point: np.ndarray
-    subject: np.ndarray
-    stimulus: np.ndarray
-    changed: np.ndarray = field(init=False)
-    amplitude: np.ndarray = field(init=False)
-
-    @classmethod
-    def read(cls, coordinates, mask, last_point, subject, stimulus) -> "_Truth":
-        points, last_point = _numbers(coordinates), _numbers(last_point)
-        valid = np.asarray(torch.as_tensor(mask).cpu())
-        if valid.dtype != bool:
-            raise TypeError(f"mask must be bool, not {valid.dtype}; say which frames count, e.g. mask > 0.5")
-        subject, stimulus = (np.asarray(torch.as_tensor(label).cpu()) for label in (subject, stimulus))
-        n = len(points)
-        if points.ndim != 3 or points.shape[-1] != 2:
-            raise ValueError(f"coordinates must be (N, T, 2), got {points.shape}")
-        for name, value, shape in (
-            ("mask", valid, points.shape[:2]),
-            ("last_point", last_point, (n, 2)),
-            ("subject", subject, (n,)),
-            ("stimulus", stimulus, (n,)),
-        ):
-            if value.shape != shape:
-                raise ValueError(f"{name} must be {shape} to fit coordinates {points.shape}, got {value.shape}")
-        if not valid.any():
-            raise ValueError("mask is False everywhere: there is no frame to score")
-        _refuse(~np.isfinite(points).all(axis=-1) & valid, "coordinates are not finite under a True mask")
-        _refuse(~np.isfinite(last_point).all(axis=-1), "last_point is not finite")
-        return cls(np.where(valid[..., None], points, 0.0), valid, last_point, subject, stimulus)
-
-    def __post_init__(self):
-        last = self.last_point[:, None]
-        moved = (np.floor(self.points) != np.floor(last)).any(axis=-1)
-        object.__setattr__(self, "changed", moved & self.valid)
-        object.__setattr__(self, "amplitude", np.linalg.norm(self.points - last, axis=-1))
-
-    def white_pixel(self, width: int) -> Tensor:
-        """Index y * width + x of each frame's white pixel, int64 (N, T); 0 where the mask is False."""
-        x, y = np.floor(self.points).astype(np.int64).transpose(2, 0, 1)
-        return torch.as_tensor(y * width + x)
 
 
 def _numbers(values: ArrayLike) -> np.ndarray:
@@ -203,7 +216,7 @@ def _refuse(wrong: np.ndarray, what: str) -> None:
         )
 
 
-def _read_maps(maps: Tensor, name: str, truth: _Truth) -> Tensor:
+def _read_maps(maps: Tensor, name: str, truth: Truth) -> Tensor:
     """(N, T, H, W), detached, checked against the truth."""
     maps = maps.detach()
     maps = maps.squeeze(2) if maps.dim() == 5 and maps.shape[2] == 1 else maps
@@ -219,7 +232,7 @@ def _read_maps(maps: Tensor, name: str, truth: _Truth) -> Tensor:
     return maps
 
 
-def _at_white(log_density: Tensor, white: Tensor, truth: _Truth, name: str) -> np.ndarray:
+def _at_white(log_density: Tensor, white: Tensor, truth: Truth, name: str) -> np.ndarray:
     """Log density at the recorded fixation, (N, T); 0 where the mask is False."""
     nats = log_density.flatten(-2).gather(-1, white.to(log_density.device)[..., None])[..., 0]
     nats = np.where(truth.valid, nats.cpu().double().numpy(), 0.0)
@@ -244,7 +257,7 @@ def _weights_of_logits(logits: Tensor) -> Tensor:
 _Frames = dict[str, tuple[np.ndarray | float, np.ndarray | float]]
 
 
-def _score_maps(maps: Tensor, truth: _Truth, probability_of, weights_of) -> tuple[_Frames, Ranking]:
+def _score_maps(maps: Tensor, truth: Truth, probability_of, weights_of) -> tuple[_Frames, Ranking]:
     """Frame metrics of maps (N, T, H, W) whose order is that of the probabilities, and their ranking."""
     white = truth.white_pixel(maps.shape[-1])
     chunks = [
@@ -266,7 +279,7 @@ def _score_maps(maps: Tensor, truth: _Truth, probability_of, weights_of) -> tupl
             frames |= {key: value for key, value in point.items() if key.startswith("hit")}
         frames[f"error_{name}"], frames[f"changed_error_{name}"] = point["error"], point["changed_error"]
         frames["undershoot" if name == "argmax" else f"undershoot_{name}"] = point["undershoot"]
-    return frames, rank(maps.flatten(-2), white, torch.as_tensor(truth.valid))
+    return frames, rank(maps.flatten(-2), white, truth.mask)
 
 
 def _look_at(maps: Tensor, white: Tensor, probability_of, weights_of) -> dict[str, np.ndarray]:
@@ -283,23 +296,23 @@ def _look_at(maps: Tensor, white: Tensor, probability_of, weights_of) -> dict[st
     return {name: value.cpu().double().numpy() for name, value in seen.items()}
 
 
-def _score_points(points: np.ndarray, truth: _Truth) -> _Frames:
+def _score_points(points: np.ndarray, truth: Truth) -> _Frames:
     error = np.linalg.norm(points - truth.points, axis=-1)
-    jump = np.linalg.norm(points - truth.last_point[:, None], axis=-1)
+    jump = np.linalg.norm(points - truth.last_point.numpy()[:, None], axis=-1)
     hits = {f"hit_{radius}px": (error <= radius, 1.0) for radius in RADII}
     return dict(
         error=(error, 1.0),
-        changed_error=(error * truth.changed, truth.changed),
+        changed_error=(error * truth.moved, truth.moved),
         **hits,
-        undershoot=(jump * truth.changed, truth.amplitude * truth.changed),
+        undershoot=(jump * truth.moved, truth.amplitude * truth.moved),
     )
 
 
 def _evaluate(
-    frames: _Frames, truth: _Truth, n_boot: int, seed: int, ranking: Ranking | None = None, to_probability=None
+    frames: _Frames, truth: Truth, n_boot: int, seed: int, ranking: Ranking | None = None, to_probability=None
 ) -> Evaluation:
     frames = {name: [np.where(truth.valid, part, 0.0) for part in parts] for name, parts in frames.items()}
-    weights = cluster_weights(truth.subject, truth.stimulus, n_boot, seed)
+    weights = cluster_weights(truth.subject.numpy(), truth.stimulus.numpy(), n_boot, seed)
     summary, by_horizon, per_window = {}, {}, {}
     for name, (numerator, denominator) in frames.items():
         undefined = 0.0 if name in _ZERO_WHERE_UNDEFINED else np.nan
@@ -310,10 +323,10 @@ def _evaluate(
         per_window[name] = ratio(tops, bottoms, undefined)
     n_frames = truth.valid.sum(axis=1)
     per_window |= dict(
-        subject=truth.subject,
-        stimulus=truth.stimulus,
+        subject=truth.subject.numpy(),
+        stimulus=truth.stimulus.numpy(),
         frames=n_frames,
-        changed_frames=truth.changed.sum(axis=1),
+        changed_frames=truth.moved.sum(axis=1),
         amplitude=ratio((truth.amplitude * truth.valid).sum(axis=1), n_frames),
     )
     if ranking is None:

@@ -13,15 +13,13 @@ from fixlib import data, metrics
 from fixlib.checkpoints import Checkpoint
 from fixlib.data import content_sha256, cut_windows
 from fixlib.devices import Parts, launch, share, use_float32
-from fixlib.grid import create_sparse_frames, pixel_index
+from fixlib.grid import certain_frames, pixel_index
 from fixlib.losses import SoftmaxCrossEntropy, get_loss_function
 from fixlib.models import BASELINES, GazeGRU, SimVP, SimVP_RegressionHead, count_parameters
 from fixlib.runs.store import RunSpec, pack, payload_of
 from fixlib.system import devices
 from fixlib.training import WindowLoader, best_device, predict, train_model_with_loss
 
-# A map of certainty: sigmoid of +-30 is 1 or 0 to the last digit that matters here.
-SURE = 30.0
 POINT_LOSSES = {"l1": nn.L1Loss, "l2": nn.MSELoss}
 EXAMPLE_WINDOWS, EXAMPLE_HORIZONS = 2, (1, 5, 10)
 
@@ -131,16 +129,16 @@ def _run_network(config: dict, seed: int, windows: dict, checkpoint: Checkpoint 
     )
     outputs = predict(model, loader)
     recorded = dict(history=history, parameters=count_parameters(model))
-    truth = test_truth(windows["test"], n_in)
+    truth = metrics.Truth.of(windows["test"], n_in)
     if targets == "white_pixels":
-        target_frames = create_sparse_frames(truth["coordinates"], truth["mask"], config["data"]["size"])
+        target_frames = truth.frames(config["data"]["size"])
         recorded["test_loss"] = float(loss(outputs, target_frames))
         if isinstance(loss, SoftmaxCrossEntropy):  # its maps are densities, not a yes or no a pixel
             log_density = outputs.flatten(-2).log_softmax(-1).view_as(outputs)
-            return recorded, metrics.evaluate_density(log_density, **truth), log_density.exp()
-        return recorded, metrics.evaluate_frames(outputs, **truth), torch.sigmoid(outputs)
+            return recorded, metrics.evaluate_density(log_density, truth), log_density.exp()
+        return recorded, metrics.evaluate_frames(outputs, truth), torch.sigmoid(outputs)
     points = outputs if targets == "points" else outputs[:, None]
-    return recorded, metrics.evaluate_points(points, **truth), None
+    return recorded, metrics.evaluate_points(points, truth), None
 
 
 def _train(fabric, config: dict, seed: int, windows: dict, checkpoint: Checkpoint | None, on_epoch) -> tuple:
@@ -204,36 +202,25 @@ def build(config: dict) -> tuple[nn.Module, str, str, nn.Module]:
     raise ValueError(f"unknown kind of model {kind!r}; choose simvp, regression, gru or one of {', '.join(BASELINES)}")
 
 
-def test_truth(windows: dict, n_in: int) -> dict:
-    """What a prediction for the test windows is compared with."""
-    return dict(
-        coordinates=windows["coordinates"][:, n_in:],
-        mask=windows["fixation_mask"][:, n_in:],
-        last_point=windows["coordinates"][:, n_in - 1],
-        subject=windows["subject"],
-        stimulus=windows["stimulus"],
-    )
-
-
 def _run_baseline(config: dict, windows: dict) -> tuple:
     n_in, n_out, size = (config["data"][key] for key in ("n_in", "n_out", "size"))
     baseline = BASELINES[config["model"]["kind"]](size)
     baseline.fit(windows["train"]["coordinates"], n_in)
-    inputs, truth = windows["test"]["coordinates"][:, :n_in], test_truth(windows["test"], n_in)
+    inputs, truth = windows["test"]["coordinates"][:, :n_in], metrics.Truth.of(windows["test"], n_in)
     if not config["model"]["as_frames"]:
         return {}, _evaluate_baseline_points(baseline, inputs, n_out, windows, truth), None
     logits = baseline_logits(baseline, inputs, n_out, size)
-    return {}, metrics.evaluate_frames(logits, **truth), torch.sigmoid(logits)
+    return {}, metrics.evaluate_frames(logits, truth), torch.sigmoid(logits)
 
 
-def _evaluate_baseline_points(baseline, inputs: Tensor, n_out: int, windows: dict, truth: dict):
+def _evaluate_baseline_points(baseline, inputs: Tensor, n_out: int, windows: dict, truth: metrics.Truth):
     if hasattr(baseline, "log_density"):
         reference = BASELINES["centre_bias"](baseline.size)
         reference.fit(windows["train"]["coordinates"], inputs.shape[1])
         return metrics.evaluate_density(
-            baseline.log_density(inputs, n_out), reference_log_density=reference.log_density(inputs, n_out), **truth
+            baseline.log_density(inputs, n_out), truth, reference.log_density(inputs, n_out)
         )
-    return metrics.evaluate_points(baseline.predict(inputs, n_out), **truth)
+    return metrics.evaluate_points(baseline.predict(inputs, n_out), truth)
 
 
 def baseline_logits(baseline, inputs: Tensor, n_out: int, size: int) -> Tensor:
@@ -245,12 +232,6 @@ def baseline_logits(baseline, inputs: Tensor, n_out: int, size: int) -> Tensor:
         log_p = baseline.log_density(inputs, n_out).unsqueeze(2)
         return log_p - torch.log1p(-log_p.exp().clamp(max=1 - 1e-6))
     return certain_frames(baseline.predict(inputs, n_out), size)
-
-
-def certain_frames(points: Tensor, size: int) -> Tensor:
-    """Logits (N, T, 1, size, size) of a predictor that is sure of one pixel a frame and of no other."""
-    frames = create_sparse_frames(points, torch.ones(points.shape[:-1], dtype=torch.bool), size)
-    return SURE * (2 * frames - 1)
 
 
 def _examples(windows: dict, n_in: int, probabilities: Tensor) -> dict:

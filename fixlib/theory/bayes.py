@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fixlib.grid import SURE
 from fixlib.losses import (
     CompositeLoss,
     ConcentrationLoss,
@@ -32,7 +33,6 @@ from fixlib.losses import (
     SoftmaxCrossEntropy,
     TverskyLoss,
 )
-from fixlib.runs.execute import SURE
 from fixlib.theory.pixels import best_output
 
 # Tables of the best output: logit of eta (finely; coarsely where there is a ramp too), and log(1 + ramp).

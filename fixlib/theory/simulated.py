@@ -23,10 +23,9 @@ from torch import Tensor
 from fixlib import metrics
 from fixlib.data import SimulatorParameters
 from fixlib.data.simulator import DEFAULT
-from fixlib.grid import create_sparse_frames
 from fixlib.losses import Loss, SoftmaxCrossEntropy, check_loss_name, get_loss_function
 from fixlib.models import BASELINES
-from fixlib.runs.execute import seen, test_truth
+from fixlib.runs.execute import seen
 from fixlib.runs.store import payload_of
 from fixlib.theory.bayes import bayes_logits, expected_loss
 from fixlib.theory.forecast import CELLS, Forecast, forecast, window_starts
@@ -94,25 +93,25 @@ def evaluate_optimum(
             (`forecast`).
     """
     known = forecast(windows, n_in, rate_hz, windows["coordinates"].shape[1] - n_in, starts, observer, parameters)
-    truth = test_truth(windows, n_in)
+    truth = metrics.Truth.of(windows, n_in)
     if loss_name in POINTS:
         points = best_points(known, loss_name)
-        return payload_of(metrics.evaluate_points(points, **truth)) | dict(
+        return payload_of(metrics.evaluate_points(points, truth)) | dict(
             expected=dict(error=_over_frames(expected_distance(known, points)))
         )
     log_density = known.log_density()
     if loss_name == DENSITY:
-        scored = metrics.evaluate_density(log_density, **truth, reference_log_density=reference_log_density)
+        scored = metrics.evaluate_density(log_density, truth, reference_log_density)
         return payload_of(scored) | dict(expected=_expected_of_density(known, log_density))
     check_loss_name(loss_name)
     loss = get_loss_function(loss_name, **loss_options or {})
     logits = bayes_logits(loss, log_density)
-    frames = create_sparse_frames(truth["coordinates"], truth["mask"], known.size)
+    frames = truth.frames(known.size)
     expected = dict(loss=_over_frames(expected_loss(loss, logits, log_density)), **expected_scores(logits, log_density))
     if isinstance(loss, SoftmaxCrossEntropy):  # its best output is the density itself, and is scored as one
-        scored = metrics.evaluate_density(log_density, **truth)
+        scored = metrics.evaluate_density(log_density, truth)
     else:
-        scored = metrics.evaluate_frames(logits.float(), **truth)
+        scored = metrics.evaluate_frames(logits.float(), truth)
     return payload_of(scored) | dict(test_loss=float(loss(logits, frames.to(logits.dtype))), expected=expected)
 
 

@@ -26,10 +26,10 @@ from fixlib import metrics, system
 from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.checkpoints import Checkpoint
 from fixlib.data import lattice
-from fixlib.grid import pixel_centre, pixel_index
+from fixlib.grid import certain_frames, pixel_centre, pixel_index
 from fixlib.losses import Loss, SoftmaxCrossEntropy, get_loss_function
 from fixlib.models import BASELINES, count_parameters
-from fixlib.runs.execute import build, certain_frames, make_spec, seen, test_truth
+from fixlib.runs.execute import build, make_spec, seen
 from fixlib.runs.profiles import Profile, get_profile
 from fixlib.runs.store import RunSpec
 from fixlib.system import devices
@@ -358,13 +358,13 @@ def _scores_of_frames(loss: Loss | None, logits: Tensor, windows: dict, config: 
 
 def _scores(evaluate: Callable, outputs: Tensor, windows: dict, config: dict, noise: float) -> dict:
     """metrics with their intervals; of several frames also by_horizon: "all" or a kind or speed of motion -> metric."""
-    truth = test_truth(windows, N_IN)
-    evaluation = evaluate(outputs, **truth)
+    truth = metrics.Truth.of(windows, N_IN)
+    evaluation = evaluate(outputs, truth)
     found = dict(metrics=_chosen(evaluation.summary, SCORES))
     if config["data"]["n_out"] > 1:
         found["by_horizon"] = dict(all=_chosen(evaluation.by_horizon, SCORES_AHEAD))
         for group, rows in _groups(config["data"], noise).items():
-            part = evaluate(outputs[rows], **{name: value[rows] for name, value in truth.items()}, n_boot=2)
+            part = evaluate(outputs[rows], truth[rows], n_boot=2)
             found["by_horizon"][group] = _chosen(part.by_horizon, SCORES_AHEAD)
     return found
 

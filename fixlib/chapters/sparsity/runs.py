@@ -15,9 +15,9 @@ import torch
 from fixlib import data, metrics
 from fixlib.checkpoints import Checkpoint
 from fixlib.data import Scanpaths, fixation_frames, fixed_rate_frames
-from fixlib.grid import pixel_index
+from fixlib.grid import SURE, certain_frames, pixel_index
 from fixlib.models import BASELINES
-from fixlib.runs.execute import SURE, certain_frames, data_config, load_windows, make_spec, seen, test_truth
+from fixlib.runs.execute import data_config, load_windows, make_spec, seen
 from fixlib.runs.profiles import get_profile
 from fixlib.runs.store import RunSpec, pack
 
@@ -55,15 +55,15 @@ def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict],
 
 def _score_trivial(config: dict) -> dict:
     where, windows = config["data"], load_windows(config["data"])
-    truth, kind, size = test_truth(windows["test"], where["n_in"]), config["model"]["kind"], where["size"]
+    truth, kind, size = metrics.Truth.of(windows["test"], where["n_in"]), config["model"]["kind"], where["size"]
     if kind == "black":
-        logits = torch.full((*truth["mask"].shape, 1, size, size), -SURE)
+        logits = torch.full((*truth.mask.shape, 1, size, size), -SURE)
     else:
         baseline = BASELINES[kind](size)
         baseline.fit(windows["train"]["coordinates"], where["n_in"])
         inputs = windows["test"]["coordinates"][:, : where["n_in"]]
         logits = certain_frames(baseline.predict(inputs, where["n_out"]), size)
-    evaluation = metrics.evaluate_frames(logits, **truth)
+    evaluation = metrics.evaluate_frames(logits, truth)
     return dict(metrics=evaluation.summary, by_horizon=evaluation.by_horizon) | seen(windows)
 
 
