@@ -24,7 +24,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 book: $(INSTALLED)
-	$(BIN)/fixlib book --results build/results
+	@$(BIN)/fixlib book --results build/results
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -7,15 +7,16 @@ import json
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
-from fixlib import system
-from fixlib.system import atomic_write
+from fixlib import data, system
+from fixlib.runs import fallback_notice, get_profile
 
 ALT_TEXT = "Alt text: "
-PAPERMILL_METADATA = ("papermill", "execution", "widgets")
-NEED_DURATIONS = {"01_sparsity_analysis", "04_hybrid_regression"}
+NOT_STORED = ("papermill", "execution", "widgets")  # metadata that differ from one execution to the next
+SIMULATED = fallback_notice("osie").splitlines()[0]
 
 
 class BookError(RuntimeError):
@@ -23,11 +24,7 @@ class BookError(RuntimeError):
 
 
 def chapter_paths(chapters: Sequence[str] = ()) -> list[Path]:
-    """The notebooks of those names (with or without .ipynb), or all, in reading order.
-
-    Raises:
-        ValueError: an unknown chapter, naming those there are.
-    """
+    """The notebooks of those names (with or without .ipynb), or all, in order; ValueError for an unknown one."""
     known = {path.stem: path for path in sorted((system.root() / "notebooks").glob("[0-9]*.ipynb"))}
     wanted = [Path(name).stem for name in chapters] or list(known)
     for name in wanted:
@@ -36,32 +33,27 @@ def chapter_paths(chapters: Sequence[str] = ()) -> list[Path]:
     return [known[name] for name in wanted]
 
 
-def chapter_parameters(notebook: Path) -> dict[str, object]:
-    """Names and defaults of a chapter's parameters, read from its cell tagged `parameters`.
-
-    Raises:
-        ValueError: not exactly one such cell, or one that does more than assign literals.
-    """
-    cells = [
-        cell for cell in nbformat.read(notebook, as_version=4).cells if "parameters" in cell.metadata.get("tags", [])
-    ]
+def chapter_parameters(notebook: Path) -> dict[str, Any]:
+    """Names and defaults of a chapter's parameters; ValueError unless one cell, tagged so, assigns them as literals."""
+    cells = [cell for cell in _read(notebook).cells if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ValueError(f"{notebook.name} has {len(cells)} cells tagged 'parameters', needs exactly one")
     found = {}
-    for statement in ast.parse(cells[0].source).body:
-        if not (isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)):
-            raise ValueError(
-                f"{notebook.name}: the parameters cell may only assign literals, line {statement.lineno} does not"
-            )
-        found[statement.targets[0].id] = ast.literal_eval(statement.value)
+    for line in ast.parse(cells[0].source).body:
+        try:
+            assert isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)
+            found[line.targets[0].id] = ast.literal_eval(line.value)
+        except (AssertionError, ValueError) as error:
+            raise ValueError(f"{notebook.name}: line {line.lineno} of its parameters assigns no literal") from error
     return found
 
 
-def parse_parameters(given: Sequence[str], notebooks: Sequence[Path]) -> dict[str, object]:
-    """NAME=VALUE texts as values, checked against the chapters' own parameters (papermill itself only warns).
+def parse_parameters(given: Sequence[str], notebooks: Sequence[Path]) -> dict[str, Any]:
+    """NAME=VALUE texts as values, so that what a chapter would refuse after minutes is refused before the first.
 
     Raises:
-        ValueError: text without "=", a name that no chapter has, or a value of another type than the default's.
+        ValueError: text without "=", a name that no chapter has, a value of another type than the default's, an
+            unknown profile, or a dataset that a chapter cannot use.
     """
     known = {name: value for notebook in notebooks for name, value in chapter_parameters(notebook).items()}
     found = {}
@@ -71,57 +63,36 @@ def parse_parameters(given: Sequence[str], notebooks: Sequence[Path]) -> dict[st
             raise ValueError(f"parameter {text!r} is not NAME=VALUE")
         if name not in known:
             raise ValueError(f"no chapter has a parameter {name!r}; there are: {', '.join(known)}")
-        found[name] = _parse_value(name, value, known[name])
-    _check_values(found, [notebook.stem for notebook in notebooks if "dataset" in chapter_parameters(notebook)])
+        found[name] = _parse_value(text, value.strip("'\""), type(known[name]))
+    if "profile" in found:
+        get_profile(found["profile"])
+    if "dataset" in found:
+        found["dataset"] = _usable_dataset(found["dataset"], notebooks)
     return found
 
 
-def _parse_value(name: str, text: str, default: object) -> object:
+def _parse_value(text: str, value: str, wanted: type) -> Any:
     try:
-        value = ast.literal_eval(text)
+        parsed = wanted(value) if wanted in (str, int, float) else ast.literal_eval(value)
     except (ValueError, SyntaxError):
-        value = text
-    if isinstance(default, str):
-        value = text.strip("'\"")
-    if isinstance(default, float) and type(value) is int:
-        value = float(value)
-    if type(value) is not type(default):
-        raise ValueError(
-            f"parameter {name}={text}: expected {type(default).__name__} (the default is {default!r}), "
-            f"got {type(value).__name__}"
-        )
-    return value
+        parsed = None
+    if type(parsed) is not wanted:
+        raise ValueError(f"parameter {text}: expected {wanted.__name__}")
+    return parsed
 
 
-def _check_values(parameters: dict, chapters: Collection[str]) -> None:
-    """Refuse before the first chapter what a chapter would refuse after minutes."""
-    from fixlib.losses import check_loss_name
-    from fixlib.runs import get_profile
-
-    if "profile" in parameters:
-        get_profile(parameters["profile"])
-    if "dataset" in parameters:
-        _check_dataset(parameters["dataset"], chapters)
-    for name in parameters.get("losses", ()):
-        check_loss_name(name)
-
-
-def _check_dataset(name: str, chapters: Collection[str]) -> None:
-    from fixlib import data
-
+def _usable_dataset(name: str, notebooks: Sequence[Path]) -> str:
+    """The dataset as chapters find it, who run in notebooks/; a chapter says in its metadata what it needs."""
     data.describe(name)
-    if name in data.DATASETS:
-        return
-    if asked := NEED_DURATIONS.intersection(chapters):
+    with_durations = [known for known, dataset in data.DATASETS.items() if dataset.has_fixations]
+    needy = [n.stem for n in notebooks if _read(n).metadata.get("fixlib", {}).get("needs_durations")]
+    if needy and name not in with_durations:
         raise ValueError(
-            f"{' and '.join(sorted(asked))} need fixations with their durations, which {name!r} does not "
-            f"hold: choose of {', '.join(data.DATASETS)}, or name other chapters"
+            f"{' and '.join(needy)} need fixations with their durations, which {name!r} does not hold: choose of "
+            f"{', '.join(with_durations)}, or name other chapters"
         )
-    if Path(name).is_dir() and not Path(name).is_absolute() and Path(name).parts[0] != "data":
-        raise ValueError(
-            f"chapters run in notebooks/, where {name!r} means another folder: give its absolute path, or "
-            "put it under data/"
-        )
+    folder = Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() and folder.parts[0] != "data" else name
 
 
 def make_book(
@@ -136,121 +107,128 @@ def make_book(
         update: replace the notebooks under notebooks/ by the executed ones.
 
     Raises:
-        ValueError: an unknown chapter or parameter, or a parameter of the wrong type.
+        ValueError: an unknown chapter or parameter, or a parameter that cannot be used.
         BookError: a chapter failed. The others are executed all the same.
     """
     notebooks = chapter_paths(chapters)
-    values = parse_parameters(parameters, notebooks)
-    if results:
-        values["results_dir"] = results
+    values = parse_parameters(parameters, notebooks) | (dict(results_dir=results) if results else {})
     if update and values:
         raise ValueError("--update stores the chapters with their own parameters; leave out -p and --results")
+    _warn_without_recordings({(chapter_parameters(notebook) | values).get("dataset", "") for notebook in notebooks})
     out = system.root() / "build" / "book"
     out.mkdir(parents=True, exist_ok=True)
-    failures, start = {}, time.perf_counter()
+    failed, simulated, start = [], [], time.perf_counter()
     for notebook in notebooks:
-        began = time.perf_counter()
-        executed = out / notebook.name
+        began, executed = time.perf_counter(), out / notebook.name
         failure = _execute(notebook, executed, values)
-        _write_html(executed)
         print(f"{notebook.stem}: {failure or 'done'}, {time.perf_counter() - began:.0f} s", flush=True)
+        _write_html(executed)
+        if SIMULATED in str([cell.get("outputs") for cell in _read(executed).cells]):
+            simulated.append(notebook.stem)
         if failure:
-            failures[notebook.stem] = failure
+            failed.append(notebook.stem)
         elif update:
             _store(executed, notebook)
     print(f"book: {time.perf_counter() - start:.0f} s, in {out.relative_to(system.root())}")
     if results:
-        print(compare_with_recorded(results))
-    if failures:
+        print(_compare_with_recorded(results))
+    if simulated:
+        print(f"{SIMULATED} in {', '.join(simulated)}")
+    if failed:
         raise BookError(
-            f"{len(failures)} of {len(notebooks)} chapters failed ({', '.join(failures)}); "
-            f"the executed copies in {out.relative_to(system.root())} show where"
+            f"{len(failed)} of {len(notebooks)} chapters failed ({', '.join(failed)}); the executed copies in "
+            f"{out.relative_to(system.root())} show where"
         )
 
 
-def _execute(notebook: Path, executed: Path, parameters: dict) -> str | None:
+def _warn_without_recordings(datasets: Collection[str]) -> None:
+    for name in set(datasets).intersection(data.DATASETS):
+        try:
+            data.open_dataset(name, 10.0)
+        except data.DataUnavailable as reason:
+            print(f"{SIMULATED} where a run is not recorded: {reason}", flush=True)
+
+
+def _execute(notebook: Path, executed: Path, parameters: dict[str, Any]) -> str | None:
     """Execute one chapter; the reason if it failed."""
     import papermill
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
+    from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 
-    own = chapter_parameters(notebook)
+    class ThisPython(AsyncKernelManager):
+        """A chapter runs where this runs, whatever Jupyter calls python3."""
+
+        kernel_spec = KernelSpec(**get_kernel_dict())
+
+    given = {name: value for name, value in parameters.items() if name in chapter_parameters(notebook)}
+    kernel = dict(
+        kernel_name="python3",
+        kernel_manager_class=ThisPython,
+        config=Config(KernelManager=dict(transport_encryption="auto")),
+    )
     try:
-        papermill.execute_notebook(
-            notebook,
-            executed,
-            {name: value for name, value in parameters.items() if name in own},
-            cwd=notebook.parent,
-            kernel_name="python3",
-            log_output=False,
-            config=Config(KernelManager=dict(transport_encryption="auto")),
-        )
+        papermill.execute_notebook(notebook, executed, given, cwd=notebook.parent, **kernel)
     except papermill.PapermillExecutionError as error:
         return f"FAILED in cell {error.exec_count}: {error.ename}: {error.evalue}"
+    except DeadKernelError:  # papermill lets it pass
+        return "FAILED: its kernel was killed, most likely for want of memory"
     unrun = [
-        index
-        for index, cell in enumerate(nbformat.read(executed, as_version=4).cells)
-        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None
+        n for n, cell in enumerate(_read(executed).cells) if cell.source and cell.get("execution_count", 1) is None
     ]
     return f"FAILED: cells {unrun} did not run" if unrun else None
 
 
 def _write_html(executed: Path) -> None:
-    from nbconvert import HTMLExporter
-
-    text, _ = HTMLExporter().from_filename(str(executed))
-    executed.with_suffix(".html").write_text(_with_alt_texts(text), encoding="utf-8")
-
-
-def _with_alt_texts(page: str) -> str:
     """A page in which every figure has, where a screen reader looks for it, the alt text told below it.
 
     nbconvert gives pictures that come out of a cell no description, and takes none.
     """
     from bs4 import BeautifulSoup
+    from nbconvert import HTMLExporter
 
-    soup = BeautifulSoup(page, "html.parser")
-    for image in soup.select("div.jp-OutputArea img"):
+    page = BeautifulSoup(HTMLExporter().from_filename(str(executed))[0], "html.parser")
+    for image in page.select("div.jp-OutputArea img"):
         if told := image.find_next(lambda tag: tag.name == "p" and ALT_TEXT in tag.text):
             image["alt"] = " ".join(told.text.partition(ALT_TEXT)[2].split())
-    return str(soup)
+    executed.with_suffix(".html").write_text(str(page), encoding="utf-8")
 
 
 def _store(executed: Path, notebook: Path) -> None:
     """Put an executed chapter in place of the committed one, without what differs from run to run."""
-    book = nbformat.read(executed, as_version=4)
+    book = _read(executed)
     for part in (book, *book.cells):
-        for key in PAPERMILL_METADATA:
+        for key in NOT_STORED:
             part.metadata.pop(key, None)
         if part.metadata.get("tags") == []:
             del part.metadata["tags"]
-    with atomic_write(notebook) as file:
+    with system.atomic_write(notebook) as file:
         file.write(f"{nbformat.writes(book)}\n".encode())
 
 
-def compare_with_recorded(results: str) -> str:
+def _compare_with_recorded(results: str) -> str:
     """How the runs of a folder differ from the recorded ones of the same configuration and data, in a sentence."""
     here, recorded = system.root() / results, system.root() / "results"
-    differences = []
-    for path in sorted(here.rglob("*.json")):
-        twin = recorded / path.relative_to(here)
-        if twin.exists():
-            mine, theirs = (json.loads(p.read_text(encoding="utf-8"))["metrics"] for p in (path, twin))
-            differences.append(
-                max(
-                    (_relative(mine[name]["value"], theirs[name]["value"]) for name in theirs if name in mine),
-                    default=0.0,
-                )
-            )
+    twins = [(path, recorded / path.relative_to(here)) for path in sorted(here.rglob("*.json"))]
+    differences = [_largest_difference(*pair) for pair in twins if pair[1].exists()]
     if not differences:
         return "none of these runs is recorded in results/: nothing to compare with"
-    same = sum(difference == 0 for difference in differences)
     return (
-        f"{len(differences)} of these runs are recorded in results/ too: {same} have the same metrics to the last "
-        f"digit; the largest relative difference of a metric is {max(differences):.2%}"
+        f"{len(differences)} of these runs are recorded in results/ too: {differences.count(0)} have the same "
+        f"metrics to the last digit; the largest relative difference of a metric is {max(differences):.2%}"
     )
 
 
-def _relative(a: float | None, b: float | None) -> float:
-    if a == b or a is None or b is None:
-        return 0.0 if a == b else float("inf")
-    return abs(a - b) / max(abs(a), abs(b))
+def _largest_difference(path: Path, twin: Path) -> float:
+    mine, theirs = (json.loads(file.read_text(encoding="utf-8"))["metrics"] for file in (path, twin))
+    pairs = [(mine[name]["value"], theirs[name]["value"]) for name in theirs.keys() & mine.keys()]
+    differing = [(a, b) for a, b in pairs if a != b]
+    return max(
+        (abs(a - b) / max(abs(a), abs(b)) if None not in (a, b) else float("inf") for a, b in differing), default=0
+    )
+
+
+def _read(notebook: Path) -> nbformat.NotebookNode:
+    return nbformat.read(notebook, as_version=4)

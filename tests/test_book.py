@@ -1,12 +1,14 @@
 """fixlib book: parameters are checked before anything runs, failures are kept and reported."""
 
+import json
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from fixlib import book, system
+from fixlib import book, data, system
 
 
 def notebook(path, *code, tags=("parameters",)):
@@ -50,14 +52,27 @@ def test_wrong_parameters_are_refused_before_anything_runs(project, given, compl
     assert not (project / "build").exists()
 
 
-def test_a_folder_is_refused_where_chapters_need_more_or_would_not_find_it(project, dataset, monkeypatch):
-    notebook(project / "notebooks" / "04_hybrid_regression.ipynb", "dataset = 'osie'", "1")
-    with pytest.raises(ValueError, match="04_hybrid_regression need fixations with their durations"):
-        book.make_book(parameters=[f"dataset={dataset}"])
-    monkeypatch.chdir(Path(dataset).parent)
-    with pytest.raises(ValueError, match="give its absolute path"):
-        book.make_book(["00_first"], [f"dataset={Path(dataset).name}"])
+@pytest.mark.parametrize("name", ["gazecom", "patterns", "a folder"])
+def test_a_dataset_is_refused_where_a_chapter_says_that_it_needs_more(project, dataset, name):
+    path = notebook(project / "notebooks" / "04_fourth.ipynb", "dataset = 'osie'", "1")
+    needy = nbformat.read(path, as_version=4)
+    needy.metadata["fixlib"] = dict(needs_durations=True)
+    nbformat.write(needy, path)
+    with pytest.raises(ValueError, match="04_fourth need fixations with their durations.*choose of osie, simulated"):
+        book.make_book(parameters=[f"dataset={dataset if name == 'a folder' else name}"])
     assert not (project / "build").exists()
+
+
+def test_the_chapters_that_show_durations_say_so():
+    needy = [n for n in book.chapter_paths() if nbformat.read(n, as_version=4).metadata.get("fixlib")]
+    assert [n.stem for n in needy] == ["01_sparsity_analysis", "04_hybrid_regression"]
+
+
+def test_a_folder_is_found_from_where_the_chapters_run(project, dataset, monkeypatch):
+    monkeypatch.chdir(Path(dataset).parent)
+    book.make_book(["00_first"], [f"dataset={Path(dataset).name}"])
+    first = nbformat.read(project / "build" / "book" / "00_first.ipynb", as_version=4)
+    assert dataset in first.cells[-1].outputs[0].text
 
 
 def test_an_unknown_chapter_is_refused(project):
@@ -67,7 +82,7 @@ def test_an_unknown_chapter_is_refused(project):
 
 def test_a_parameters_cell_that_computes_is_refused(project):
     path = notebook(project / "notebooks" / "01_second.ipynb", "a = 1\nb = a + 1")
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="line 2 of its parameters assigns no literal"):
         book.chapter_parameters(path)
 
 
@@ -122,3 +137,36 @@ def test_update_stores_the_executed_chapter_without_times_and_paths(project):
 def test_update_refuses_parameters(project):
     with pytest.raises(ValueError, match="--update"):
         book.make_book(parameters=["dataset=simulated"], update=True)
+
+
+def test_a_killed_kernel_is_the_failure_of_its_chapter_alone(project, capsys):
+    kill = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+    notebook(project / "notebooks" / "00_a.ipynb", "dataset = 'osie'", kill, "1")
+    with pytest.raises(book.BookError, match=r"1 of 2 chapters failed \(00_a\)"):
+        book.make_book()
+    printed = capsys.readouterr().out
+    assert "00_a: FAILED: its kernel was killed, most likely for want of memory" in printed
+    assert "00_first: done" in printed
+
+
+def test_chapters_run_in_the_python_that_runs_the_book(project, monkeypatch, tmp_path):
+    """Even where Jupyter calls another one python3."""
+    foreign = tmp_path / "jupyter" / "kernels" / "python3"
+    foreign.mkdir(parents=True)
+    argv = ["/no/such/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (foreign / "kernel.json").write_text(json.dumps(dict(argv=argv, display_name="Python 3", language="python")))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    notebook(project / "notebooks" / "00_first.ipynb", "dataset = 'osie'", "import sys\nprint(sys.executable)")
+    book.make_book()
+    first = nbformat.read(project / "build" / "book" / "00_first.ipynb", as_version=4)
+    assert first.cells[-1].outputs[0].text.strip() == sys.executable
+
+
+def test_the_first_and_the_last_line_say_that_the_gaze_is_simulated(project, monkeypatch, capsys):
+    monkeypatch.setattr(data, "open_dataset", lambda *_: (_ for _ in ()).throw(data.DataUnavailable("no internet")))
+    notice = "from fixlib.runs import fallback_notice\nprint(fallback_notice(dataset))"
+    notebook(project / "notebooks" / "01_second.ipynb", "dataset = 'osie'", notice)
+    book.make_book()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "*** SIMULATED GAZE, NOT RECORDINGS *** where a run is not recorded: no internet"
+    assert lines[-1] == "*** SIMULATED GAZE, NOT RECORDINGS *** in 01_second"
