@@ -1,4 +1,4 @@
-"""fixlib doctor: every line is given, whatever is wrong with the others."""
+"""fixlib doctor: every line is given and says what to do, whatever is wrong with the others; it only looks."""
 
 import json
 import shutil
@@ -15,15 +15,7 @@ from fixlib.runs import obtain
 def lines(project, monkeypatch, capsys):
     """A function that gives the report's lines by what they are about, and what the command returned."""
     shutil.copy(Path(__file__).resolve().parents[1] / "constraints.txt", project)
-
-    really_open = data.open_dataset
-
-    def opened(name, *rest):
-        if name == "osie":
-            raise data.DataFileError("data/osie/val_data.pt cannot be read")
-        return dict(train=dict(coordinates=[0])) if name in ("gazecom", "simulated") else really_open(name, *rest)
-
-    monkeypatch.setattr(data, "open_dataset", opened)
+    monkeypatch.setenv("FIXLIB_DATA", str(project / "data"))
 
     def report():
         capsys.readouterr()
@@ -35,9 +27,14 @@ def lines(project, monkeypatch, capsys):
 
 def test_damaged_files_are_lines_among_others(project, dataset, lines):
     run = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1).runs[0]
+    shutil.copytree(dataset, project / "data" / "simulated")
+    shutil.copytree(dataset, project / "data" / "osie")
+    (project / "data" / "osie" / "val_data.pt").write_bytes(b"no such thing")
     code, found = lines()
     assert code == 1 and found["recorded runs"].startswith("ok   recorded runs: 5 in results/")
-    assert found["data 'osie'"] == "BAD  data 'osie': data/osie/val_data.pt cannot be read"
+    assert found["data 'osie'"].startswith("BAD  data 'osie': ") and "val_data.pt" in found["data 'osie'"]
+    assert found["data 'osie'"].endswith("move it away and run `fixlib data prepare osie`")
+    assert found["data 'simulated'"].startswith("ok   data 'simulated': ")
     run.path.write_text("{")
     failed = project / "build" / "failed" / "dice-smoke-0-0123456789.json"
     failed.parent.mkdir(parents=True)
@@ -45,7 +42,7 @@ def test_damaged_files_are_lines_among_others(project, dataset, lines):
     code, found = lines()
     assert code == 1 and f"BAD  recorded runs: {run.path} is not a recorded run" in found["recorded runs"]
     assert "dice-smoke-0-0123456789: no luck; repeat the command, or delete" in found["failed runs"]
-    assert found["data 'simulated'"].startswith("ok ") and found["Python"].startswith("ok ")
+    assert found["Python"].startswith("ok ")
 
 
 def test_without_pinned_versions_the_other_lines_are_given(project, lines):
@@ -54,3 +51,12 @@ def test_without_pinned_versions_the_other_lines_are_given(project, lines):
     assert code == 1 and found["packages"].startswith(f"BAD  packages: there are no pinned versions at {project}")
     assert "set FIXLIB_ROOT" in found["packages"]
     assert found["data 'simulated'"].startswith("ok ") and found["failed runs"] == "ok   failed runs: none"
+
+
+def test_it_fetches_and_prepares_nothing(project, lines, monkeypatch):
+    for name in ("open_dataset", "open_scanpaths", "prepare"):
+        monkeypatch.setattr(data, name, lambda *_: pytest.fail(f"the doctor called {name}"))
+    _, found = lines()
+    assert "not prepared yet" in found["data 'osie'"] and "`fixlib data prepare osie`" in found["data 'osie'"]
+    assert "https://github.com/" in found["data 'gazecom'"]
+    assert not (project / "data").exists()
