@@ -1,123 +1,126 @@
-"""What all figures share: the style sheet, names and colours, the note of where the data come from."""
+"""What all figures share: the style sheet, names and colors, dot plots, the note of where the data come from.
+
+A figure is a function that draws from a study (`fixlib.runs.Study`) and is registered where it stands:
+
+    @figure("01_positions", of="sparsity")
+    def positions(study): ...
+
+so that `fixlib figures` finds it. It is drawn, and saved, in the book's style; nothing process-wide is changed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 STYLE = Path(__file__).with_name("fixlib.mplstyle")
-
-# Loaded now. Loaded for the first figure, inside `book_style`, a notebook's backend would forget at the style's
-# end that it shows figures.
-plt.switch_backend(plt.get_backend())
-
-# Okabe and Ito's colours and one of Tol's, one a predictor, the same in every figure.
-COLOURS = {
-    "mse": "#000000",
-    "focal": "#0072B2",
-    "sparsity": "#999999",
-    "concentration": "#CC79A7",
-    "composite": "#56B4E9",
-    "dice": "#009E73",
-    "dice_smooth_1": "#009E73",
-    "weighted_mse": "#D55E00",
-    "softmax_cross_entropy": "#882255",
-    "hybrid_l1": "#0072B2",
-    "hybrid_mse": "#56B4E9",
-    "frames_composite": "#CC79A7",
-    "frames_weighted_mse": "#D55E00",
-    "frames_mse": "#000000",
-    "frames_softmax_cross_entropy": "#882255",
-    "frames_dice": "#009E73",
-    "gru_l1": "#009E73",
+BASELINE_COLOR = "#777777"
+OPTIMUM_COLOR = "#E69F00"
+# Each predictor's name in the middle of a sentence, and its color (Okabe and Ito's, and Tol's), the same everywhere.
+PREDICTORS = {
+    "mse": ("MSE", "#000000"),
+    "focal": ("focal", "#0072B2"),
+    "sparsity": ("sparsity (MSE + L1)", "#999999"),
+    "concentration": ("concentration", "#CC79A7"),
+    "composite": ("composite", "#56B4E9"),
+    "dice": ("Dice", "#009E73"),
+    "weighted_mse": ("weighted MSE", "#D55E00"),
+    "bce": ("BCE", "#661100"),
+    "softmax_cross_entropy": ("softmax cross-entropy", "#882255"),
+    "tversky": ("Tversky", "#44AA99"),
+    "focal_tversky": ("focal Tversky", "#117733"),
+    "hybrid_l1": ("hybrid, L1", "#6A3FD1"),
+    "hybrid_mse": ("hybrid, MSE", "#B48EF0"),
+    "gru_l1": ("GRU on points, L1", "#999933"),
+    "knows_path": ("knows the path", "#BBBBBB"),
+    "black": ("all black", BASELINE_COLOR),
+    "repeat_last": ("repeat last point", BASELINE_COLOR),
+    "centre": ("centre", BASELINE_COLOR),
+    "centre_bias": ("centre bias (density)", BASELINE_COLOR),
 }
-BASELINE_COLOUR = "#777777"
-# What follows the dot in a variant NAME.FRAMING.
-FRAMING_TITLES = {"fixations": "One frame a fixation", "10hz": "One frame every 100 ms"}
-NAMES = {
-    "mse": "MSE",
-    "focal": "Focal",
-    "sparsity": "Sparsity (MSE + L1)",
-    "concentration": "Concentration",
-    "composite": "Composite",
-    "dice": "Dice",
-    "dice_smooth_1": "Dice, smooth 1",
-    "weighted_mse": "Weighted MSE",
-    "bce": "BCE",
-    "softmax_cross_entropy": "Softmax cross-entropy",
-    "tversky": "Tversky",
-    "focal_tversky": "Focal Tversky",
-    "hybrid_l1": "Hybrid, L1",
-    "hybrid_l1_narrow": "Hybrid, L1, narrow",
-    "hybrid_mse": "Hybrid, MSE",
-    "frames_composite": "Frames, composite",
-    "frames_weighted_mse": "Frames, weighted MSE",
-    "frames_mse": "Frames, MSE",
-    "gru_l1": "GRU on points, L1",
-    "black": "All black",
-    "repeat_last": "Repeat last point",
-    "centre": "Centre",
-    "training_mean": "Training mean",
-    "training_median": "Training median",
-    "constant_velocity": "Constant velocity",
-    "centre_bias": "Centre bias (density)",
-    "transition_table": "Transition table",
-}
+# Baselines share a grey; the two that any error should be held against are told apart by their lines.
+LINES = {"repeat_last": "--", "centre": ":"}
 
 
-def framings_of(study) -> list[str]:
-    """The framings that the study's variants name."""
-    return list(dict.fromkeys(name.partition(".")[2] for name in study.variants()))
+@dataclass(frozen=True)
+class Drawing:
+    """A registered figure: how it is drawn, the experiment that it shows ("" for pure theory), and of which runs."""
+
+    draw: Callable[..., Figure]
+    experiment: str
+    choices: dict[str, Any]
 
 
-def name_of(variant: str) -> str:
-    """The name of a predictor for readers; what follows a dot (its framing) is left out."""
-    variant = variant.partition(".")[0]
-    return NAMES.get(variant, variant)
-
-
-def colour_of(variant: str) -> str:
-    """The colour of a predictor; baselines share a grey."""
-    return COLOURS.get(variant.partition(".")[0], BASELINE_COLOUR)
+FIGURES: dict[str, Drawing] = {}  # by file name, in the order of definition
 
 
 @contextmanager
-def book_style():
-    """Everything drawn inside looks as the book does."""
-    with plt.style.context(STYLE):
+def book_style() -> Iterator[None]:
+    """What is drawn inside (or in a function so decorated) looks as the book does; settings are set back after it."""
+    style = mpl.rc_params_from_file(STYLE, use_default_template=False)
+    before = {name: mpl.rcParams[name] for name in style}
+    mpl.rcParams.update(style)
+    try:
         yield
+    finally:
+        mpl.rcParams.update(before)
+
+
+def figure(name: str, of: str = "", **choices: Any) -> Callable[[Callable[..., Figure]], Callable[..., Figure]]:
+    """Register a figure under its file's name; drawn in the book's style, with its data named in the corner.
+
+    Args:
+        of: the experiment whose study is the function's first argument; "" for pure theory, which takes none.
+        choices: of the runs shown by `fixlib figures`, where they are not the default: dataset, profile, seeds.
+    """
+
+    def register(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+        @wraps(draw)
+        @book_style()
+        def drawn(*args: Any, **options: Any) -> Figure:
+            made = draw(*args, **options)
+            return stamp(made, args[0].label, args[0].simulated) if of else made
+
+        FIGURES[name] = Drawing(drawn, of, choices)
+        return drawn
+
+    return register
+
+
+def name_of(predictor: str) -> str:
+    """A predictor's name for readers, as a label: with a capital."""
+    name = in_text(predictor)
+    return name[:1].upper() + name[1:]
+
+
+def in_text(predictor: str) -> str:
+    """A predictor's name in the middle of a sentence."""
+    return PREDICTORS.get(predictor, (predictor.replace("_", " "), ""))[0]
+
+
+def color_of(predictor: str) -> str:
+    """A predictor's color; baselines share a grey."""
+    return PREDICTORS.get(predictor, ("", BASELINE_COLOR))[1]
 
 
 def stamp(figure: Figure, label: str, simulated: bool) -> Figure:
     """Say in the figure's corner whose gaze it shows; in red capitals where it is nobody's."""
-    figure.supxlabel(
-        label.upper() if simulated else f"Data: {label}",
-        x=0.99,
-        ha="right",
-        fontsize=8,
-        color="#C00000" if simulated else "#777777",
-        weight="bold" if simulated else "normal",
-    )
+    text, color = (label.upper(), "#C00000") if simulated else (f"Data: {label}", "#777777")
+    figure.supxlabel(text, x=0.99, ha="right", fontsize=8, color=color, weight="bold" if simulated else "normal")
     return figure
 
 
-def stamp_study(figure: Figure, study) -> Figure:
-    """`stamp` with the data of a study."""
-    return stamp(figure, study.label, study.dataset == "simulated")
-
-
-def image_axes(axes: Axes, title: str = "") -> Axes:
-    """Axes for a 32x32 picture: no ticks, a thin frame."""
-    axes.set(xticks=[], yticks=[], title=title)
-    for side in axes.spines.values():
-        side.set(visible=True, linewidth=0.5, color="#777777")
-    return axes
-
-
+@book_style()
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as PNG and PDF, without dates, so that the same figure is the same file."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,3 +128,64 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     figure.savefig(png, metadata={"Software": None})
     figure.savefig(pdf, metadata={"CreationDate": None})
     return [png, pdf]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a dot plot; a heading where it has no numbers.
+
+    Attributes:
+        label, color: of the line.
+        numbers: dict(value, low, high), one a seed.
+        best: the best possible value, drawn as an empty diamond below the dots; none where NaN.
+        text: written right of the dots; by default the mean.
+        marker, hollow: of the dots.
+    """
+
+    label: str
+    color: str = "#000000"
+    numbers: Sequence[dict[str, float]] = ()
+    best: float = np.nan
+    text: str = ""
+    marker: str = "o"
+    hollow: bool = False
+
+
+def dots(axes: Axes, rows: Sequence[Row], written: str = ".2f", spread: float = 0.22) -> None:
+    """One line a row, from top to bottom: value and 95% interval of each seed, `spread` apart about the line."""
+    for height, row in zip(range(len(rows))[::-1], rows):
+        offsets = np.linspace(spread, -spread, len(row.numbers)) if len(row.numbers) > 1 else [0.0]
+        for number, at in zip(row.numbers, height + np.array(offsets)):
+            axes.plot([number["low"], number["high"]], [at, at], color=row.color, lw=2, alpha=0.5)
+            face = "white" if row.hollow else row.color
+            axes.plot(number["value"], at, row.marker, color=row.color, mfc=face, ms=5)
+        axes.plot(row.best, height - 0.28, "D", mfc="none", mec=OPTIMUM_COLOR, ms=5, mew=1.5)
+        drawn = [row.best, *(number[end] for number in row.numbers for end in ("value", "high"))]
+        if row.numbers and np.isfinite(drawn).any():
+            mean = np.mean([number["value"] for number in row.numbers])
+            note(axes, row.text or f"{mean:{written}}", (np.nanmax(drawn), height))
+    axes.set(yticks=range(len(rows))[::-1], yticklabels=[row.label for row in rows], ylim=(-0.6, len(rows) - 0.4))
+    axes.margins(x=0.14)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=8)
+
+
+def note(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, float] = (5, 0), **style: Any) -> None:
+    """Text beside a point, `offset` from it in points of print; on white, since lines may run through it."""
+    look: dict[str, Any] = (
+        dict(fontsize=8, va="center", bbox=dict(facecolor="white", edgecolor="none", pad=0.6)) | style
+    )
+    axes.annotate(text, at, offset, textcoords="offset points", **look)
+
+
+def legend(where: Axes | Figure, lines: dict[str, dict[str, Any]], **place: Any) -> None:
+    """A legend of lines and marks that need not be drawn: label -> how it looks."""
+    where.legend(handles=[plt.Line2D([], [], label=label, **look) for label, look in lines.items()], **place)
+
+
+def image_axes(axes: Axes, title: str = "") -> Axes:
+    """Axes for a picture of a frame: no ticks, a thin frame."""
+    axes.set(xticks=[], yticks=[], title=title)
+    for side in axes.spines.values():
+        side.set(visible=True, linewidth=0.5, color="#777777")
+    return axes

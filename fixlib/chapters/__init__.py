@@ -9,7 +9,6 @@ from pathlib import Path
 from fixlib import system
 from fixlib.chapters.hybrid_regression import figures as hybrid_regression
 from fixlib.chapters.loss_comparison import figures as loss_comparison
-from fixlib.chapters.loss_comparison.runs import recorded_sizes
 from fixlib.chapters.predictable_motion import figures as predictable_motion
 from fixlib.chapters.simulated_control import figures as control
 from fixlib.chapters.sparsity import figures as sparsity
@@ -37,7 +36,7 @@ FIGURES: dict[str, tuple[str | None, Callable]] = {
     "03_certainty_by_horizon": ("loss_comparison", loss_comparison.certainty_by_horizon),
     "03_errors": ("loss_comparison", loss_comparison.errors),
     "03_ablations": ("loss_ablations", loss_comparison.ablations),
-    "03_sizes": (None, lambda: loss_comparison.sizes(recorded_sizes())),
+    "03_sizes": (None, lambda: loss_comparison.sizes(loss_comparison.recorded_sizes())),
     "03_beside_optimum": ("simulated_control", partial(control.beside_optimum, kind="frames_")),
     "04_frame_rate": ("sparsity", hybrid_regression.frame_rate),
     "04_errors": ("hybrid_regression", hybrid_regression.errors),
@@ -69,17 +68,20 @@ def rebuild(
 
     Args:
         out: folder, relative to the project.
-        profile, dataset, results_dir: of the runs shown; see `fixlib.runs.obtain`.
+        profile, dataset, results_dir: of the runs shown; see `fixlib.runs.recorded`.
+
+    Raises:
+        NotRecorded: runs are missing; nothing is trained.
     """
     import matplotlib.pyplot as plt
 
-    from fixlib.runs import obtain
+    from fixlib.runs import recorded
 
     studies = {}
     for name, (experiment, draw) in FIGURES.items():
         if experiment and experiment not in studies:
             where = dict(dataset=dataset) | OTHERWISE.get(experiment, {})
-            studies[experiment] = obtain(experiment, profile=profile, results_dir=results_dir, **where)
+            studies[experiment] = recorded(experiment, profile=profile, results_dir=results_dir, **where)
         figure = draw(studies[experiment]) if experiment else draw()
         yield from save(figure, system.root() / out, name)
         plt.close(figure)

@@ -7,11 +7,11 @@ Each experiment module has two functions:
 
 and may have a third, `finish(study)`, called by `fixlib run` when all are recorded.
 
-`obtain` reads those recorded and trains those missing; `recorded` gives those recorded.
+`obtain` reads those recorded and trains those missing; `recorded` reads only, and says which are missing.
 """
 
 from fixlib.runs.profiles import PROFILES, Profile, get_profile
-from fixlib.runs.study import ExperimentError, Study, fallback_notice, obtain, recorded
+from fixlib.runs.study import ExperimentError, NotRecorded, Study, fallback_notice, obtain, recorded
 
 EXPERIMENTS = (
     "sparsity",
@@ -26,6 +26,7 @@ __all__ = [
     "EXPERIMENTS",
     "PROFILES",
     "ExperimentError",
+    "NotRecorded",
     "Profile",
     "Study",
     "fallback_notice",

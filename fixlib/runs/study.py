@@ -1,20 +1,26 @@
-"""Asking for the runs of a chapter: those recorded are read, those missing are trained."""
+"""Asking for the runs of a chapter, and what they say as one table.
+
+`obtain` reads those recorded and trains those missing; `recorded` reads, and says what is missing.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fixlib import data, system
 from fixlib.devices import check_precision
+from fixlib.metrics import paired_difference
 from fixlib.runs.store import Results, Run, RunSpec
 from fixlib.runs.sweep import carry_out, experiment_module, remove_old_checkpoints
 
 FALLBACK = "simulated"
+Number = dict[str, float]  # value, low, high: ends of a 95% interval
 
 
 class ExperimentError(RuntimeError):
@@ -23,6 +29,10 @@ class ExperimentError(RuntimeError):
     def __init__(self, message: str, study: Study | None = None) -> None:
         super().__init__(message)
         self.study = study
+
+
+class NotRecorded(FileNotFoundError):
+    """Runs that are only to be shown are not recorded."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +49,19 @@ class Study:
     requested: str
     dataset: str
     runs: tuple[Run, ...]
-    trained: int
+    trained: int = 0
 
     @property
     def label(self) -> str:
-        """What the data is, for captions: e.g. "OSIE (Xu et al. 2014)"."""
-        return data.describe(self.dataset).label
+        """What the data is, for captions: e.g. "OSIE (recorded gaze)"."""
+        recorded = [run.payload["data_label"] for run in self.runs if "data_label" in run.payload]
+        return recorded[0] if recorded else data.describe(self.dataset).label
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the data was made, and not recorded of anybody."""
+        recorded = [run.payload["simulated"] for run in self.runs if "simulated" in run.payload]
+        return recorded[0] if recorded else data.describe(self.dataset).simulated
 
     @property
     def notice(self) -> str:
@@ -53,53 +70,161 @@ class Study:
             return fallback_notice(self.requested)
         return f"Data: {self.label}. Runs: {len(self.runs)}, of which trained just now: {self.trained}."
 
+    def variants(self, **wanted: Any) -> list[str]:
+        """Names of the variants, each once, in order; of those that have these `facts`, e.g. `trained=True`."""
+        found = [run for run in self.runs if not wanted or wanted.items() <= facts(run).items()]
+        return list(dict.fromkeys(run.spec.variant for run in found))
+
+    def framings(self) -> list[str]:
+        """How the gaze of these runs is cut into frames, in words; each once, in order."""
+        return list(dict.fromkeys(facts(run)["framing"] for run in self.runs))
+
     def run(self, variant: str, seed: int | None = None) -> Run:
         """The run of that variant (and seed: the first recorded by default); KeyError naming those there are."""
-        for run in self.runs:
-            if run.spec.variant == variant and seed in (None, run.spec.seed):
+        for run in self.runs_of(variant):
+            if seed in (None, run.spec.seed):
                 return run
-        known = ", ".join(dict.fromkeys(run.spec.variant for run in self.runs))
-        raise KeyError(f"no run of variant {variant!r} with seed {seed}; there are: {known}")
+        raise KeyError(f"no run of variant {variant!r} with seed {seed}; there are: {', '.join(self.variants())}")
+
+    def runs_of(self, variant: str) -> list[Run]:
+        """The runs of a variant, one a seed; none where there is no such variant."""
+        return [run for run in self.runs if run.spec.variant == variant]
+
+    def frame(self) -> pd.DataFrame:
+        """One row a run and metric: `facts` of the run; options; metric, value, low, high (95% interval).
+
+        `options` says in words what differs from the first run of the same model, loss and framing. Test loss and
+        number of parameters are metrics too, without an interval.
+        """
+        rows: list[dict[str, Any]] = []
+        usual: dict[tuple, Run] = {}
+        for run in self.runs:
+            about = facts(run)
+            unchanged = usual.setdefault((about["model"], about["loss"], about["framing"]), run)
+            about["options"] = changes(run, unchanged)
+            single = {
+                name: dict(value=run.payload[name]) for name in ("test_loss", "parameters") if name in run.payload
+            }
+            rows += [about | dict(metric=name, **number) for name, number in (run.metrics | single).items()]
+        return pd.DataFrame(rows)
 
     def table(self) -> pd.DataFrame:
-        """One row a run: variant, seed, parameters, test_loss where there are any, and every metric's value."""
-        return pd.DataFrame(
-            [
-                dict(
-                    variant=run.spec.variant,
-                    seed=run.spec.seed,
-                    parameters=run.payload.get("parameters"),
-                    test_loss=run.payload.get("test_loss"),
-                    **{name: metric["value"] for name, metric in run.payload["metrics"].items()},
-                )
-                for run in self.runs
-            ]
-        )
+        """One row a run: variant, seed, and every metric's value."""
+        names = dict(index=["variant", "seed"], columns="metric", values="value")
+        return self.frame().pivot_table(**names, sort=False).reset_index()
 
-    def intervals(self, metric: str) -> pd.DataFrame:
-        """One row a run that has the metric: variant, seed, value, low, high (95% interval)."""
-        return pd.DataFrame(
-            [
-                dict(variant=run.spec.variant, seed=run.spec.seed, **run.payload["metrics"][metric])
-                for run in self.runs
-                if metric in run.payload["metrics"]
-            ]
-        )
+    def difference(self, a: str, b: str, metric: str, other: Study | None = None) -> Number:
+        """Mean over windows of variant a's metric minus b's, with its 95% interval; b is of `other`, where given."""
+        return difference(self.runs_of(a), (other or self).runs_of(b), metric)
 
-    def variants(self) -> list[str]:
-        """Names of the variants, each once, in order."""
-        return list(dict.fromkeys(run.spec.variant for run in self.runs))
+
+# How a run's configuration is read, by figures and tables too: only here.
+
+
+def predictor_of(run: Run) -> str:
+    """What names and colors go by: a frame network's loss, "hybrid_l1", "gru_l1", a baseline's name."""
+    kind, loss = run.spec.config.get("model", {}).get("kind", run.spec.variant), loss_of(run)[0]
+    if kind == "simvp":
+        return loss
+    name = {"regression": "hybrid", "gru": "gru"}.get(kind)
+    return f"{name}_{'mse' if loss == 'l2' else loss}" if name else kind
+
+
+def loss_of(run: Run) -> tuple[str, dict[str, Any]]:
+    """Name and options of the loss that a network was trained with; "" where there is none."""
+    options = dict(run.spec.config.get("loss", {}))
+    return options.pop("name", ""), options
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """What was run, in plain values; `framing` and `task` in words."""
+    where = run.spec.config["data"]
+    rate = where.get("rate_hz")
+    return dict(
+        variant=run.spec.variant,
+        predictor=predictor_of(run),
+        model=run.spec.config.get("model", {}).get("kind", ""),
+        loss=loss_of(run)[0],
+        framing="One frame a fixation" if rate is None else f"One frame every {1000 / rate:g} ms",
+        rate_hz=rate,
+        task=f"{where['n_in']} frames in, {where['n_out']} out",
+        dataset=run.spec.dataset,
+        profile=run.spec.profile,
+        seed=run.spec.seed,
+        trained=bool(run.history),
+    )
+
+
+def changes(run: Run, unchanged: Run) -> str:
+    """What differs between the models and losses of two runs, in a few words."""
+    ours, theirs = ({**one.spec.config.get("model", {}), **loss_of(one)[1]} for one in (run, unchanged))
+    return ", ".join(_in_words(name, ours[name], theirs.get(name)) for name in ours if ours[name] != theirs.get(name))
+
+
+def _in_words(option: str, value: Any, before: Any) -> str:
+    if option == "normalise":
+        return "concentration normalised"
+    if option.endswith("_weight") and option != "pos_weight" and before:  # a part of the composite
+        return f"{option.removesuffix('_weight')} " + (f"x {value / before:g}" if value else "off")
+    return f"{dict(prior_probability='prior bias', pos_weight='weight').get(option, option)} {value:g}"
+
+
+def difference(a: Sequence[Run], b: Sequence[Run], metric: str, metric_of_b: str = "") -> Number:
+    """Mean over windows of a's metric minus b's, with its paired 95% interval.
+
+    Args:
+        a, b: the runs of a predictor each, one a seed: averaged window by window.
+        metric, metric_of_b: that runs keep by window (`fixlib.runs.store.PER_WINDOW`); the same by default.
+
+    Raises:
+        ValueError: they were scored on different windows.
+    """
+    if len({run.payload["content_sha256"]["test"] for run in (*a, *b)}) != 1:
+        names = " and ".join(f"{runs[0].spec.experiment}/{runs[0].spec.filename}" for runs in (a, b))
+        raise ValueError(f"{names} were scored on different test windows: their difference means nothing")
+    sides = ((a, metric), (b, metric_of_b or metric))
+    ours, theirs = (np.mean([run.per_window[name].astype(float) for run in runs], axis=0) for runs, name in sides)
+    windows = a[0].per_window
+    return paired_difference(ours, theirs, windows["subject"], windows["stimulus"], weight=windows["frames"])
 
 
 def fallback_notice(requested: str) -> str:
     """The warning that simulated scanpaths stand in for recordings."""
+    file = data.DATASETS[requested].file
+    assert file, "what is made from a seed can always be had"
     return (
         f"*** SIMULATED GAZE, NOT RECORDINGS ***\n"
         f"The recordings of '{requested}' could not be had (no prepared copy, no mirror, no download). Every "
         f"number and figure below is about scanpaths made by a generator.\n"
-        f"To use the recordings: {data.DATASETS[requested].file.how_to_get}, or set FIXLIB_DATA_MIRROR to a "
+        f"To use the recordings: {file.how_to_get}, or set FIXLIB_DATA_MIRROR to a "
         f"folder that holds {requested}/, then run: fixlib data prepare {requested}"
     )
+
+
+def recorded(
+    experiment: str, dataset: str, profile: str, seeds: Sequence[int] = (0,), results_dir: str = "", **choices: Any
+) -> Study:
+    """The runs of an experiment as recorded; nothing is trained. Arguments as of `obtain`.
+
+    Raises:
+        NotRecorded: runs are missing; it names them, and the command that records them.
+    """
+    specs, results = _specs(experiment, dataset, profile, seeds, choices), _results(results_dir)
+    missing = [f"{spec.variant} (seed {spec.seed})" for spec in specs if not results.has(spec)]
+    if missing:
+        options = dict(dataset=dataset, profile=profile, seeds=seeds) | dict(results=results_dir or ()) | choices
+        written = {
+            name: value if isinstance(value, str) else ",".join(map(str, value)) for name, value in options.items()
+        }
+        command = " ".join(
+            ["fixlib run", experiment, *(f"--{name} {value}" for name, value in written.items() if value)]
+        )
+        raise NotRecorded(
+            f"{len(missing)} of {len(specs)} runs of {experiment} are not recorded: {', '.join(missing[:5])}"
+            f"{' and others' if len(missing) > 5 else ''}. What only "
+            f"shows them does not train; record them with: {command}"
+        )
+    return Study(dataset, dataset, tuple(results.read(spec) for spec in specs))
 
 
 def obtain(
@@ -111,7 +236,7 @@ def obtain(
     workers: int | None = None,
     dask: str = "",
     precision: str = "32-true",
-    **choices,
+    **choices: Any,
 ) -> Study:
     """The runs of an experiment: read where they are recorded, trained where they are not.
 
@@ -132,21 +257,13 @@ def obtain(
         ExperimentError: a run failed; the others are recorded and will not be trained again. Why is kept in
             build/failed until the run succeeds.
     """
-    module = experiment_module(experiment)
-    _check_choices(module, choices)
     check_precision(precision)
-
-    def specs_on(name: str) -> list[RunSpec]:
-        specs = [_in_precision(spec, precision) for spec in module.specs(name, profile, seeds, **choices)]
-        return list({spec.key: spec for spec in specs}.values())  # each once, however often it was asked for
-
-    results = Results(system.root() / results_dir if results_dir else None)
-    specs = specs_on(dataset)
+    results, used = _results(results_dir), dataset
+    specs = _specs(experiment, used, profile, seeds, choices, precision)
     missing = [spec for spec in specs if not results.has(spec)]
-    used = dataset
     if missing and not _at_hand(dataset, missing):
         used = FALLBACK
-        specs = specs_on(used)
+        specs = _specs(experiment, used, profile, seeds, choices, precision)
         missing = [spec for spec in specs if not results.has(spec)]
         _at_hand(used, missing)
     remove_old_checkpoints((spec for spec in specs if spec not in missing), results)
@@ -166,13 +283,21 @@ def obtain(
     return study
 
 
-def recorded(experiment: str, dataset: str, profile: str, seeds: Sequence[int] = (0,), **choices) -> Study:
-    """Those of an experiment's runs that are recorded in `results`; nothing is trained. Arguments as of `obtain`."""
+def _results(folder: str) -> Results:
+    return Results(system.root() / folder if folder else None)
+
+
+def _specs(
+    experiment: str, dataset: str, profile: str, seeds: Sequence[int], choices: dict, precision: str = "32-true"
+) -> list[RunSpec]:
+    """What an experiment runs, each once, however often it was asked for; ValueError for a choice that it has not."""
     module = experiment_module(experiment)
-    _check_choices(module, choices)
-    results = Results()
-    specs = module.specs(dataset, profile, seeds, **choices)
-    return Study(dataset, dataset, tuple(results.read(spec) for spec in specs if results.has(spec)), trained=0)
+    known = list(inspect.signature(module.specs).parameters)[3:]
+    for name in choices:
+        if name not in known:
+            raise ValueError(f"{module.NAME} has no choice {name!r}; it has: {', '.join(known) or 'none'}")
+    specs = [_in_precision(spec, precision) for spec in module.specs(dataset, profile, seeds, **choices)]
+    return list({spec.key: spec for spec in specs}.values())
 
 
 def _in_precision(spec: RunSpec, precision: str) -> RunSpec:
@@ -180,13 +305,6 @@ def _in_precision(spec: RunSpec, precision: str) -> RunSpec:
     if precision == "32-true" or "training" not in spec.config:
         return spec
     return replace(spec, config=spec.config | dict(training=spec.config["training"] | dict(precision=precision)))
-
-
-def _check_choices(module: ModuleType, choices: dict) -> None:
-    known = list(inspect.signature(module.specs).parameters)[3:]
-    for name in choices:
-        if name not in known:
-            raise ValueError(f"{module.NAME} has no choice {name!r}; it has: {', '.join(known) or 'none'}")
 
 
 def _at_hand(dataset: str, specs: list[RunSpec]) -> bool:

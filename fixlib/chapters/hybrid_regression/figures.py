@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from fixlib.chapters._old_plots import BASELINE_COLOUR, book_style, colour_of, name_of, stamp_study
 from fixlib.chapters.hybrid_regression.tables import (
     FRAMING_TITLES,
     HOPED_PX,
@@ -24,7 +25,6 @@ from fixlib.chapters.hybrid_regression.tables import (
     runs_of,
     window_errors,
 )
-from fixlib.plots import BASELINE_COLOUR, book_style, colour_of, name_of, stamp_study
 
 CLAIM_COLOUR = "#D55E00"
 LINES = {"repeat_last": "--", "centre": ":"}

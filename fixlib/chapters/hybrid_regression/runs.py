@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from fixlib import system
 from fixlib.checkpoints import Checkpoint
@@ -14,9 +11,6 @@ from fixlib.runs.execute import data_config, make_spec, run_predictor, training_
 from fixlib.runs.profiles import Profile, get_profile
 from fixlib.runs.store import RunSpec
 from fixlib.system import atomic_write
-
-if TYPE_CHECKING:
-    from fixlib.runs.study import Study
 
 NAME = "hybrid_regression"
 N_IN, N_OUT = 4, 1
@@ -81,29 +75,10 @@ def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict],
     return run_predictor(spec, checkpoint, on_epoch)
 
 
-def recorded_sizes() -> list[Study]:
-    """What is recorded on OSIE: a study of all `quick` runs, and one of the hybrid's `paper` runs, also narrow."""
-    from fixlib.runs.study import recorded
-
-    return [
-        recorded(NAME, "osie", profile, seeds=(0, 1, 2), networks=networks)
-        for profile, networks in (("quick", ()), ("paper", ("hybrid_l1", NARROW)))
-    ]
-
-
-def recorded_elsewhere() -> list[Study]:
-    """What is recorded of the hybrid's `paper` runs on other gaze: simulated, and on films, which have no fixations."""
-    from fixlib.runs.study import recorded
-
-    return [
-        recorded(NAME, dataset, "paper", framings=framings, networks=("hybrid_l1",))
-        for dataset, framings in (("simulated", tuple(FRAMINGS)), ("gazecom", ("10hz",)))
-    ]
-
-
 def finish(study) -> None:
     """Write logs/final_results.txt, as the original experiment did: every predictor's error, best first."""
-    errors = pd.concat(study.intervals(name).assign(decoding=name) for name in ("error", *FRAME_ERRORS))
+    frame = study.frame()
+    errors = frame[frame["metric"].isin(("error", *FRAME_ERRORS))]
     lines = [
         study.notice,
         "",
@@ -111,7 +86,7 @@ def finish(study) -> None:
         "",
     ]
     lines += [
-        f"{row.variant:32s} seed {row.seed}  {row.decoding:14s} {row.value:6.2f}  [{row.low:.2f}, {row.high:.2f}]"
+        f"{row.variant:32s} seed {row.seed}  {row.metric:14s} {row.value:6.2f}  [{row.low:.2f}, {row.high:.2f}]"
         for row in errors.sort_values("value").itertuples()
     ]
     with atomic_write(system.root() / "logs" / "final_results.txt") as file:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from fixlib.chapters._old_plots import FRAMING_TITLES, framings_of, name_of
+from fixlib.chapters.hybrid_regression.runs import NAME, NARROW
 from fixlib.chapters.simulated_control.figures import POINT_OPTIMUM as OPTIMUM
 from fixlib.metrics import paired_difference
 from fixlib.models import SimVP, SimVP_RegressionHead, count_parameters
-from fixlib.plots import FRAMING_TITLES, framings_of, name_of
 from fixlib.runs.store import Run
+from fixlib.runs.study import Study, recorded
 
 # The error reported for the approaches before the hybrid, and the one hoped for, by the original document (px).
 REPORTED_PX, HOPED_PX = 5.12, 3.0
@@ -58,6 +60,24 @@ class Predictor:
     def window_errors_of(self, run: Run) -> np.ndarray:
         """Error of each test window, px."""
         return run.per_window[f"error_{self.decoding}" if self.decoding else "error"].astype(float)
+
+
+def recorded_sizes() -> list[Study]:
+    """On OSIE, as recorded: a study of all `quick` runs, and one of the hybrid's `paper` runs, also narrow."""
+    large, narrow = (
+        recorded(NAME, "osie", "paper", seeds, networks=(network,))
+        for seeds, network in (((0, 1, 2), "hybrid_l1"), ((0,), NARROW))
+    )
+    added = tuple(run for run in narrow.runs if run.spec.variant not in large.variants())
+    return [recorded(NAME, "osie", "quick"), replace(large, runs=large.runs + added)]
+
+
+def recorded_elsewhere() -> list[Study]:
+    """The hybrid's `paper` runs as recorded on other gaze: simulated, and on films, which have no fixations."""
+    return [
+        recorded(NAME, "simulated", "paper", networks=("hybrid_l1",)),
+        recorded(NAME, "gazecom", "paper", networks=("hybrid_l1",), framings=("10hz",)),
+    ]
 
 
 def runs_of(study, predictor: Predictor) -> list[Run]:

@@ -12,10 +12,12 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fixlib.chapters._old_plots import BASELINE_COLOUR, book_style, colour_of, image_axes, name_of, stamp_study
+from fixlib.chapters.loss_comparison.runs import FURTHER_LOSSES, LOSSES, NAME
 from fixlib.losses import MSE, FocalLoss, SoftmaxCrossEntropy, WeightedMSE, get_loss_function
 from fixlib.metrics import paired_difference
-from fixlib.plots import BASELINE_COLOUR, book_style, colour_of, image_axes, name_of, stamp_study
 from fixlib.runs.store import Run
+from fixlib.runs.study import Study, recorded
 from fixlib.theory.frames import crossing_threshold
 from fixlib.theory.pixels import best_constant
 
@@ -75,6 +77,20 @@ BY_SIZE = (
     Column("hit_3px", "Brightest pixel within 3 px"),
     Column("error_argmax", "Error of brightest pixel (px)", ".1f"),
 )
+
+
+def recorded_sizes() -> list[Study]:
+    """Every loss on OSIE as recorded: a study of the `quick` runs, and one of the `paper` runs."""
+    losses = (*LOSSES, *FURTHER_LOSSES)
+    return [recorded(NAME, "osie", "quick", losses=losses), recorded(NAME, "osie", "paper", (0, 1, 2), losses=losses)]
+
+
+def recorded_elsewhere() -> list[Study]:
+    """The `paper` runs as recorded on other gaze: every loss on simulated, some on films."""
+    return [
+        recorded(NAME, "simulated", "paper", losses=(*LOSSES, *FURTHER_LOSSES)),
+        recorded(NAME, "gazecom", "paper", losses=("focal", "composite", "dice")),
+    ]
 
 
 def networks_of(study) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -12,9 +11,6 @@ from fixlib.losses import check_loss_name
 from fixlib.runs.execute import data_config, make_spec, run_predictor, training_config
 from fixlib.runs.profiles import get_profile
 from fixlib.runs.store import RunSpec
-
-if TYPE_CHECKING:
-    from fixlib.runs.study import Study
 
 NAME = "loss_comparison"
 # The seven of the original experiment, with its settings.
@@ -74,22 +70,6 @@ def _loss(variant: str) -> dict:
 def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
     """Carry out one run; see `fixlib.runs.execute.run_predictor`."""
     return run_predictor(spec, checkpoint, on_epoch)
-
-
-def recorded_sizes() -> list[Study]:
-    """What is recorded of every loss above on OSIE: a study of the `quick` runs, and one of the `paper` runs."""
-    return [_recorded("osie", profile) for profile in ("quick", "paper")]
-
-
-def recorded_elsewhere() -> list[Study]:
-    """What is recorded of every loss above on other gaze, simulated and on films: the `paper` runs."""
-    return [_recorded(dataset, "paper") for dataset in ("simulated", "gazecom")]
-
-
-def _recorded(dataset: str, profile: str) -> Study:
-    from fixlib.runs.study import recorded
-
-    return recorded(NAME, dataset, profile, seeds=(0, 1, 2), losses=(*LOSSES, *FURTHER_LOSSES))
 
 
 def run_real_loss_function_analysis(

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fixlib.chapters._old_plots import BASELINE_COLOUR, book_style, colour_of, image_axes, name_of, stamp, stamp_study
 from fixlib.chapters.loss_comparison.figures import label_ends
 from fixlib.chapters.predictable_motion.runs import AHEAD, KNOWS_PATH, N_IN, tag
 from fixlib.chapters.simulated_control.figures import OPTIMUM_COLOUR
@@ -21,7 +22,6 @@ from fixlib.chapters.what_each_loss_wants import figures as loss_theory
 from fixlib.data import make_patterns
 from fixlib.data.lattice import KINDS, SPEEDS, drawn_paths, lattice_paths
 from fixlib.losses import DiceLoss, SoftmaxCrossEntropy, get_loss_function
-from fixlib.plots import BASELINE_COLOUR, book_style, colour_of, image_axes, name_of, stamp, stamp_study
 from fixlib.theory.frames import crossing_threshold
 
 NAMES = {KNOWS_PATH: "Knows the path"}

@@ -14,9 +14,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fixlib.chapters._old_plots import FRAMING_TITLES, book_style, colour_of, framings_of, name_of, stamp_study
 from fixlib.chapters.loss_comparison.figures import constant_of, runs_of
 from fixlib.metrics import paired_difference
-from fixlib.plots import FRAMING_TITLES, book_style, colour_of, framings_of, name_of, stamp_study
 from fixlib.runs.store import Run
 
 OPTIMUM_COLOUR = "#E69F00"

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fixlib.chapters._old_plots import book_style, image_axes, name_of, stamp, stamp_study
 from fixlib.grid import create_sparse_frames
-from fixlib.plots import book_style, image_axes, name_of, stamp, stamp_study
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 TRIVIAL = ("black", "centre", "repeat_last")

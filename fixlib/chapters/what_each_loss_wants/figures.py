@@ -14,9 +14,9 @@ import scipy  # its parts are imported where they are first used: they take a se
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from fixlib.chapters._old_plots import BASELINE_COLOUR, book_style, colour_of, image_axes, name_of, stamp
 from fixlib.data.simulator import DEFAULT, LABEL, SimulatorParameters, transition_matrix
 from fixlib.losses import LOSSES, MSE, DiceLoss, FocalLoss, SparsityLoss, WeightedMSE
-from fixlib.plots import BASELINE_COLOUR, book_style, colour_of, image_axes, name_of, stamp
 from fixlib.theory.frames import (
     CompositeAtPixel,
     balance,

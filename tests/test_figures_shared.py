@@ -1,0 +1,87 @@
+"""What all figures share: where their runs come from, the style, the colors, the names."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from fixlib import chapters, plots
+from fixlib.runs import NotRecorded, recorded, sweep
+from fixlib.runs.study import difference
+
+matplotlib.use("Agg")
+
+
+class TestWhatOnlyShows:
+    def test_figures_of_runs_that_are_missing_train_nothing_and_say_so(self, project, monkeypatch):
+        monkeypatch.setattr(sweep, "carry_out", lambda *_: pytest.fail("something is trained"))
+        with pytest.raises(NotRecorded, match=r"(?s)sparsity.*fixlib run sparsity --dataset osie --profile paper"):
+            list(chapters.rebuild("figures", "paper"))
+        assert not list(project.rglob("*"))
+
+    def test_the_command_names_the_choices_of_the_missing_runs(self, project):
+        with pytest.raises(NotRecorded) as error:
+            recorded("loss_comparison", "osie", "paper", (0, 7), results_dir="mine", losses=("mse",))
+        assert "mse (seed 7)" in str(error.value) and str(error.value).endswith(
+            "fixlib run loss_comparison --dataset osie --profile paper --seeds 0,7 --results mine --losses mse"
+        )
+
+
+class TestDifferences:
+    def test_runs_on_other_windows_are_refused(self):
+        osie, simulated = (
+            recorded("loss_comparison", name, "paper", losses=("mse",)) for name in ("osie", "simulated")
+        )
+        assert osie.difference("mse", "mse", "hit_3px") == dict(value=0, low=0, high=0)
+        with pytest.raises(ValueError, match="different test windows"):
+            osie.difference("mse", "mse", "hit_3px", simulated)
+
+    def test_of_two_metrics_on_the_same_windows(self):
+        run = recorded("loss_comparison", "osie", "paper", losses=("mse",)).run("mse")
+        found = difference([run], [run], "error_argmax", "error_median")
+        assert found["value"] == pytest.approx(
+            run.metrics["error_argmax"]["value"] - run.metrics["error_median"]["value"], abs=1e-3
+        )
+
+
+class TestFrame:
+    def test_every_run_and_metric_has_a_row_with_what_was_run(self):
+        frame = recorded("loss_ablations", "osie", "quick").frame()
+        row = frame[(frame["variant"] == "weighted_mse_300") & (frame["metric"] == "hit_3px")].iloc[0]
+        assert (row["predictor"], row["model"], row["loss"], row["options"]) == (
+            "weighted_mse",
+            "simvp",
+            "weighted_mse",
+            "weight 300",
+        )
+        assert (row["framing"], row["task"]) == ("One frame every 100 ms", "4 frames in, 1 out")
+        assert row["low"] < row["value"] < row["high"] and row["trained"]
+        assert set(frame[frame["variant"] == "mse"]["options"]) == {""}  # nothing differs
+        assert not frame.duplicated(["variant", "seed", "metric"]).any()
+
+
+class TestStyle:
+    def test_figures_are_saved_in_their_style(self, tmp_path):
+        with plots.book_style():
+            figure = plt.figure(figsize=(4, 2))
+            figure.text(0.1, 0.5, "Some text")
+        png, pdf = plots.save(figure, tmp_path, "a")
+        assert plt.imread(png).shape[:2] == (300, 600)  # 150 dpi
+        assert b"/FontType 42" in pdf.read_bytes() or b"/CIDFontType2" in pdf.read_bytes()
+        assert b"/Type3" not in pdf.read_bytes()
+        plt.close(figure)
+
+
+class TestDots:
+    def test_each_seed_has_a_dot_on_its_interval_and_the_mean_is_written(self):
+        numbers = [dict(value=v, low=v - 1, high=v + 1) for v in (2.0, 4.0)]
+        axes = plt.figure().add_subplot()
+        plots.dots(axes, [plots.Row("A heading"), plots.Row("MSE", "#000000", numbers, best=1.0)])
+        dots = [line for line in axes.lines if line.get_marker() == "o"]
+        assert [line.get_xdata()[0] for line in dots] == [2.0, 4.0]
+        assert [text.get_text() for text in axes.texts] == ["3.00"]
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["A heading", "MSE"]
+        assert [
+            line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D" and np.isfinite(line.get_xdata()[0])
+        ] == [1.0]
+        plt.close("all")
