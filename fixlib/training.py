@@ -19,12 +19,11 @@ from tqdm.auto import tqdm
 
 from fixlib.checkpoints import Checkpoint, restore, training_state
 from fixlib.devices import FLOAT32, OneDevice, Parts, check_precision, fabric_for, use_float32
-from fixlib.grid import white_pixel_index
-from fixlib.losses import WhitePixels
+from fixlib.grid import create_sparse_frames
 from fixlib.metrics import white_pixel_counts
 from fixlib.system import keep_freed_memory
 
-REPRESENTATIONS = ("frames", "white_pixels", "points", "next_point")
+REPRESENTATIONS = ("frames", "points", "next_point")
 
 
 class TrainingDiverged(RuntimeError):
@@ -43,8 +42,7 @@ class WindowLoader:
         windows: sequence set of windows (N, n_in + n_out, 2), every frame valid (see `fixlib.data.cut_windows`).
         n_in: how many leading frames are input; the others are the target.
         inputs, targets: "frames" gives (B, T, 1, H, W), "points" (B, T, 2) in px, "next_point" (targets only)
-            the first target point alone, (B, 2) in px; "white_pixels" (targets only) stands for those frames, and
-            the losses of `fixlib.losses` take it as it is, so that no target frame is drawn.
+            the first target point alone, (B, 2) in px.
         batch_size: windows a batch; the last batch may be smaller.
         shuffle: whether an epoch visits the windows in a random order. The order follows from `seed` and the
             epoch's number alone, so a resumed run sees the batches that an uninterrupted one would have.
@@ -76,10 +74,7 @@ class WindowLoader:
             raise ValueError(
                 "a frame of these windows holds no gaze; take windows without one from fixlib.data.cut_windows"
             )
-        self.coordinates = windows["coordinates"].to(device)
-        size = windows["meta"]["size"]
-        index = white_pixel_index(self.coordinates, windows["fixation_mask"].to(device), size)
-        self.pixels = WhitePixels(index.unsqueeze(-1), size)  # checked here, once
+        self.coordinates, self.size = windows["coordinates"].to(device), windows["meta"]["size"]
         self.n_in, self.inputs, self.targets = n_in, inputs, targets
         self.batch_size, self.shuffle, self.seed, self.epoch = batch_size, shuffle, seed, 0
 
@@ -90,12 +85,12 @@ class WindowLoader:
         """The same for loaders that give the same batches, and only for them."""
         content = hashlib.sha256(self.coordinates.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
         return (
-            f"WindowLoader({len(self.coordinates)} windows {content} on {self.pixels.size} px, n_in={self.n_in}, "
+            f"WindowLoader({len(self.coordinates)} windows {content} on {self.size} px, n_in={self.n_in}, "
             f"inputs={self.inputs}, targets={self.targets}, batch_size={self.batch_size}, shuffle={self.shuffle}, "
             f"seed={self.seed})"
         )
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | WhitePixels]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.arange(len(self.coordinates))
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
@@ -106,11 +101,10 @@ class WindowLoader:
                 self._represent(rows, slice(self.n_in, None), self.targets),
             )
 
-    def _represent(self, rows: Tensor, times: slice, representation: str) -> Tensor | WhitePixels:
-        if representation in ("frames", "white_pixels"):
-            pixels = self.pixels[rows][:, times]
-            return pixels.frames() if representation == "frames" else pixels
+    def _represent(self, rows: Tensor, times: slice, representation: str) -> Tensor:
         points = self.coordinates[rows][:, times]
+        if representation == "frames":
+            return create_sparse_frames(points, torch.ones_like(points[..., 0], dtype=torch.bool), self.size)
         return points if representation == "points" else points[:, 0]
 
 
@@ -330,7 +324,7 @@ def evaluate_model(
 
     Args:
         model: gives logits of the targets' shape (B, T, 1, H, W).
-        test_loader: iterable of (inputs, target frames, or the white pixels that stand for them).
+        test_loader: iterable of (inputs, target frames).
         loss_fn: gives `test_loss`.
         threshold: a pixel counts as predicted white where sigmoid(logit) > threshold.
 
@@ -340,8 +334,7 @@ def evaluate_model(
     model.eval()
     counts = torch.zeros(3, dtype=torch.float64)
     for inputs, targets in test_loader:
-        frames = targets.frames() if isinstance(targets, WhitePixels) else targets
-        found = white_pixel_counts(torch.sigmoid(model(inputs).float()), frames, threshold)
+        found = white_pixel_counts(torch.sigmoid(model(inputs).float()), targets, threshold)
         counts += torch.tensor([float(f) for f in found], dtype=torch.float64)
     true_positive, false_positive, false_negative = counts.tolist()
     return dict(

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 COUNT, BATCH, N_IN = 22, 4, 3
 SMALL = dict(in_shape=(N_IN, 1, 16, 16), hid_S=4, hid_T=8, N_S=2, N_T=3, drop_path=0.5)
 NETWORKS = {
-    "simvp": (lambda: SimVP(out_frames=1, **SMALL), "frames", "white_pixels", get_loss_function("weighted_mse")),
+    "simvp": (lambda: SimVP(out_frames=1, **SMALL), "frames", "frames", get_loss_function("weighted_mse")),
     "regression": (lambda: SimVP_RegressionHead(**SMALL), "frames", "next_point", torch.nn.L1Loss()),
     "gru": (lambda: GazeGRU(1, hidden=8, size=16), "points", "points", torch.nn.L1Loss()),
 }

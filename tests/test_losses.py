@@ -1,6 +1,7 @@
 """Every loss against a plain implementation written from its formula, and at the edges where others broke."""
 
 import math
+import pickle
 import warnings
 
 import numpy as np
@@ -17,9 +18,11 @@ from fixlib.losses import (
     FocalLoss,
     SoftmaxCrossEntropy,
     TverskyLoss,
-    check_loss_name,
     get_loss_function,
+    loss_function,
+    make_loss,
 )
+from fixlib.runs.execute import build
 
 NAMES = list(LOSSES)
 FRAME_LOSSES = {"dice", "tversky", "focal_tversky", "softmax_cross_entropy"}
@@ -27,7 +30,7 @@ CASES = [(name, {}) for name in NAMES] + [
     ("focal", {"alpha": 0.6, "gamma": 0.5}),
     ("focal", {"alpha": 1.0, "gamma": 0.0}),
     ("sparsity", {"weight": 0.3}),
-    ("concentration", {"normalise": True}),
+    ("concentration", {"normalize": True}),
     ("composite", {"focal_weight": 0.2, "concentration_weight": 0.1, "gamma": 1.0, "l1_weight": 2.0}),
     ("dice", {"smooth": 1.0}),
     ("weighted_mse", {"pos_weight": 7.0}),
@@ -54,7 +57,7 @@ PLAIN_PIXEL = {
 }
 
 
-def plain_concentration(p, y, normalise=False):
+def plain_concentration(p, y, normalize=False):
     height, width = y.shape
     mass = sum(y[r, c] for r in range(height) for c in range(width))
     values = np.zeros((height, width))
@@ -65,7 +68,7 @@ def plain_concentration(p, y, normalise=False):
     for r in range(height):
         for c in range(width):
             squared = (c + 0.5 - centre_x) ** 2 + (r + 0.5 - centre_y) ** 2
-            values[r, c] = p[r, c] * squared / (height**2 + width**2 if normalise else 1)
+            values[r, c] = p[r, c] * squared / (height**2 + width**2 if normalize else 1)
     return values
 
 
@@ -265,12 +268,12 @@ def test_empty_frames_count_zero_and_stay_in_the_mean():
 
 def test_components_are_the_unweighted_parts():
     logits, target = random_frames()
-    loss = CompositeLoss(0.3, 0.5, 0.7, alpha=0.4, gamma=1.0, l1_weight=2.0, normalise=True)
+    loss = CompositeLoss(0.3, 0.5, 0.7, alpha=0.4, gamma=1.0, l1_weight=2.0, normalize=True)
     parts = loss.components(logits, target)
     assert list(parts) == ["focal", "sparsity", "concentration"]
     torch.testing.assert_close(parts["focal"], FocalLoss(0.4, 1.0)(logits, target))
     torch.testing.assert_close(parts["sparsity"], LOSSES["sparsity"](2.0)(logits, target))
-    torch.testing.assert_close(parts["concentration"], ConcentrationLoss(normalise=True)(logits, target))
+    torch.testing.assert_close(parts["concentration"], ConcentrationLoss(normalize=True)(logits, target))
     weighted = 0.3 * parts["focal"] + 0.5 * parts["sparsity"] + 0.7 * parts["concentration"]
     torch.testing.assert_close(loss(logits, target), weighted)
     assert CompositeLoss(reduction="none").components(logits, target)["focal"].shape == logits.shape
@@ -386,13 +389,80 @@ def test_an_unknown_name_warns_and_gives_mse():
     assert caught[0].filename == __file__
 
 
-def test_experiments_refuse_an_unknown_name():
+def test_experiments_refuse_an_unknown_name_or_option():
+    for name, options in CASES:
+        assert make_loss(name, **options).options == LOSSES[name](**options).options
+    assert isinstance(make_loss("l1"), torch.nn.L1Loss) and isinstance(make_loss("l2"), torch.nn.MSELoss)
     with pytest.raises(ValueError, match="unknown loss 'focla'; known: mse, focal"):
-        check_loss_name("focla")
-    for name in NAMES:
-        check_loss_name(name)
+        make_loss("focla")
+    for name in ("l1", "l2"):
+        with pytest.raises(TypeError, match="beta"):
+            make_loss(name, beta=0.5)
 
 
-def test_an_unknown_option_is_refused():
+@pytest.mark.parametrize("make", [get_loss_function, make_loss, lambda name, **options: LOSSES[name](**options)])
+def test_an_unknown_option_is_refused(make):
     with pytest.raises(TypeError, match="loss 'focal' has no option alhpa; its options: alpha, gamma"):
-        get_loss_function("focal", alhpa=0.5)
+        make("focal", alhpa=0.5)
+
+
+def test_a_record_whose_loss_was_renamed_fails_instead_of_running_as_another():
+    data, model = dict(n_in=2, n_out=1, size=8), dict(kind="simvp", hid_S=4, hid_T=8, N_S=2, N_T=2)
+    with pytest.raises(ValueError, match="unknown loss 'focal_2017'"):
+        build(dict(data=data, model=model, loss=dict(name="focal_2017", gamma=2.0)))
+    with pytest.raises(TypeError, match="smoothing"):
+        build(dict(data=data, model=model, loss=dict(name="dice", smoothing=1.0)))
+
+
+# --- classes made of functions --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, options", CASES)
+def test_a_loss_is_pickled_and_shown_with_its_options(name, options):
+    logits, target = random_frames()
+    loss = LOSSES[name](**options)
+    again = pickle.loads(pickle.dumps(loss))
+    assert repr(again) == repr(loss) and again(logits, target) == loss(logits, target)
+    assert all(f"{name}={value!r}" in repr(loss) for name, value in loss.options.items())
+    again.reduction = "none"
+    assert again(logits, target).shape != () == loss(logits, target).shape
+
+
+def test_options_by_place_and_under_the_name_that_recorded_runs_hold():
+    assert FocalLoss(0.5, 3.0).options == dict(alpha=0.5, gamma=3.0, from_logits=True, reduction="mean")
+    assert ConcentrationLoss(True).normalize and make_loss("composite", normalise=True).normalize
+    with pytest.raises(TypeError, match="too many positional"):
+        FocalLoss(0.5, 3.0, False)
+
+
+@pytest.fixture
+def own_losses():
+    """What registers a loss for one test."""
+    before = dict(LOSSES)
+    yield LOSSES
+    for name in set(LOSSES) - set(before):
+        del LOSSES[name]
+
+
+def test_an_own_loss_in_a_few_lines(own_losses):
+    @own_losses.register("absolute")
+    @loss_function
+    def absolute_loss(output, y, weight=1.0):
+        return weight * (output.p - y).abs()
+
+    @own_losses.register("brightness")
+    def brightness(input, target):
+        return (torch.sigmoid(input) - target).square().mean()
+
+    @own_losses.register("squared")
+    class Squared(losses.Loss):
+        function = staticmethod(brightness)
+
+    logits, target = random_frames()
+    found = make_loss("absolute", weight=2.0, reduction="sum")(logits, target)
+    assert found == 2 * (torch.sigmoid(logits) - target).abs().sum()
+    assert make_loss("squared")(logits, target) == make_loss("mse")(logits, target)
+    assert make_loss("brightness")(logits, target) == make_loss("mse")(logits, target)
+    assert repr(make_loss("absolute")) == "absolute(weight=1.0, from_logits=True, reduction='mean')"
+    with pytest.raises(ValueError, match="there is a loss 'focal' already"):
+        own_losses.register("focal")(brightness)

@@ -17,7 +17,7 @@ from fixlib.data import (
 )
 from fixlib.data.simulator import DEFAULT
 from fixlib.grid import pixel_centre, pixel_index
-from fixlib.losses import LOSSES, get_loss_function
+from fixlib.losses import LOSSES, make_loss
 from fixlib.metrics import Truth, evaluate_frames, evaluate_points, paired_difference
 from fixlib.models import BASELINES
 from fixlib.runs.execute import baseline_logits
@@ -78,7 +78,7 @@ def small():
 @pytest.fixture(scope="module")
 def optima(small):
     """The Bayes output for every loss, by its place in ALL_LOSSES."""
-    return [bayes_logits(get_loss_function(name, **options), small) for name, options in ALL_LOSSES]
+    return [bayes_logits(make_loss(name, **options), small) for name, options in ALL_LOSSES]
 
 
 def within(difference, n_errors=4.0):
@@ -240,7 +240,7 @@ def test_least_squares_is_the_mean(at_10hz):
 
 @pytest.mark.parametrize("name, options", ALL_LOSSES)
 def test_expected_loss_is_the_sum_over_all_outcomes(small, name, options):
-    loss, log_density = get_loss_function(name, **options), small[:3]
+    loss, log_density = make_loss(name, **options), small[:3]
     logits = 3 * torch.randn(3, 2, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) - 2
     outcomes = torch.eye(64, dtype=torch.float64).reshape(64, 1, 8, 8)
     for n, t in np.ndindex(3, 2):
@@ -253,7 +253,7 @@ def test_expected_loss_is_the_sum_over_all_outcomes(small, name, options):
 def test_nothing_beats_the_bayes_output(small, optima, number):
     """Neither noise on it, nor constants, nor what is best for the other losses. Tolerance: that of the tables."""
     name, options = ALL_LOSSES[number]
-    loss, best = get_loss_function(name, **options), optima[number]
+    loss, best = make_loss(name, **options), optima[number]
     cost, random = expected_loss(loss, best, small), torch.Generator().manual_seed(0)
     noises = [scale * torch.randn(best.shape, dtype=best.dtype, generator=random) for scale in (0.03, 0.3, 3)]
     single = torch.zeros_like(best)
@@ -269,33 +269,33 @@ def test_nothing_beats_the_bayes_output(small, optima, number):
 def test_tabulated_output_is_that_of_best_output(small):
     eta = small[:2].exp().flatten()
     for name in ("mse", "weighted_mse", "focal", "bce"):
-        loss = get_loss_function(name)
+        loss = make_loss(name)
         found = bayes_logits(loss, small[:2]).flatten().sigmoid().numpy()
         np.testing.assert_allclose(found, best_output(loss, eta.numpy()), atol=1e-5)
     fine = torch.linspace(1e-6, 1, 64).double()
     maps = fine.log().reshape(1, 1, 8, 8)  # of any sum: MSE + L1 looks at one pixel at a time
-    found = bayes_logits(get_loss_function("sparsity"), maps).flatten().sigmoid()
+    found = bayes_logits(make_loss("sparsity"), maps).flatten().sigmoid()
     assert (found - (fine - 0.5).clamp(min=0)).abs().max() < 0.005
 
 
 def test_known_best_outputs(small):
-    assert (bayes_logits(get_loss_function("concentration"), small) == -30).all()
-    dice = bayes_logits(get_loss_function("dice"), small) > 0
+    assert (bayes_logits(make_loss("concentration"), small) == -30).all()
+    dice = bayes_logits(make_loss("dice"), small) > 0
     assert (dice.sum((-2, -1)) >= 1).all()  # s -> 0: at least one pixel
     assert (dice.flatten(2).gather(2, small.flatten(2).argmax(2, keepdim=True))).all()
-    smooth = bayes_logits(get_loss_function("dice", smooth=1.0), small) > 0
+    smooth = bayes_logits(make_loss("dice", smooth=1.0), small) > 0
     certain = small.exp().amax((-2, -1)) > 0.25  # s = 1: any pixel at all only where one has eta > 1/4 ...
     assert (smooth[:, :, 0].any(-1).any(-1) | ~certain).all()
-    softmax = bayes_logits(get_loss_function("softmax_cross_entropy"), small)
+    softmax = bayes_logits(make_loss("softmax_cross_entropy"), small)
     entropy = -(small.exp() * small).sum((-2, -1))
-    torch.testing.assert_close(expected_loss(get_loss_function("softmax_cross_entropy"), softmax, small), entropy)
+    torch.testing.assert_close(expected_loss(make_loss("softmax_cross_entropy"), softmax, small), entropy)
 
 
 def test_losses_without_a_derived_optimum_are_refused(small):
     with pytest.raises(ValueError, match="alpha=0.3, beta=0.3"):
-        bayes_logits(get_loss_function("tversky", alpha=0.3, beta=0.3), small)
+        bayes_logits(make_loss("tversky", alpha=0.3, beta=0.3), small)
     with pytest.raises(ValueError, match="gamma"):
-        bayes_logits(get_loss_function("focal_tversky", gamma=0.5), small)
+        bayes_logits(make_loss("focal_tversky", gamma=0.5), small)
 
 
 def test_best_curve_is_the_best_of_all_thresholds(small, optima):
@@ -329,7 +329,7 @@ def test_no_baseline_beats_the_optimum(rate_hz, at_10hz, at_fixations):
         error = evaluate_points(points, truth).per_window["error"]
         gap = paired_difference(error, best.per_window["error"], truth.subject, truth.stimulus)
         assert gap["high"] > 0
-    loss = get_loss_function("bce")
+    loss = make_loss("bce")
     table = baseline_logits(baseline, windows["coordinates"][:, :4], 1, 32)
     assert regret(known, loss, table)["value"] > 0
     assert regret(known, loss, bayes_logits(loss, known.log_density()))["value"] == pytest.approx(0, abs=1e-12)
@@ -357,7 +357,7 @@ def test_payload_holds_sampled_and_expected_side_by_side(at_10hz, name, tmp_path
 
 def test_logits_are_scored_as_those_of_a_network(at_10hz):
     windows = first(at_10hz, 300)
-    loss, truth = get_loss_function("mse"), Truth.of(windows, 4)
+    loss, truth = make_loss("mse"), Truth.of(windows, 4)
     logits = bayes_logits(loss, next_pixel_density(windows, 4, 10.0))
     found = evaluate_optimum(windows, 4, 10.0, "mse")
     assert found["metrics"] == evaluate_frames(logits.float(), truth).summary

@@ -14,13 +14,12 @@ from fixlib.checkpoints import Checkpoint
 from fixlib.data import content_sha256, cut_windows
 from fixlib.devices import Parts, launch, share, use_float32
 from fixlib.grid import certain_frames, pixel_index
-from fixlib.losses import SoftmaxCrossEntropy, get_loss_function
+from fixlib.losses import SoftmaxCrossEntropy, make_loss
 from fixlib.models import BASELINES, GazeGRU, SimVP, SimVP_RegressionHead, count_parameters
 from fixlib.runs.store import RunSpec, pack, payload_of
 from fixlib.system import devices
 from fixlib.training import WindowLoader, best_device, predict, train_model_with_loss
 
-POINT_LOSSES = {"l1": nn.L1Loss, "l2": nn.MSELoss}
 EXAMPLE_WINDOWS, EXAMPLE_HORIZONS = 2, (1, 5, 10)
 
 
@@ -130,7 +129,7 @@ def _run_network(config: dict, seed: int, windows: dict, checkpoint: Checkpoint 
     outputs = predict(model, loader)
     recorded = dict(history=history, parameters=count_parameters(model))
     truth = metrics.Truth.of(windows["test"], n_in)
-    if targets == "white_pixels":
+    if targets == "frames":
         target_frames = truth.frames(config["data"]["size"])
         recorded["test_loss"] = float(loss(outputs, target_frames))
         if isinstance(loss, SoftmaxCrossEntropy):  # its maps are densities, not a yes or no a pixel
@@ -189,16 +188,15 @@ def build(config: dict) -> tuple[nn.Module, str, str, nn.Module]:
     """
     where, options = config["data"], dict(config["model"])
     kind, n_in, n_out, size = options.pop("kind"), where["n_in"], where["n_out"], where["size"]
-    loss = dict(config["loss"])
-    name = loss.pop("name")
+    loss = make_loss(**config["loss"])
     if kind == "simvp":
         model = SimVP(in_shape=(n_in, 1, size, size), out_frames=n_out, **options)
-        return model, "frames", "white_pixels", get_loss_function(name, **loss)
+        return model, "frames", "frames", loss
     if kind == "regression":
         model = SimVP_RegressionHead(in_shape=(n_in, 1, size, size), **options)
-        return model, "frames", "next_point", POINT_LOSSES[name]()
+        return model, "frames", "next_point", loss
     if kind == "gru":
-        return GazeGRU(n_out, **options), "points", "points", POINT_LOSSES[name]()
+        return GazeGRU(n_out, **options), "points", "points", loss
     raise ValueError(f"unknown kind of model {kind!r}; choose simvp, regression, gru or one of {', '.join(BASELINES)}")
 
 

@@ -109,14 +109,14 @@ class _Ramped(Loss):
 
 
 def _per_pixel(loss: Loss, logits: Tensor, target: Tensor) -> Tensor:
-    return type(loss).function(logits, target, **loss.options | dict(reduction="none"))
+    return loss.function(logits, target, **loss.options | dict(reduction="none"))
 
 
 def _pixel_part(loss: Loss, size: int) -> tuple[Loss, float]:
     """The part of a loss that treats every pixel by itself, and the weight of p * (squared distance, px^2)."""
     if not isinstance(loss, CompositeLoss | ConcentrationLoss):
         return loss, 0.0
-    scale = 1 / (2 * size**2) if loss.normalise else 1.0
+    scale = 1 / (2 * size**2) if loss.normalize else 1.0
     if isinstance(loss, ConcentrationLoss):
         return CompositeLoss(0.0, 0.0, 0.0), scale
     return CompositeLoss(**loss.options | dict(concentration_weight=0.0)), scale * loss.concentration_weight

@@ -15,8 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from fixlib.losses._common import Loss, prepare, probability, reduce
-from fixlib.losses.frame import composite_loss
+from fixlib.losses import Loss, Output, composite_loss, loss_function
 from fixlib.theory.pixels import LARGEST_LOGIT, LossFunction, _call, _frames, best_output
 
 # Black and white for certain: 1,024 black pixels must not add up to anything, even beside smooth = 1e-9.
@@ -165,16 +164,14 @@ def _one_white(size: int, pixel: int) -> Tensor:
     return frame.reshape(1, size, size)
 
 
+@loss_function
 def composite_at_pixel_loss(
-    input: Tensor,
-    target: Tensor,
+    output: Output,
+    y: Tensor,
     squared_distance: float,
     focal_weight: float = 1.0,
     sparsity_weight: float = 0.8,
     concentration_weight: float = 1.5,
-    *,
-    from_logits: bool = True,
-    reduction: str = "mean",
 ) -> Tensor:
     """What the composite charges one pixel on average over where the white pixel is.
 
@@ -184,32 +181,11 @@ def composite_at_pixel_loss(
     """
     if not squared_distance >= 0:
         raise ValueError(f"squared_distance must be at least 0 px^2, got {squared_distance}")
-    x, y = prepare(input, target, from_logits)
-    others = composite_loss(x, y, focal_weight, sparsity_weight, 0.0, from_logits=from_logits, reduction="none")
-    far = concentration_weight * squared_distance * (1 - y) * probability(x, from_logits)
-    return reduce(others + far, reduction)
+    others = output.under(composite_loss, y, focal_weight, sparsity_weight, 0.0)
+    return others + concentration_weight * squared_distance * (1 - y) * output.p
 
 
 class CompositeAtPixel(Loss):
     """The composite as one pixel sees it; see :func:`composite_at_pixel_loss`."""
 
     function = staticmethod(composite_at_pixel_loss)
-
-    def __init__(
-        self,
-        squared_distance: float,
-        focal_weight: float = 1.0,
-        sparsity_weight: float = 0.8,
-        concentration_weight: float = 1.5,
-        *,
-        from_logits: bool = True,
-        reduction: str = "mean",
-    ) -> None:
-        super().__init__(
-            squared_distance=squared_distance,
-            focal_weight=focal_weight,
-            sparsity_weight=sparsity_weight,
-            concentration_weight=concentration_weight,
-            from_logits=from_logits,
-            reduction=reduction,
-        )

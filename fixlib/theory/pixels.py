@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from fixlib.losses._common import Loss
+from fixlib.losses import Loss
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from fixlib import metrics
 from fixlib.data import SimulatorParameters
 from fixlib.data.simulator import DEFAULT
-from fixlib.losses import Loss, SoftmaxCrossEntropy, check_loss_name, get_loss_function
+from fixlib.losses import Loss, SoftmaxCrossEntropy, make_loss
 from fixlib.models import BASELINES
 from fixlib.runs.execute import seen
 from fixlib.runs.store import payload_of
@@ -103,8 +103,7 @@ def evaluate_optimum(
     if loss_name == DENSITY:
         scored = metrics.evaluate_density(log_density, truth, reference_log_density)
         return payload_of(scored) | dict(expected=_expected_of_density(known, log_density))
-    check_loss_name(loss_name)
-    loss = get_loss_function(loss_name, **loss_options or {})
+    loss = make_loss(loss_name, **loss_options or {})
     logits = bayes_logits(loss, log_density)
     frames = truth.frames(known.size)
     expected = dict(loss=_over_frames(expected_loss(loss, logits, log_density)), **expected_scores(logits, log_density))

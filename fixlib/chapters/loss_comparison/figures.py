@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from fixlib.chapters._old_plots import BASELINE_COLOUR, book_style, colour_of, image_axes, name_of, stamp_study
 from fixlib.chapters.loss_comparison.runs import FURTHER_LOSSES, LOSSES, NAME
-from fixlib.losses import MSE, FocalLoss, SoftmaxCrossEntropy, WeightedMSE, get_loss_function
+from fixlib.losses import MSE, FocalLoss, SoftmaxCrossEntropy, WeightedMSE, make_loss
 from fixlib.metrics import paired_difference
 from fixlib.runs.store import Run
 from fixlib.runs.study import Study, recorded
@@ -126,7 +126,7 @@ def best_constant_loss(loss: dict, size: int = 32) -> float:
 
 @lru_cache
 def _best_constant_loss(name: str, size: int, **options) -> float:
-    loss = get_loss_function(name, **options)
+    loss = make_loss(name, **options)
     if isinstance(loss, SoftmaxCrossEntropy):  # every constant is the uniform density
         return float(np.log(size**2))
     frames = torch.eye(size, dtype=torch.float64).unsqueeze(-1) * torch.eye(size, dtype=torch.float64).unsqueeze(1)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from fixlib.checkpoints import Checkpoint
-from fixlib.losses import check_loss_name
+from fixlib.losses import make_loss
 from fixlib.runs.execute import data_config, make_spec, run_predictor, training_config
 from fixlib.runs.profiles import get_profile
 from fixlib.runs.store import RunSpec
@@ -63,8 +63,9 @@ def _loss(variant: str) -> dict:
     """Name and options of the loss that a variant is trained with."""
     if variant in FURTHER_LOSSES:
         return FURTHER_LOSSES[variant]
-    check_loss_name(variant)
-    return dict(name=variant, **LOSSES.get(variant, {}))
+    loss = dict(name=variant, **LOSSES.get(variant, {}))
+    make_loss(**loss)
+    return loss
 
 
 def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:

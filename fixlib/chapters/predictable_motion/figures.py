@@ -21,7 +21,7 @@ from fixlib.chapters.simulated_control.figures import OPTIMUM_COLOUR
 from fixlib.chapters.what_each_loss_wants import figures as loss_theory
 from fixlib.data import make_patterns
 from fixlib.data.lattice import KINDS, SPEEDS, drawn_paths, lattice_paths
-from fixlib.losses import DiceLoss, SoftmaxCrossEntropy, get_loss_function
+from fixlib.losses import DiceLoss, SoftmaxCrossEntropy, make_loss
 from fixlib.theory.frames import crossing_threshold
 
 NAMES = {KNOWS_PATH: "Knows the path"}
@@ -81,7 +81,7 @@ def by_horizon(study, predictor: str, metric: str, group: str = "all") -> np.nda
 
 def certainty_needed(loss: str) -> float:
     """The probability above which the best output of a pixel exceeds 0.5; 0 for Dice, which always paints one."""
-    made = get_loss_function(loss)
+    made = make_loss(loss)
     if isinstance(made, SoftmaxCrossEntropy):
         return 0.5
     return 0.0 if isinstance(made, DiceLoss) else crossing_threshold(made)

@@ -27,7 +27,7 @@ from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.checkpoints import Checkpoint
 from fixlib.data import lattice
 from fixlib.grid import certain_frames, pixel_centre, pixel_index
-from fixlib.losses import Loss, SoftmaxCrossEntropy, get_loss_function
+from fixlib.losses import Loss, SoftmaxCrossEntropy, make_loss
 from fixlib.models import BASELINES, count_parameters
 from fixlib.runs.execute import build, make_spec, seen
 from fixlib.runs.profiles import Profile, get_profile
@@ -328,7 +328,7 @@ def _exact(config: dict, noise: float) -> dict[str, dict]:
     log_density, n_out, size = _log_density(config, noise, windows), where["n_out"], where["size"]
     found = {}
     for name in EXACT_LOSSES if n_out == 1 else AHEAD_LOSSES:
-        loss = get_loss_function(name, **EXACT_LOSSES[name])
+        loss = make_loss(name, **EXACT_LOSSES[name])
         logits = bayes_logits(loss, log_density)
         cost = float(expected_loss(loss, logits, log_density).mean())
         found[name] = _scores_of_frames(loss, logits.float(), windows, config, noise) | dict(expected_loss=cost)
