@@ -1,13 +1,16 @@
 """pyproject.toml, constraints.txt and environment.yml say the same; the README's commands exist."""
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import fixlib
+from fixlib.cli import _parser
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -62,3 +65,30 @@ def test_the_version_is_the_same_everywhere():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert fixlib.__version__ == project["version"]
     assert f"version: {project['version']}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "data" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_of_a_page_are_understood(page):
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
+        for line in block.splitlines():
+            if line.startswith("fixlib "):
+                _parser().parse_args(shlex.split(line, comments=True)[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_files_that_a_page_links_to_exist(page):
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+def test_the_environment_is_read_in_two_places():
+    readers = [p.name for p in (ROOT / "fixlib").rglob("*.py") if re.search(r"os\.(environ|getenv)", p.read_text())]
+    assert set(readers) <= {"cli.py", "system.py", "fetch.py", "sweep.py"}
