@@ -20,7 +20,8 @@ import torch
 
 from benchmarks.kills import make_dataset, table  # noqa: F401 (a part has one; this one is the same)
 from fixlib.chapters.loss_comparison import runs as loss_comparison
-from fixlib.runs.store import Results, RunSpec
+from fixlib.runs.config import RunSpec
+from fixlib.runs.store import Results
 from fixlib.runs.sweep import carry_out
 
 TITLE = "Workers"
@@ -30,7 +31,7 @@ def specs(dataset: Path, count: int, epochs: int) -> list[RunSpec]:
     """Runs of the `quick` network, of equal size."""
     runs = loss_comparison.specs(str(dataset), "quick", range(count), losses=["weighted_mse"])[:count]
     return [
-        replace(run, config=run.config | dict(training=run.config["training"] | dict(epochs=epochs))) for run in runs
+        replace(run, config=replace(run.config, training=replace(run.config.training, epochs=epochs))) for run in runs
     ]
 
 

@@ -13,7 +13,8 @@ from torch import nn
 from fixlib import checkpoints
 from fixlib.checkpoints import Checkpoint
 from fixlib.data import cut_windows, fixed_rate_frames, save_sequences, simulate_scanpaths
-from fixlib.runs.store import Results, RunSpec
+from fixlib.runs.config import Config, Data, Model, RunSpec
+from fixlib.runs.store import Results
 from fixlib.system import atomic_write, remove_leftovers
 from fixlib.training import TrainingDiverged, WindowLoader, train_model_with_loss
 
@@ -57,7 +58,7 @@ class TestAtomicWriting:
         assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
     def test_results_and_data_files_survive_a_full_disk_too(self, tmp_path):
-        spec = RunSpec("e", "d", "v", "quick", 0, {}, "f")
+        spec = RunSpec("e", "d", "v", "quick", 0, Config(Data("d"), Model("m")), "f")
         payload = dict(metrics={}, data_label="x", simulated=False, note="x" * 5000)
         sequences = fixed_rate_frames(simulate_scanpaths(2, 6, seed=0), 10.0)
         with full_disk(after=2000):

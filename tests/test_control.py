@@ -9,7 +9,8 @@ import pytest
 
 from fixlib.chapters.simulated_control import figures as control
 from fixlib.chapters.simulated_control import runs as simulated_control
-from fixlib.runs.store import Results, Run, RunSpec
+from fixlib.runs.config import Config, Data, Loss, Model, RunSpec
+from fixlib.runs.store import Results, Run
 from fixlib.runs.study import Study
 
 matplotlib.use("Agg")
@@ -29,7 +30,7 @@ def make_run(variant, *, error, loss=None, test_loss=None, f1=0.2, seed=0, train
         payload["test_loss"] = test_loss
     if trained:
         payload["history"] = [dict(epoch=1, train_loss=1.0, val_loss=1.0)]
-    config = dict(data=dict(size=32), model=dict(kind="simvp" if trained else "optimum"), loss=dict(name=loss or "l1"))
+    config = Config(Data("simulated"), Model("simvp" if trained else "optimum"), Loss(loss or "l1"))
     spec = RunSpec("simulated_control", "simulated", variant, "smoke", seed, config, "0" * 16)
     return Run(spec, Path(spec.filename), payload)
 

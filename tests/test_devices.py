@@ -1,6 +1,5 @@
 """Several processes for one model give what one gives; bfloat16 gives it to within the spread over seeds."""
 
-import json
 
 import pytest
 import torch
@@ -10,11 +9,8 @@ from torch import nn
 from fixlib import system
 from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.checkpoints import restore, training_state
-from fixlib.cli import main
-from fixlib.devices import Parts, check_precision, fabric_for, launch, share
-from fixlib.runs import execute as predictors
+from fixlib.devices import Parts, check_precision, fabric_for, share
 from fixlib.runs import obtain
-from fixlib.runs.store import Results
 
 # Batches of 7, 7 and 2 windows: parts of unequal size. Half of the samples lose a branch.
 UNEVEN, DROP_PATH = 7, 0.5
@@ -25,72 +21,6 @@ def no_gpu(monkeypatch):
     """Neither here nor in the processes that are started."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-
-
-def train_all(fabric, configs: dict, windows: dict) -> dict:
-    return {name: predictors._train(fabric, config, 0, windows, None, None) for name, config in configs.items()}
-
-
-def test_two_processes_give_what_one_gives_with_the_same_batches(project, dataset, no_gpu):
-    configs = {}
-    for spec in loss_comparison.specs(dataset, "smoke"):
-        if "training" in spec.config:
-            config = json.loads(json.dumps(spec.config))
-            config["training"] |= dict(batch_size=UNEVEN, epochs=3)
-            config["model"] |= dict(drop_path=DROP_PATH)
-            configs[spec.variant] = config
-    windows = predictors.load_windows(configs["mse"]["data"])
-    alone, together = train_all(None, configs, windows), launch(train_all, "32-true", 2, configs, windows)
-    assert set(alone) == set(loss_comparison.LOSSES)
-    for name, (weights, history) in alone.items():
-        others, other_history = together[name]
-        for epoch, other in zip(history, other_history, strict=True):
-            assert other["train_loss"] == pytest.approx(epoch["train_loss"], rel=1e-5), name
-            assert other["val_loss"] == pytest.approx(epoch["val_loss"], rel=1e-5), name
-        assert set(weights) == set(others)
-        assert (
-            float(
-                weights["hid.enc.0.block.norm1.running_var"]
-                .sub(others["hid.enc.0.block.norm1.running_var"])
-                .abs()
-                .max()
-            )
-            < 1e-5
-        )
-
-
-def test_the_command_trains_on_two_devices_and_records_how_many(project, dataset, no_gpu, monkeypatch, capfd):
-    monkeypatch.setenv("FIXLIB_DEVICES", "1")  # set back after the command has set it
-    assert (
-        main(
-            ["run", "loss_comparison", "--dataset", dataset, "--profile", "smoke", "--losses", "mse", "--devices", "2"]
-        )
-        == 0
-    )
-    [run] = [run for run in Results().runs() if run.history]
-    assert run.payload["environment"]["devices"] == 2 and run.spec in loss_comparison.specs(dataset, "smoke")
-    log = (project / "logs" / "training_log_loss_comparison.txt").read_text().splitlines()
-    assert [line.split(" train ")[0].split()[-1] for line in log] == ["1/2", "2/2"]  # by one of them only
-    assert (
-        main(
-            [
-                "run",
-                "loss_comparison",
-                "--dataset",
-                dataset,
-                "--profile",
-                "smoke",
-                "--losses",
-                "dice",
-                "--devices",
-                "2",
-                "--workers",
-                "2",
-            ]
-        )
-        == 1
-    )
-    assert "leave out --workers and --dask" in capfd.readouterr().err
 
 
 def test_more_devices_than_gpus_are_refused(monkeypatch):
@@ -157,7 +87,7 @@ class TestPrecision:
         spec = loss_comparison.specs(dataset, "smoke", losses=["mse"])[0]
         assert obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1).run("mse").spec == spec
         rough = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1, precision="bf16-mixed")
-        assert rough.run("mse").spec.config["training"]["precision"] == "bf16-mixed" and rough.run("mse").spec != spec
+        assert rough.run("mse").spec.config.training.precision == "bf16-mixed" and rough.run("mse").spec != spec
 
     def test_the_scale_of_losses_in_16_bits_is_kept_with_the_rest(self):
         def parts(scale):

@@ -14,6 +14,7 @@ from fixlib.chapters.loss_comparison.runs import LOSSES, run_real_loss_function_
 from fixlib.cli import main
 from fixlib.runs import ExperimentError, obtain
 from fixlib.runs import execute as predictors
+from fixlib.runs.config import Loss
 from fixlib.runs.store import ResultError
 
 
@@ -46,10 +47,10 @@ class TestRuns:
 
     def test_variants_beyond_the_seven_have_their_own_settings(self, project):
         chosen = loss_comparison.specs("simulated", "smoke", losses=["dice", "dice_smooth_1", "softmax_cross_entropy"])
-        assert [spec.config["loss"] for spec in chosen[:3]] == [
-            dict(name="dice", smooth=1e-5),
-            dict(name="dice", smooth=1.0),
-            dict(name="softmax_cross_entropy"),
+        assert [spec.config.loss for spec in chosen[:3]] == [
+            Loss("dice", dict(smooth=1e-5)),
+            Loss("dice", dict(smooth=1.0)),
+            Loss("softmax_cross_entropy"),
         ]
 
     def test_recorded_runs_are_read_not_trained_again(self, losses_study):
@@ -115,16 +116,12 @@ class TestRuns:
 
 class TestFailures:
     def test_one_failing_run_does_not_end_the_others(self, project, monkeypatch, tmp_path):
-        from fixlib.chapters.loss_comparison import runs as loss_comparison
-
-        run = loss_comparison.run
-
         def fail_on_mse(spec, checkpoint, on_epoch):
             if spec.variant == "mse":
                 raise RuntimeError("no luck")
-            return run(spec, checkpoint, on_epoch)
+            return predictors.run_predictor(spec, checkpoint, on_epoch)
 
-        monkeypatch.setattr(loss_comparison, "run", fail_on_mse)
+        monkeypatch.setattr(loss_comparison, "run", fail_on_mse, raising=False)
         with pytest.raises(ExperimentError, match="1 of 6 runs failed(.|\n)*mse-smoke-0.*RuntimeError: no luck"):
             obtain(
                 "loss_comparison",
@@ -142,7 +139,7 @@ class TestFailures:
         [
             (
                 ["run", "loss_comparisons"],
-                "unknown experiment 'loss_comparisons'; choose one of sparsity, loss_comparison",
+                "unknown experiment 'loss_comparisons'; choose one of hybrid_regression, loss_ablations",
             ),
             (["run", "loss_comparison", "--losses", "mse,focl"], "focl"),
             (["run", "loss_comparison", "--profile", "papr"], "unknown profile 'papr'"),

@@ -11,7 +11,8 @@ import torch
 from fixlib.chapters.hybrid_regression import figures
 from fixlib.chapters.hybrid_regression import tables as comparisons
 from fixlib.chapters.hybrid_regression.tables import Predictor
-from fixlib.runs.store import Run, RunSpec
+from fixlib.runs.config import Config, Data, Model, RunSpec
+from fixlib.runs.store import Run
 from fixlib.runs.study import Study
 
 matplotlib.use("Agg")
@@ -41,7 +42,7 @@ def make_run(variant, errors, seed=0, history=True, undershoot=0.5):
         payload["history"] = [
             dict(epoch=e + 1, train_loss=t, val_loss=v) for e, (t, v) in enumerate([(4.0, 3.0), (3.0, 2.0), (1.0, 2.5)])
         ]
-    spec = RunSpec("hybrid_regression", "osie", variant, "smoke", seed, {}, "0" * 16)
+    spec = RunSpec("hybrid_regression", "osie", variant, "smoke", seed, Config(Data("osie"), Model("simvp")), "0" * 16)
     return Run(spec, Path(spec.filename), payload)
 
 
@@ -276,7 +277,9 @@ class TestFigures:
             dict(rate_hz=rate, repeat_last_error=32 / rate, repeat_last_error_interval=[30 / rate, 34 / rate])
             for rate in (2.0, 8.0, 32.0)
         ]
-        spec = RunSpec("sparsity", "osie", "description", "smoke", 0, {}, "0" * 16)
+        spec = RunSpec(
+            "sparsity", "osie", "description", "smoke", 0, Config(Data("osie"), Model("description")), "0" * 16
+        )
         run = Run(spec, Path(spec.filename), dict(rates=rates, statistics=dict(amplitude_mean=6.4)))
         axes = figures.frame_rate(Study("osie", "osie", (run,), 0)).axes[0]
         texts = {text.get_text() for text in axes.texts}

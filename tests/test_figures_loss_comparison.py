@@ -9,7 +9,8 @@ import pytest
 
 from fixlib.chapters.loss_comparison import figures
 from fixlib.chapters.loss_comparison.runs import LOSSES
-from fixlib.runs.store import Run, RunSpec
+from fixlib.runs.config import Config, RunSpec
+from fixlib.runs.store import Run
 from fixlib.runs.study import Study
 
 matplotlib.use("Agg")
@@ -45,9 +46,8 @@ def make_run(
     parameters=181_121,
 ):
     """A run that scores `value` everywhere, falling by a tenth a frame."""
-    config = dict(data=dict(size=32), model=model or dict(kind="simvp" if history else variant))
-    if loss:
-        config["loss"] = loss
+    model = model or dict(kind="simvp" if history else variant)
+    config = Config.from_json(dict(data=dict(dataset="osie"), model=model, loss=loss or {}))
     maps = np.zeros((2, 3, 32, 32), np.uint8)
     maps[:, :, 5, 20] = 248
     payload = dict(

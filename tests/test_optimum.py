@@ -20,8 +20,9 @@ from fixlib.grid import pixel_centre, pixel_index
 from fixlib.losses import LOSSES, make_loss
 from fixlib.metrics import Truth, evaluate_frames, evaluate_points, paired_difference
 from fixlib.models import BASELINES
+from fixlib.runs.config import Config, Data, Loss, Model, RunSpec
 from fixlib.runs.execute import baseline_logits
-from fixlib.runs.store import Results, RunSpec
+from fixlib.runs.store import Results
 from fixlib.theory.bayes import bayes_logits, expected_loss
 from fixlib.theory.forecast import forecast, saccade_counts, window_starts
 from fixlib.theory.pixels import best_output
@@ -338,8 +339,7 @@ def test_no_baseline_beats_the_optimum(rate_hz, at_10hz, at_fixations):
 @pytest.mark.parametrize("name", ["density", "weighted_mse", "composite", "dice", "distance"])
 def test_payload_holds_sampled_and_expected_side_by_side(at_10hz, name, tmp_path):
     windows = first(at_10hz, 600)
-    where = dict(dataset="simulated", rate_hz=10.0, size=32, n_in=4, n_out=1, stride=5)
-    config = dict(data=where, model=dict(kind="optimum"), loss=dict(name=name))
+    config = Config(Data("simulated", n_in=4, n_out=1, stride=5), Model("optimum"), Loss(name))
     payload = optimum_payload(config, dict(train=windows, val=windows, test=windows))
     sampled = {"loss": payload.get("test_loss"), **{key: m["value"] for key, m in payload["metrics"].items()}}
     sampled["error"] = sampled.get("error", sampled.get("error_median"))

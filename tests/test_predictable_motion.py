@@ -47,7 +47,7 @@ class TestRuns:
             predictable_motion.run(specs("patterns", "smoke")[0], None, print)
 
     def test_going_on_starts_where_the_start_ended(self, study):
-        start = study.run("onwards.mse").spec.config["start"]
+        start = study.run("onwards.mse").spec.config.start
         assert start == study.run("start.bce").spec.config
 
     def test_what_knows_the_path_is_always_right_without_noise(self, study):

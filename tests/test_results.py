@@ -5,21 +5,26 @@ import math
 import os
 import platform
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.metrics import Truth, evaluate_frames
-from fixlib.runs.store import ResultError, Results, RunSpec, environment, pack, payload_of, unpack
+from fixlib.runs.config import Config, Data, Loss, Model, RunSpec, Training
+from fixlib.runs.store import ResultError, Results, environment, pack, payload_of, unpack
 
 
 @pytest.fixture
 def spec():
-    config = dict(
-        hid_S=64, hid_T=256, N_S=4, N_T=8, epochs=25, batch_size=8, lr=1e-3, frames=(10, 10), loss=dict(gamma=2)
-    )
+    config = Config(Data("osie"), Model("simvp", dict(hid_S=64, hid_T=256)), Loss("focal", dict(gamma=2)), Training(25))
     return RunSpec("loss_comparison", "osie", "focal", "paper", 0, config, "0123456789abcdef")
+
+
+def slower(spec):
+    return replace(spec.config, training=replace(spec.config.training, learning_rate=1e-4))
 
 
 @pytest.fixture
@@ -54,13 +59,13 @@ def test_the_key_follows_every_field(spec):
             dict(variant="mse"),
             dict(profile="quick"),
             dict(seed=1),
-            dict(config=spec.config | dict(lr=1e-2)),
+            dict(config=slower(spec)),
             dict(fingerprint="f" * 16),
         )
     ]
     assert len({spec.key, *(other.key for other in changed)}) == 8
-    shuffled = replace(spec, config=dict(reversed(spec.config.items())))
-    assert shuffled.key == spec.key
+    shuffled = Model("simvp", dict(reversed(spec.config.model.options.items())))
+    assert replace(spec, config=replace(spec.config, model=shuffled)).key == spec.key
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "/data/mine", ".hidden", "two words"])
@@ -72,7 +77,7 @@ def test_names_that_cannot_be_file_names_are_refused(spec, name):
 def test_a_config_that_is_not_json_is_refused(spec):
     for bad in (torch.zeros(2), math.nan, object()):
         with pytest.raises(TypeError, match="config of loss_comparison/focal"):
-            replace(spec, config=dict(bad=bad))
+            replace(spec, config=replace(spec.config, loss=Loss("focal", dict(gamma=bad))))
     with pytest.raises(TypeError, match="seed"):
         replace(spec, seed=0.5)
 
@@ -161,7 +166,7 @@ def test_an_edited_number_is_noticed(results, spec):
 
 
 def test_another_configurations_run_is_not_read(results, spec):
-    other = results.write(replace(spec, config=spec.config | dict(lr=0.1)), payload())
+    other = results.write(replace(spec, config=slower(spec)), payload())
     os.rename(other, results.path(spec))
     with pytest.raises(ResultError, match="should be named"):
         results.read(spec)
@@ -260,3 +265,18 @@ def test_a_realistic_run_is_below_20_kb(results, spec):
     np.testing.assert_allclose(kept["error_median"], given["error_median"], rtol=1e-3)
     np.testing.assert_array_equal(kept["stimulus"], given["stimulus"])
     assert run.by_horizon["error_mean"] == pytest.approx(evaluation.by_horizon["error_mean"], rel=1e-5)
+
+
+def test_every_recorded_run_is_read_under_its_key():
+    recorded = Results(Path(__file__).resolve().parents[1] / "results")
+    found = recorded.runs()  # each file is checked against its name
+    assert len(found) == len(list(recorded.folder.rglob("*.json"))) >= 312
+    for run in found:
+        assert json.loads(run.path.read_text())["spec"] == run.spec.to_json()
+        assert RunSpec.from_json(run.spec.to_json()) == run.spec
+
+
+def test_the_chapters_ask_for_the_recorded_runs():
+    recorded = Results(Path(__file__).resolve().parents[1] / "results")
+    wanted = {spec.key for spec in loss_comparison.specs("osie", "paper", (0, 1, 2))}
+    assert wanted == {run.spec.key for run in recorded.runs("loss_comparison", "osie", "paper")} & wanted

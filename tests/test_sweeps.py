@@ -17,7 +17,8 @@ import pytest
 from benchmarks import kills
 from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.cli import main
-from fixlib.runs import ExperimentError, cluster, obtain, sweep
+from fixlib.runs import ExperimentError, cluster, execute, obtain, sweep
+from fixlib.runs.execute import run_predictor
 from fixlib.runs.store import ResultError, Results, Run
 from fixlib.runs.verify import choose, compare, table, verify
 from fixlib.system import DECIDES_BITS, bits, environment, same_bits
@@ -44,15 +45,14 @@ class TestData:
         folder = project / "gaze"
         shutil.copytree(dataset, folder)
         spec = loss_comparison.specs(str(folder), "smoke", losses=["mse"])[0]
-        run = loss_comparison.run
 
         def changing(*arguments):
-            payload = run(*arguments)
+            payload = run_predictor(*arguments)
             shutil.copy(folder / "val_data.pt", folder / "test_data.pt")
             return payload
 
         with monkeypatch.context() as patch:
-            patch.setattr(loss_comparison, "run", changing)
+            patch.setattr(loss_comparison, "run", changing, raising=False)
             with pytest.raises(ValueError, match="they were changed. Nothing is recorded"):
                 sweep.record(spec, Results())
         with pytest.raises(ValueError, match="they were changed"):  # nor afterwards under the old name
@@ -121,10 +121,11 @@ class TestKills:
             "import os, signal, sys\n"
             "from fixlib.chapters.loss_comparison import runs as loss_comparison\n"
             "from fixlib.runs import obtain\n"
-            "def run(spec, checkpoint, on_epoch, run=loss_comparison.run):\n"
+            "from fixlib.runs.execute import run_predictor\n"
+            "def run(spec, checkpoint, on_epoch):\n"
             "    if spec.variant == 'mse':\n"
             "        os.kill(os.getpid(), signal.SIGKILL)\n"
-            "    return run(spec, checkpoint, on_epoch)\n"
+            "    return run_predictor(spec, checkpoint, on_epoch)\n"
             "if __name__ == '__main__':\n"
             "    from fixlib.runs import sweep\n"
             "    in_worker = sweep._in_worker\n"
@@ -188,12 +189,12 @@ class TestTwoSweeps:
 
 class TestFailures:
     def test_a_run_that_is_not_finite_is_recorded_as_failed_and_can_be_tried_again(self, project, dataset, monkeypatch):
-        build = sweep.experiment_module("loss_comparison").run.__globals__["run_predictor"].__globals__["build"]
+        build = execute.build
         calls = []
 
         def poisoned(config):
             model, inputs, targets, loss = build(config)
-            if config["loss"]["name"] != "mse":
+            if config.loss.name != "mse":
                 return model, inputs, targets, loss
 
             def not_finite(output, target, forward=loss.forward):
@@ -219,9 +220,11 @@ class TestFailures:
         assert not note.exists() and not checkpoint.exists()
 
     def test_the_command_prints_the_table_and_fails(self, project, dataset, monkeypatch, capsys):
-        run = loss_comparison.run
         monkeypatch.setattr(
-            loss_comparison, "run", lambda spec, *more: 1 / 0 if spec.variant == "mse" else run(spec, *more)
+            loss_comparison,
+            "run",
+            lambda spec, *more: 1 / 0 if spec.variant == "mse" else run_predictor(spec, *more),
+            raising=False,
         )
         assert (
             main(
@@ -426,7 +429,7 @@ class TestVerify:
         assert "DIFFERS" in printed and "test_loss: recorded 0.001, repeated 0." in printed
 
     def test_a_run_that_cannot_be_repeated_fails(self, project, recorded, monkeypatch):
-        monkeypatch.setattr(loss_comparison, "run", lambda *_: 1 / 0)
+        monkeypatch.setattr(loss_comparison, "run", lambda *_: 1 / 0, raising=False)
         [check] = verify(recorded[:1], workers=1)
         assert "could not be repeated: ZeroDivisionError" in check.wrong[0]
         assert not list((project / "build" / "failed").iterdir())  # the recorded run did not fail
@@ -437,7 +440,7 @@ class TestVerify:
             checkpoint.path.write_bytes(b"an epoch")
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(loss_comparison, "run", interrupted)
+        monkeypatch.setattr(loss_comparison, "run", interrupted, raising=False)
         with pytest.raises(KeyboardInterrupt):
             verify(recorded[:1], workers=1)
         assert not list((project / "build" / "checkpoints").iterdir())

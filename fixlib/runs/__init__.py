@@ -1,29 +1,22 @@
-"""One module a chapter: what is run, with which configuration.
+"""The runs of the book: what each is, carrying them out, reading what is recorded.
 
-Each experiment module has two functions:
+An experiment is a module `fixlib/chapters/NAME/runs.py`, found by its folder, with a function
 
-* `specs(dataset, profile, seeds, **choices)` lists the runs, each a `RunSpec` with its whole configuration;
-* `run(spec, checkpoint, on_epoch)` carries one out and gives what is to be recorded;
+* `specs(dataset, profile, seeds, **choices)`, which lists the runs, each a `RunSpec` with its whole configuration;
 
-and may have a third, `finish(study)`, called by `fixlib run` when all are recorded.
+and where it needs them
+
+* `run(spec, checkpoint, on_epoch)`, which carries one out and gives what is to be recorded, instead of
+  `fixlib.runs.execute.run_predictor`;
+* `finish(study)`, called by `fixlib run` when all are recorded.
 
 `obtain` reads those recorded and trains those missing; `recorded` reads only, and says which are missing.
 """
 
-from fixlib.runs.profiles import PROFILES, Profile, get_profile
+from fixlib.runs.config import PROFILES, Profile, get_profile
 from fixlib.runs.study import ExperimentError, NotRecorded, Study, fallback_notice, obtain, recorded
 
-EXPERIMENTS = (
-    "sparsity",
-    "loss_comparison",
-    "loss_ablations",
-    "hybrid_regression",
-    "simulated_control",
-    "predictable_motion",
-)
-
 __all__ = [
-    "EXPERIMENTS",
     "PROFILES",
     "ExperimentError",
     "NotRecorded",

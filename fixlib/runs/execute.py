@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
@@ -12,72 +11,28 @@ from torch import Tensor, nn
 from fixlib import data, metrics
 from fixlib.checkpoints import Checkpoint
 from fixlib.data import content_sha256, cut_windows
-from fixlib.devices import Parts, launch, share, use_float32
+from fixlib.devices import Parts, share
 from fixlib.grid import certain_frames, pixel_index
 from fixlib.losses import SoftmaxCrossEntropy, make_loss
 from fixlib.models import BASELINES, GazeGRU, SimVP, SimVP_RegressionHead, count_parameters
-from fixlib.runs.store import RunSpec, pack, payload_of
-from fixlib.system import devices
+from fixlib.runs.config import FLOAT32, Config, Data, RunSpec
+from fixlib.runs.store import pack, payload_of
 from fixlib.training import WindowLoader, best_device, predict, train_model_with_loss
 
 EXAMPLE_WINDOWS, EXAMPLE_HORIZONS = 2, (1, 5, 10)
 
 
-def data_config(dataset: str, rate_hz: float | None, n_in: int, n_out: int, stride: int, profile) -> dict:
-    """The part of a run's configuration that says which windows it sees; a folder has one spelling there."""
-    return dict(
-        dataset=os.path.normpath(dataset),
-        rate_hz=rate_hz,
-        size=32,
-        n_in=n_in,
-        n_out=n_out,
-        stride=stride,
-        train=profile.train,
-        val=profile.val,
-        test=profile.test,
-    )
-
-
-def training_config(profile) -> dict:
-    """The part of a run's configuration that says how it is trained (the original experiment's settings)."""
-    return dict(
-        epochs=profile.epochs,
-        batch_size=profile.batch_size,
-        learning_rate=1e-3,
-        weight_decay=1e-5,
-        clip_norm=1.0,
-        plateau_patience=5,
-        plateau_factor=0.5,
-    )
-
-
-def make_spec(experiment: str, variant: str, profile, seed: int, config: dict) -> RunSpec:
-    """A run's specification, with the fingerprint of the data it names."""
-    where = config["data"]
-    known = data.fingerprint(where["dataset"], where["rate_hz"], where["size"])
-    return RunSpec(
-        experiment=experiment,
-        dataset=Path(where["dataset"]).name,
-        variant=variant,
-        profile=profile.name,
-        seed=seed,
-        config=config,
-        fingerprint=known,
-    )
-
-
-def load_windows(config: dict) -> dict[str, dict]:
+def load_windows(where: Data) -> dict[str, dict]:
     """The train, val and test windows that a data configuration names.
 
     Where fewer windows exist than the profile allows, all of them are used.
     """
-    splits = data.open_dataset(config["dataset"], config["rate_hz"], config["size"])
     windows = {}
-    for part, sequences in splits.items():
-        length = config["n_in"] + config["n_out"]
-        every = cut_windows(sequences, length, config["stride"])
-        limit = min(config[part] or len(every["coordinates"]), len(every["coordinates"]))
-        windows[part] = cut_windows(sequences, length, config["stride"], limit=limit)
+    for part, sequences in data.open_dataset(where.source, where.rate_hz, where.size).items():
+        length, limit = where.n_in + where.n_out, getattr(where, part)
+        every = cut_windows(sequences, length, where.stride)
+        limit = min(limit or len(every["coordinates"]), len(every["coordinates"]))
+        windows[part] = cut_windows(sequences, length, where.stride, limit=limit)
     return windows
 
 
@@ -92,45 +47,39 @@ def seen(windows: dict[str, dict]) -> dict:
 def run_predictor(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
     """Train what `spec.config` describes, score it on the test windows, and give what is to be recorded.
 
-    config["model"]["kind"] is "simvp" (frames), "regression" (the hybrid), "gru" or a baseline's name.
+    The model's kind is "simvp" (frames), "regression" (the hybrid), "gru" or a baseline's name.
     """
     config = spec.config
-    windows = load_windows(config["data"])
-    kind = config["model"]["kind"]
-    if kind in BASELINES:
+    windows = load_windows(config.data)
+    if config.model.kind in BASELINES:
         recorded, evaluation, probabilities = _run_baseline(config, windows)
     else:
         recorded, evaluation, probabilities = _run_network(config, spec.seed, windows, checkpoint, on_epoch)
     recorded |= payload_of(evaluation) | seen(windows)
     if probabilities is not None:
-        recorded["examples"] = _examples(windows["test"], config["data"]["n_in"], probabilities)
+        recorded["examples"] = _examples(windows["test"], config.data.n_in, probabilities)
     return recorded
 
 
-def _run_network(config: dict, seed: int, windows: dict, checkpoint: Checkpoint | None, on_epoch) -> tuple:
+def _run_network(config: Config, seed: int, windows: dict, checkpoint: Checkpoint | None, on_epoch) -> tuple:
     model, inputs, targets, loss = build(config)
-    if devices() == 1:
-        weights, history = _train(None, config, seed, windows, checkpoint, on_epoch)
-    else:
-        precision = config["training"].get("precision", "32-true")
-        weights, history = launch(_train, precision, devices(), config, seed, windows, checkpoint, on_epoch)
-        use_float32(precision)  # as those processes did; the test windows are scored here
+    weights, history = _train(None, config, seed, windows, checkpoint, on_epoch)
     model.load_state_dict(weights)
     model.to(best_device())
-    n_in = config["data"]["n_in"]
+    n_in = config.data.n_in
     loader = WindowLoader(
         windows["test"],
         n_in,
         inputs=inputs,
         targets=targets,
-        batch_size=config["training"]["batch_size"],
+        batch_size=config.training.batch_size,
         device=best_device(),
     )
     outputs = predict(model, loader)
     recorded = dict(history=history, parameters=count_parameters(model))
     truth = metrics.Truth.of(windows["test"], n_in)
     if targets == "frames":
-        target_frames = truth.frames(config["data"]["size"])
+        target_frames = truth.frames(config.data.size)
         recorded["test_loss"] = float(loss(outputs, target_frames))
         if isinstance(loss, SoftmaxCrossEntropy):  # its maps are densities, not a yes or no a pixel
             log_density = outputs.flatten(-2).log_softmax(-1).view_as(outputs)
@@ -140,10 +89,9 @@ def _run_network(config: dict, seed: int, windows: dict, checkpoint: Checkpoint 
     return recorded, metrics.evaluate_points(points, truth), None
 
 
-def _train(fabric, config: dict, seed: int, windows: dict, checkpoint: Checkpoint | None, on_epoch) -> tuple:
+def _train(fabric, config: Config, seed: int, windows: dict, checkpoint: Checkpoint | None, on_epoch) -> tuple:
     """Best weights and history; with a `fabric` as one of its processes."""
-    training = dict(config["training"])
-    batch_size, device = training.pop("batch_size"), fabric.device if fabric else best_device()
+    batch_size, device = config.training.batch_size, fabric.device if fabric else best_device()
     torch.manual_seed(seed)
     model, inputs, targets, loss = build(config)
     model.to(device)
@@ -151,7 +99,7 @@ def _train(fabric, config: dict, seed: int, windows: dict, checkpoint: Checkpoin
     def loader(part: str, shuffle: bool = False) -> WindowLoader:
         return WindowLoader(
             windows[part],
-            config["data"]["n_in"],
+            config.data.n_in,
             inputs=inputs,
             targets=targets,
             batch_size=batch_size,
@@ -175,20 +123,29 @@ def _train(fabric, config: dict, seed: int, windows: dict, checkpoint: Checkpoin
         cuda_graphs=True,
         fabric=fabric,
         parts=parts,
-        **training,
+        **training_settings(config),
     )
     return {name: weight.cpu() for name, weight in model.state_dict().items()}, history
 
 
-def build(config: dict) -> tuple[nn.Module, str, str, nn.Module]:
+def training_settings(config: Config) -> dict:
+    """Of `train_model_with_loss`."""
+    settings = asdict(config.training)
+    del settings["batch_size"]
+    if config.training.precision in FLOAT32:
+        del settings["precision"]
+    return settings
+
+
+def build(config: Config) -> tuple[nn.Module, str, str, nn.Module]:
     """The network, the representation of its inputs and targets, and its loss.
 
     Raises:
         ValueError: an unknown kind of model.
     """
-    where, options = config["data"], dict(config["model"])
-    kind, n_in, n_out, size = options.pop("kind"), where["n_in"], where["n_out"], where["size"]
-    loss = make_loss(**config["loss"])
+    kind, options, where = config.model.kind, config.model.options, config.data
+    n_in, n_out, size = where.n_in, where.n_out, where.size
+    loss = make_loss(config.loss.name, **config.loss.options)
     if kind == "simvp":
         model = SimVP(in_shape=(n_in, 1, size, size), out_frames=n_out, **options)
         return model, "frames", "frames", loss
@@ -200,12 +157,12 @@ def build(config: dict) -> tuple[nn.Module, str, str, nn.Module]:
     raise ValueError(f"unknown kind of model {kind!r}; choose simvp, regression, gru or one of {', '.join(BASELINES)}")
 
 
-def _run_baseline(config: dict, windows: dict) -> tuple:
-    n_in, n_out, size = (config["data"][key] for key in ("n_in", "n_out", "size"))
-    baseline = BASELINES[config["model"]["kind"]](size)
+def _run_baseline(config: Config, windows: dict) -> tuple:
+    n_in, n_out, size = config.data.n_in, config.data.n_out, config.data.size
+    baseline = BASELINES[config.model.kind](size)
     baseline.fit(windows["train"]["coordinates"], n_in)
     inputs, truth = windows["test"]["coordinates"][:, :n_in], metrics.Truth.of(windows["test"], n_in)
-    if not config["model"]["as_frames"]:
+    if not config.model.options["as_frames"]:
         return {}, _evaluate_baseline_points(baseline, inputs, n_out, windows, truth), None
     logits = baseline_logits(baseline, inputs, n_out, size)
     return {}, metrics.evaluate_frames(logits, truth), torch.sigmoid(logits)

@@ -13,13 +13,11 @@ configuration or data can never be answered with an old result:
 """
 
 import base64
-import hashlib
 import json
 import math
-import re
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from fixlib.runs.config import RunSpec, canonical, sha256
 from fixlib.system import atomic_write, environment, root
 
 __all__ = ["PER_WINDOW", "ResultError", "Results", "Run", "RunSpec", "environment", "pack", "payload_of", "unpack"]
@@ -34,7 +33,6 @@ __all__ = ["PER_WINDOW", "ResultError", "Results", "Run", "RunSpec", "environmen
 FORMAT_VERSION = 1
 _REQUIRED = ("metrics", "data_label", "simulated")
 _OURS = ("format_version", "key", "spec", "checksum")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 # Columns of Evaluation.per_window that a run keeps: what paired comparisons, error histograms and errors by
 # amplitude need. The others have their value and interval in the summary, and would double the file.
@@ -60,48 +58,6 @@ PER_WINDOW = (
 
 class ResultError(RuntimeError):
     """A results file that cannot be trusted: corrupt, edited, or not of the run it is named after."""
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """What is run. `config` holds everything the result follows from besides the data, as plain JSON values.
-
-    Raises ValueError for names that cannot be file names, TypeError for a config that is not JSON.
-    """
-
-    experiment: str
-    dataset: str
-    variant: str
-    profile: str
-    seed: int
-    config: dict[str, Any]
-    fingerprint: str
-
-    def __post_init__(self):
-        for name in ("experiment", "dataset", "variant", "profile"):
-            if not _NAME.fullmatch(str(getattr(self, name))):
-                raise ValueError(
-                    f"{name} {getattr(self, name)!r} must be letters, digits and _ . + - only: "
-                    "it becomes part of a file name"
-                )
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise TypeError(f"seed must be an int, got {self.seed!r}")
-        try:
-            # Through JSON and back, so that a spec equals the one read from its file (tuples become lists).
-            object.__setattr__(self, "config", json.loads(_canonical(self.config)))
-        except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"config of {self.experiment}/{self.variant} must hold plain finite JSON values: {error}"
-            ) from error
-
-    @property
-    def key(self) -> str:
-        """10 hex digits that change with every field."""
-        return _sha256(asdict(self))[:10]
-
-    @property
-    def filename(self) -> str:
-        return f"{self.variant}-{self.profile}-{self.seed}-{self.key}.json"
 
 
 @dataclass(frozen=True)
@@ -156,7 +112,7 @@ class Results:
                 f"no recorded run {path}: record it with `fixlib run {spec.experiment} --profile {spec.profile}`"
             )
         # A file that agrees with its own name holds this very key, and so this spec.
-        return _read(path)
+        return replace(_read(path), spec=spec)
 
     def write(self, spec: RunSpec, payload: dict[str, Any]) -> Path:
         """Record a run: the whole file or none of it, and never over another.
@@ -176,10 +132,10 @@ class Results:
             raise ValueError(f"payload of {spec.filename} lacks {missing}")
         if taken := [name for name in _OURS if name in payload]:
             raise ValueError(f"payload of {spec.filename} uses the reserved names {taken}")
-        content = dict(format_version=FORMAT_VERSION, key=spec.key, spec=asdict(spec), **_to_json(payload))
-        content["checksum"] = _sha256(content)
+        content = dict(format_version=FORMAT_VERSION, key=spec.key, spec=spec.to_json(), **_to_json(payload))
+        content["checksum"] = sha256(content)
         # One line a key: small, and a reader (or git) can still see what is in it.
-        lines = ",\n".join(f"{json.dumps(name)}: {_canonical(value)}" for name, value in content.items())
+        lines = ",\n".join(f"{json.dumps(name)}: {canonical(value)}" for name, value in content.items())
         with atomic_write(path) as file:
             file.write(f"{{\n{lines}\n}}\n".encode())
         return path
@@ -292,14 +248,15 @@ def _read(path: Path) -> Run:
             f"{path} has format version {format_version}, this fixlib reads {FORMAT_VERSION}. "
             "Delete the file and run it again"
         )
-    if checksum != _sha256(dict(format_version=format_version, key=key, spec=spec, **content)):
+    if checksum != sha256(dict(format_version=format_version, key=key, spec=spec, **content)):
         raise ResultError(
             f"{path} was changed after it was recorded (its checksum does not fit). Restore "
             "it, or delete it and run it again"
         )
-    if set(spec) != {field.name for field in fields(RunSpec)}:
-        raise ResultError(f"{path} holds no valid run specification: {sorted(spec)}")
-    spec = RunSpec(**spec)
+    try:
+        spec = RunSpec.from_json(spec)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResultError(f"{path} holds no valid run specification ({type(error).__name__}: {error})") from error
     if key != spec.key or path.name != spec.filename:
         raise ResultError(
             f"{path} should be named {spec.filename}, by the configuration and data it holds. "
@@ -312,17 +269,8 @@ def _read(path: Path) -> Run:
 
 
 def _row(run: Run) -> dict[str, Any]:
-    row = {field.name: getattr(run.spec, field.name) for field in fields(RunSpec) if field.name != "config"}
-    row["key"] = run.spec.key
+    row = {name: value for name, value in run.spec.to_json().items() if name != "config"} | dict(key=run.spec.key)
     row |= {name: run.payload.get(name) for name in ("data_label", "simulated", "seconds", "peak_memory_mb")}
     for metric, number in run.metrics.items():
         row |= {metric: number["value"], f"{metric}_low": number["low"], f"{metric}_high": number["high"]}
     return row
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def _sha256(value: Any) -> str:
-    return hashlib.sha256(_canonical(value).encode("utf-8")).hexdigest()

@@ -123,7 +123,7 @@ class Study:
 
 def predictor_of(run: Run) -> str:
     """What names and colors go by: a frame network's loss, "hybrid_l1", "gru_l1", a baseline's name."""
-    kind, loss = run.spec.config.get("model", {}).get("kind", run.spec.variant), loss_of(run)[0]
+    kind, loss = run.spec.config.model.kind, run.spec.config.loss.name
     if kind == "simvp":
         return loss
     name = {"regression": "hybrid", "gru": "gru"}.get(kind)
@@ -132,22 +132,20 @@ def predictor_of(run: Run) -> str:
 
 def loss_of(run: Run) -> tuple[str, dict[str, Any]]:
     """Name and options of the loss that a network was trained with; "" where there is none."""
-    options = dict(run.spec.config.get("loss", {}))
-    return options.pop("name", ""), options
+    return run.spec.config.loss.name, run.spec.config.loss.options
 
 
 def facts(run: Run) -> dict[str, Any]:
     """What was run, in plain values; `framing` and `task` in words."""
-    where = run.spec.config["data"]
-    rate = where.get("rate_hz")
+    where, rate = run.spec.config.data, run.spec.config.data.rate_hz
     return dict(
         variant=run.spec.variant,
         predictor=predictor_of(run),
-        model=run.spec.config.get("model", {}).get("kind", ""),
+        model=run.spec.config.model.kind,
         loss=loss_of(run)[0],
         framing="One frame a fixation" if rate is None else f"One frame every {1000 / rate:g} ms",
         rate_hz=rate,
-        task=f"{where['n_in']} frames in, {where['n_out']} out",
+        task=f"{where.n_in} frames in, {where.n_out} out",
         dataset=run.spec.dataset,
         profile=run.spec.profile,
         seed=run.spec.seed,
@@ -157,7 +155,7 @@ def facts(run: Run) -> dict[str, Any]:
 
 def changes(run: Run, unchanged: Run) -> str:
     """What differs between the models and losses of two runs, in a few words."""
-    ours, theirs = ({**one.spec.config.get("model", {}), **loss_of(one)[1]} for one in (run, unchanged))
+    ours, theirs = (one.spec.config.model.options | loss_of(one)[1] for one in (run, unchanged))
     return ", ".join(_in_words(name, ours[name], theirs.get(name)) for name in ours if ours[name] != theirs.get(name))
 
 
@@ -241,7 +239,7 @@ def obtain(
     """The runs of an experiment: read where they are recorded, trained where they are not.
 
     Args:
-        experiment: one of `fixlib.runs.EXPERIMENTS`.
+        experiment: a folder of `fixlib/chapters` with runs.
         dataset: a dataset's name or a folder with {train,val,test}_data.pt. Where the recordings of a named
             dataset are needed but cannot be had, `simulated` stands in and `Study.notice` says so.
         profile: "smoke", "quick" or "paper".
@@ -301,16 +299,13 @@ def _specs(
 
 
 def _in_precision(spec: RunSpec, precision: str) -> RunSpec:
-    """The default is not written into a configuration, so that runs recorded before there was a choice are found."""
-    if precision == "32-true" or "training" not in spec.config:
-        return spec
-    return replace(spec, config=spec.config | dict(training=spec.config["training"] | dict(precision=precision)))
+    return replace(spec, config=spec.config.in_precision(precision))
 
 
 def _at_hand(dataset: str, specs: list[RunSpec]) -> bool:
     """Whether the frames that these runs ask for can be had; prepared here, once, where they can."""
     try:
-        for rate_hz, size in {(spec.config["data"]["rate_hz"], spec.config["data"]["size"]) for spec in specs}:
+        for rate_hz, size in {(spec.config.data.rate_hz, spec.config.data.size) for spec in specs}:
             data.open_dataset(dataset, rate_hz, size)
     except data.DataUnavailable as reason:
         print(f"{reason}\n{fallback_notice(dataset)}", flush=True)

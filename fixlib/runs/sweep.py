@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -28,7 +28,9 @@ import torch
 
 from fixlib import data, system
 from fixlib.checkpoints import Checkpoint
-from fixlib.runs.store import Results, RunSpec
+from fixlib.runs.config import RunSpec
+from fixlib.runs.execute import run_predictor
+from fixlib.runs.store import Results
 from fixlib.system import atomic_write, devices, environment, remove_leftovers
 from fixlib.training import best_device
 
@@ -47,11 +49,10 @@ class Outcome:
 
 
 def experiment_module(name: str) -> ModuleType:
-    """The module of an experiment; ValueError naming the known ones otherwise."""
-    from fixlib.runs import EXPERIMENTS
-
-    if name not in EXPERIMENTS:
-        raise ValueError(f"unknown experiment {name!r}; choose one of {', '.join(EXPERIMENTS)}")
+    """The module of an experiment, one a chapter's folder; ValueError naming the known ones otherwise."""
+    known = sorted(path.parent.name for path in (Path(__file__).parents[1] / "chapters").glob("*/runs.py"))
+    if name not in known:
+        raise ValueError(f"unknown experiment {name!r}; choose one of {', '.join(known)}")
     return import_module(f"fixlib.chapters.{name}.runs")
 
 
@@ -211,7 +212,7 @@ def failure_file(spec: RunSpec) -> Path:
 
 
 def _failed(spec: RunSpec, reason: str) -> Outcome:
-    content = dict(spec=asdict(spec), failed=reason, environment=environment(best_device()))
+    content = dict(spec=spec.to_json(), failed=reason, environment=environment(best_device()))
     try:
         with atomic_write(failure_file(spec)) as file:
             file.write(json.dumps(content, indent=1).encode())
@@ -236,10 +237,11 @@ def record(spec: RunSpec, results: Results) -> Path:
 
 def measured(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
     """What a run gives, with what it took: memory, environment, seconds (with those of earlier attempts' epochs)."""
-    source = data.describe(spec.config["data"]["dataset"])
+    source = data.describe(spec.config.data.source)
     start = time.perf_counter()
     with _same_data(spec), _peak_memory() as peak:
-        payload = experiment_module(spec.experiment).run(spec, checkpoint, on_epoch)
+        run = getattr(experiment_module(spec.experiment), "run", run_predictor)
+        payload = run(spec, checkpoint, on_epoch)
     seconds = max(time.perf_counter() - start, sum(entry["seconds"] for entry in payload.get("history", [])))
     return payload | dict(
         seconds=round(seconds, 2),
@@ -253,12 +255,12 @@ def measured(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[d
 @contextmanager
 def _same_data(spec: RunSpec) -> Iterator[None]:
     """Refuses to give a run's name to numbers of other data: files of a folder may change while a sweep goes on."""
-    where = spec.config["data"]
+    where = spec.config.data
 
     def check() -> None:
-        if data.fingerprint(where["dataset"], where["rate_hz"], where["size"]) != spec.fingerprint:
+        if where.fingerprint != spec.fingerprint:
             raise ValueError(
-                f"the data of {where['dataset']!r} are not those that this run is named after: they were "
+                f"the data of {where.source!r} are not those that this run is named after: they were "
                 "changed. Nothing is recorded; for runs on the data as they are now repeat the command"
             )
 
@@ -274,7 +276,7 @@ def log_file(experiment: str) -> Path:
 
 def _log_epoch(spec: RunSpec, entry: dict) -> None:
     line = (
-        f"{Path(spec.filename).stem} epoch {entry['epoch']}/{spec.config['training']['epochs']} "
+        f"{Path(spec.filename).stem} epoch {entry['epoch']}/{spec.config.epochs} "
         f"train {entry['train_loss']:.6g} val {entry['val_loss']:.6g} lr {entry['learning_rate']:g} "
         f"{entry['seconds']:.1f} s\n"
     )
@@ -323,7 +325,7 @@ def _progress(specs: list[RunSpec]) -> Iterator[Callable[[Outcome], None]]:
 
     experiments = dict.fromkeys(spec.experiment for spec in specs)
     logs = {log: log.stat().st_size if log.exists() else 0 for log in map(log_file, experiments)}
-    epochs = {Path(spec.filename).stem: spec.config.get("training", {}).get("epochs", 1) for spec in specs}
+    epochs = {Path(spec.filename).stem: max(1, spec.config.epochs) for spec in specs}
     ended: dict[str, int] = {}
     done, failed = threading.Event(), 0
     bar = tqdm(total=sum(epochs.values()), unit="epoch", desc=f"{', '.join(experiments)}: {len(specs)} runs")

@@ -245,7 +245,7 @@ def _is_detail(name: str) -> bool:
 def _allowed(name: str, recorded: np.ndarray, is_array: bool, run: Run) -> np.ndarray | float:
     part, size = name.split(".")[0], np.abs(recorded)
     if run.history and name == "history.0.train_loss":
-        return (FIRST_EPOCH_HYBRID if run.spec.config["model"]["kind"] == "regression" else FIRST_EPOCH) * size
+        return (FIRST_EPOCH_HYBRID if run.spec.config.model.kind == "regression" else FIRST_EPOCH) * size
     if run.history and part in ("history", "test_loss"):
         early = name.endswith("train_loss") and int(name.split(".")[1]) < len(run.history) // 2
         return (FIRST_HALF if early else LATER) * size

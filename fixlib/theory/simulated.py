@@ -25,6 +25,7 @@ from fixlib.data import SimulatorParameters
 from fixlib.data.simulator import DEFAULT
 from fixlib.losses import Loss, SoftmaxCrossEntropy, make_loss
 from fixlib.models import BASELINES
+from fixlib.runs.config import Config
 from fixlib.runs.execute import seen
 from fixlib.runs.store import payload_of
 from fixlib.theory.bayes import bayes_logits, expected_loss
@@ -37,7 +38,7 @@ CELL_SPREAD = 1 / (12 * CELLS**2)  # px^2, variance along an axis of a position 
 _TOLERANCE_PX, _MOST_STEPS = 1e-3, 200
 
 
-def optimum_payload(config: dict, windows: dict[str, dict]) -> dict[str, Any]:
+def optimum_payload(config: Config, windows: dict[str, dict]) -> dict[str, Any]:
     """What is to be recorded of the optimum on the test windows of a run's data configuration.
 
     Args:
@@ -49,16 +50,15 @@ def optimum_payload(config: dict, windows: dict[str, dict]) -> dict[str, Any]:
     Raises:
         ValueError: windows that are not of `simulated`; an unknown name or observer.
     """
-    where, options = config["data"], dict(config["loss"])
-    name, n_in, n_out = options.pop("name"), where["n_in"], where["n_out"]
-    observer = config["model"].get("observer", "pixels")
+    where, name, options = config.data, config.loss.name, config.loss.options
+    n_in, n_out, observer = where.n_in, where.n_out, config.model.options.get("observer", "pixels")
     reference = None
     if name == DENSITY:
-        centre_bias = BASELINES["centre_bias"](where["size"])
+        centre_bias = BASELINES["centre_bias"](where.size)
         centre_bias.fit(windows["train"]["coordinates"], n_in)
         reference = centre_bias.log_density(windows["test"]["coordinates"][:, :n_in], n_out)
-    starts = window_starts(n_in + n_out, where["stride"], where["rate_hz"])
-    found = evaluate_optimum(windows["test"], n_in, where["rate_hz"], name, options, starts, observer, reference)
+    starts = window_starts(n_in + n_out, where.stride, where.rate_hz)
+    found = evaluate_optimum(windows["test"], n_in, where.rate_hz, name, options, starts, observer, reference)
     return found | seen(windows)
 
 

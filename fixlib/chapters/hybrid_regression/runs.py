@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fixlib import system
-from fixlib.checkpoints import Checkpoint
+from fixlib.chapters.loss_comparison.runs import LOSSES
 from fixlib.models import BASELINES
-from fixlib.runs.execute import data_config, make_spec, run_predictor, training_config
-from fixlib.runs.profiles import Profile, get_profile
-from fixlib.runs.store import RunSpec
+from fixlib.runs.config import Config, Loss, Model, Profile, RunSpec, get_profile, make_spec
 from fixlib.system import atomic_write
 
 NAME = "hybrid_regression"
@@ -18,22 +16,21 @@ N_IN, N_OUT = 4, 1
 FRAMINGS: dict[str, float | None] = {"fixations": None, "10hz": 10.0}
 # How a predicted frame becomes a point: its brightest pixel, its mean, its geometric median.
 FRAME_ERRORS = ("error_argmax", "error_mean", "error_median")
-COMPOSITE = dict(name="composite", focal_weight=1.0, sparsity_weight=0.8, concentration_weight=1.5)
+COMPOSITE = Loss("composite", LOSSES["composite"])
+WEIGHTED_MSE = Loss("weighted_mse", LOSSES["weighted_mse"])
 # Compared with the others where asked for: the hybrid with a translator as narrow as that of frame prediction.
 NARROW = "hybrid_l1_narrow"
 
 
-def network_configs(size: Profile) -> dict[str, dict]:
+def networks_of(size: Profile) -> dict[str, tuple[Model, Loss]]:
     """The networks compared: the hybrid with L1 (the claim) and with MSE, frame prediction, and a small GRU."""
-    simvp = dict(kind="simvp", **size.simvp)
-    hybrid = dict(kind="regression", **{**size.simvp, "hid_T": size.regression_hid_T})
     return {
-        "hybrid_l1": dict(model=hybrid, loss=dict(name="l1")),
-        "hybrid_mse": dict(model=hybrid, loss=dict(name="l2")),
-        "frames_composite": dict(model=simvp, loss=COMPOSITE),
-        "frames_weighted_mse": dict(model=simvp, loss=dict(name="weighted_mse", pos_weight=100.0)),
-        "frames_mse": dict(model=simvp, loss=dict(name="mse")),
-        "gru_l1": dict(model=dict(kind="gru", hidden=64), loss=dict(name="l1")),
+        "hybrid_l1": (size.hybrid, Loss("l1")),
+        "hybrid_mse": (size.hybrid, Loss("l2")),
+        "frames_composite": (size.frames, COMPOSITE),
+        "frames_weighted_mse": (size.frames, WEIGHTED_MSE),
+        "frames_mse": (size.frames, Loss("mse")),
+        "gru_l1": (Model("gru", dict(hidden=64)), Loss("l1")),
     }
 
 
@@ -46,33 +43,28 @@ def specs(
 ) -> list[RunSpec]:
     """One run a network, framing and seed, and one a baseline and framing; variants read NAME.FRAMING.
 
-    `networks`: keys of `network_configs`, or `NARROW`; none for all of the former.
+    `networks`: keys of `networks_of`, or `NARROW`; none for all of the former.
 
     Raises:
         ValueError: an unknown profile, framing or network.
     """
     size, found = get_profile(profile), []
-    every = network_configs(size)
-    known = every | {NARROW: dict(model=dict(kind="regression", **size.simvp), loss=dict(name="l1"))}
+    every = networks_of(size)
+    known = every | {NARROW: (Model("regression", size.simvp), Loss("l1"))}
     if unknown := [name for name in networks if name not in known]:
         raise ValueError(f"unknown network {unknown[0]!r}; choose of {', '.join(known)}")
     for framing in framings:
         if framing not in FRAMINGS:
             raise ValueError(f"unknown framing {framing!r}; choose one of {', '.join(FRAMINGS)}")
-        where = data_config(dataset, FRAMINGS[framing], N_IN, N_OUT, stride=N_IN + N_OUT, profile=size)
+        where = size.data(dataset, FRAMINGS[framing], N_IN, N_OUT, stride=N_IN + N_OUT)
         for name in networks or every:
-            config = dict(data=where, training=training_config(size), **known[name])
+            config = Config(where, *known[name], size.training)
             found += [make_spec(NAME, f"{name}.{framing}", size, seed, config) for seed in seeds]
         found += [
-            make_spec(NAME, f"{name}.{framing}", size, 0, dict(data=where, model=dict(kind=name, as_frames=False)))
+            make_spec(NAME, f"{name}.{framing}", size, 0, Config(where, Model(name, dict(as_frames=False))))
             for name in BASELINES
         ]
     return found
-
-
-def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
-    """Carry out one run; see `fixlib.runs.execute.run_predictor`."""
-    return run_predictor(spec, checkpoint, on_epoch)
 
 
 def finish(study) -> None:

@@ -5,13 +5,10 @@ Four frames in, the next one out, every 100 ms: the shortest task in which the l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fixlib.chapters.loss_comparison.runs import LOSSES
-from fixlib.checkpoints import Checkpoint
-from fixlib.runs.execute import data_config, make_spec, run_predictor, training_config
-from fixlib.runs.profiles import get_profile
-from fixlib.runs.store import RunSpec
+from fixlib.runs.config import Config, Loss, Model, RunSpec, get_profile, make_spec
 
 NAME = "loss_ablations"
 PRIOR = 0.01  # Lin et al. 2017, section 4.1
@@ -45,21 +42,13 @@ WITH_PRIOR = ("mse", "focal", "weighted_mse", "dice")
 def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSpec]:
     """One run a changed setting and seed; ValueError for an unknown profile."""
     size = get_profile(profile)
-    where = data_config(dataset, RATE_HZ, N_IN, N_OUT, stride=N_IN + N_OUT, profile=size)
+    where = size.data(dataset, RATE_HZ, N_IN, N_OUT, stride=N_IN + N_OUT)
 
-    def config(loss: str, options: dict, **model) -> dict:
-        return dict(
-            data=where,
-            model=dict(kind="simvp", **size.simvp, **model),
-            loss=dict(name=loss, **{**LOSSES.get(loss, {}), **options}),
-            training=training_config(size),
+    def config(loss: str, options: dict, **model) -> Config:
+        return Config(
+            where, Model("simvp", size.simvp | model), Loss(loss, LOSSES.get(loss, {}) | options), size.training
         )
 
     configs = {variant: config(loss, options) for variant, (loss, options) in SETTINGS.items()}
     configs |= {f"{loss}_prior": config(loss, {}, prior_probability=PRIOR) for loss in WITH_PRIOR}
     return [make_spec(NAME, variant, size, seed, made) for variant, made in configs.items() for seed in seeds]
-
-
-def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
-    """Carry out one run; see `fixlib.runs.execute.run_predictor`."""
-    return run_predictor(spec, checkpoint, on_epoch)

@@ -136,7 +136,8 @@ def _best_constant_loss(name: str, size: int, **options) -> float:
 
 def constant_of(run: Run) -> float:
     """`best_constant_loss` of the loss that a network was trained with, on frames of its size."""
-    return best_constant_loss(run.spec.config["loss"], run.spec.config["data"]["size"])
+    loss = run.spec.config.loss
+    return _best_constant_loss(loss.name, run.spec.config.data.size, **loss.options)
 
 
 def beaten_constant(run: Run) -> bool:
@@ -285,7 +286,7 @@ def ablation_rows(study) -> list[Row]:
     """The lines of `ablations`: each loss as it is, then with one setting changed; last, losses with none changed."""
     groups: dict[str, list[str]] = {}
     for name in networks_of(study):
-        groups.setdefault(study.run(name).spec.config["loss"]["name"], []).append(name)
+        groups.setdefault(study.run(name).spec.config.loss.name, []).append(name)
     rows, alone = [], [Row("As they are", colour=OTHER_COLOUR)]
     for loss, variants in groups.items():
         if variants == [loss]:
@@ -303,13 +304,14 @@ def ablation_rows(study) -> list[Row]:
 def setting_of(run: Run, unchanged: Run) -> str:
     """What differs between the configurations of two runs of one loss, in a few words."""
     ours, theirs = run.spec.config, unchanged.spec.config
-    if "prior_probability" in ours["model"]:
-        return f"prior bias {ours['model']['prior_probability']:g}"
-    ((name, value),) = ((name, value) for name, value in ours["loss"].items() if theirs["loss"].get(name) != value)
+    if "prior_probability" in ours.model.options:
+        return f"prior bias {ours.model.options['prior_probability']:g}"
+    usual = theirs.loss.options
+    ((name, value),) = ((name, value) for name, value in ours.loss.options.items() if usual.get(name) != value)
     if name == "normalise":
         return "concentration normalised"
-    if name in theirs["loss"] and name.endswith("_weight") and name != "pos_weight":
-        return f"{name.removesuffix('_weight')} " + (f"x {value / theirs['loss'][name]:g}" if value else "off")
+    if name in usual and name.endswith("_weight") and name != "pos_weight":
+        return f"{name.removesuffix('_weight')} " + (f"x {value / usual[name]:g}" if value else "off")
     return f"{name.removeprefix('pos_')} {value:g}"
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
-from fixlib.checkpoints import Checkpoint
 from fixlib.losses import make_loss
-from fixlib.runs.execute import data_config, make_spec, run_predictor, training_config
-from fixlib.runs.profiles import get_profile
-from fixlib.runs.store import RunSpec
+from fixlib.runs.config import Config, Loss, Model, RunSpec, get_profile, make_spec
 
 NAME = "loss_comparison"
 # The seven of the original experiment, with its settings.
@@ -24,9 +21,9 @@ LOSSES: dict[str, dict] = {
     "weighted_mse": dict(pos_weight=100.0),
 }
 # Compared with them where asked for: Dice smoothed as textbooks do, and the one proper score of a place.
-FURTHER_LOSSES: dict[str, dict] = {
-    "dice_smooth_1": dict(name="dice", smooth=1.0),
-    "softmax_cross_entropy": dict(name="softmax_cross_entropy"),
+FURTHER_LOSSES = {
+    "dice_smooth_1": Loss("dice", dict(smooth=1.0)),
+    "softmax_cross_entropy": Loss("softmax_cross_entropy"),
 }
 # What needs no network, as frame predictors.
 FRAME_BASELINES = ("repeat_last", "centre", "centre_bias", "transition_table")
@@ -45,32 +42,24 @@ def specs(
         ValueError: an unknown loss or profile.
     """
     size = get_profile(profile)
-    where = data_config(dataset, RATE_HZ, N_IN, N_OUT, stride=N_OUT, profile=size)
+    where = size.data(dataset, RATE_HZ, N_IN, N_OUT, stride=N_OUT)
     networks = []
     for name in losses:
-        config = dict(
-            data=where, model=dict(kind="simvp", **size.simvp), loss=_loss(name), training=training_config(size)
-        )
+        config = Config(where, size.frames, _loss(name), size.training)
         networks += [make_spec(NAME, name, size, seed, config) for seed in seeds]
     baselines = [
-        make_spec(NAME, name, size, 0, dict(data=where, model=dict(kind=name, as_frames=True)))
-        for name in FRAME_BASELINES
+        make_spec(NAME, name, size, 0, Config(where, Model(name, dict(as_frames=True)))) for name in FRAME_BASELINES
     ]
     return networks + baselines
 
 
-def _loss(variant: str) -> dict:
+def _loss(variant: str) -> Loss:
     """Name and options of the loss that a variant is trained with."""
     if variant in FURTHER_LOSSES:
         return FURTHER_LOSSES[variant]
-    loss = dict(name=variant, **LOSSES.get(variant, {}))
-    make_loss(**loss)
+    loss = Loss(variant, LOSSES.get(variant, {}))
+    make_loss(loss.name, **loss.options)  # refuses what there is not
     return loss
-
-
-def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
-    """Carry out one run; see `fixlib.runs.execute.run_predictor`."""
-    return run_predictor(spec, checkpoint, on_epoch)
 
 
 def run_real_loss_function_analysis(

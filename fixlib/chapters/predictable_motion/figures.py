@@ -64,8 +64,8 @@ def numbers(found: dict) -> dict[str, float]:
 def noises(study, variant: str | None = None) -> list[float]:
     """The noises that a network went through; by default those of which the exact answers are recorded."""
     if variant:
-        return study.run(variant).spec.config["noises"]
-    return [run.spec.config["noises"][0] for run in study.runs if run.spec.variant.startswith("exact.noise")]
+        return list(study.run(variant).spec.config.noises)
+    return [run.spec.config.noises[0] for run in study.runs if run.spec.variant.startswith("exact.noise")]
 
 
 def by_horizon(study, predictor: str, metric: str, group: str = "all") -> np.ndarray:
@@ -93,9 +93,9 @@ def copied_input(study) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Recall and mean pixel error (px) one to AHEAD frames ahead, each (AHEAD,), over the test windows.
     """
-    where = study.run("exact.ahead").spec.config["data"]
-    rows = drawn_paths(where["size"], N_IN + AHEAD, 0.0, where["test"], where["seed"])
-    y, x = np.divmod(lattice_paths(where["size"], N_IN + AHEAD).pixels[rows], where["size"])
+    where = study.run("exact.ahead").spec.config.data
+    rows = drawn_paths(where.size, N_IN + AHEAD, 0.0, where.test, where.seed)
+    y, x = np.divmod(lattice_paths(where.size, N_IN + AHEAD).pixels[rows], where.size)
     apart = np.hypot(x[:, :AHEAD] - x[:, N_IN:], y[:, :AHEAD] - y[:, N_IN:])
     return (apart == 0).mean(0), apart.mean(0)
 
@@ -184,7 +184,7 @@ def hidden_in_pixels(speeds: Sequence[float] = (0.5, 1.0, 1.5, 2.0)) -> Figure:
 
 def paths(study, shown: Sequence[float] = (0.0, 0.4), seed: int = 4) -> Figure:
     """One path of each kind as the frames show it, at two noises: ten pixels seen and the next one."""
-    size, length = study.run("exact.noise0").spec.config["data"]["size"], N_IN + 1
+    size, length = study.run("exact.noise0").spec.config.data.size, N_IN + 1
     every, generator = lattice_paths(size, length), np.random.default_rng(seed)
     slow = every.speed == SPEEDS[0]
     chosen = [generator.choice(np.flatnonzero((every.kind == number) & slow)) for number in range(len(KINDS))]

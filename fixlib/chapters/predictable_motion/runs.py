@@ -27,11 +27,11 @@ from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.checkpoints import Checkpoint
 from fixlib.data import lattice
 from fixlib.grid import certain_frames, pixel_centre, pixel_index
-from fixlib.losses import Loss, SoftmaxCrossEntropy, make_loss
+from fixlib.losses import Loss as LossFunction
+from fixlib.losses import SoftmaxCrossEntropy, make_loss
 from fixlib.models import BASELINES, count_parameters
-from fixlib.runs.execute import build, make_spec, seen
-from fixlib.runs.profiles import Profile, get_profile
-from fixlib.runs.store import RunSpec
+from fixlib.runs.config import Config, Data, Loss, Model, Profile, RunSpec, Training, get_profile, make_spec
+from fixlib.runs.execute import build, seen, training_settings
 from fixlib.system import devices
 from fixlib.theory.bayes import bayes_logits, expected_loss
 from fixlib.training import WindowLoader, best_device, predict, train_model_with_loss
@@ -136,12 +136,12 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     if dataset != DATASET:
         raise ValueError(f"motion is known on {DATASET!r} only, not on {dataset!r}")
     size, found = SIZES[get_profile(profile).name], []
-    simvp = dict(kind="simvp", **size.networks.simvp)
-    hybrid = dict(kind="regression", **size.networks.simvp | dict(hid_T=size.networks.regression_hid_T))
-    start = _network(size, simvp | dict(prior_probability=1 / size.grid**2), "bce", size.start)
+    simvp, hybrid = size.networks.frames, size.networks.hybrid
+    prior = Model("simvp", simvp.options | dict(prior_probability=1 / size.grid**2))
+    start = _network(size, prior, "bce", size.start)
     hybrid_start = _network(size, hybrid, "l1", size.start)
 
-    def add(variant: str, config: dict, which: Sequence[int] = seeds) -> None:
+    def add(variant: str, config: Config, which: Sequence[int] = seeds) -> None:
         found.extend(make_spec(NAME, variant, size.networks, seed, config) for seed in which)
 
     add("start.bce", start)
@@ -154,8 +154,8 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     for name in AHEAD_LOSSES:
         add(f"ahead.{name}", _network(size, simvp, name, size.ahead, start, n_out=AHEAD))
     for noise in EXACT_NOISES:
-        add(f"exact.{tag(noise)}", dict(data=_data(size, 0, 1), noises=[noise], model=dict(kind="exact")), [0])
-    add("exact.ahead", dict(data=_data(size, 0, AHEAD), noises=[0.0], model=dict(kind="exact")), [0])
+        add(f"exact.{tag(noise)}", Config(_data(size, 0, 1), Model("exact"), noises=(noise,)), [0])
+    add("exact.ahead", Config(_data(size, 0, AHEAD), Model("exact"), noises=(0.0,)), [0])
     return found
 
 
@@ -164,48 +164,24 @@ def tag(noise: float) -> str:
     return f"noise{round(100 * noise)}"
 
 
-def _data(size: Size, train: int, n_out: int) -> dict:
-    return dict(
-        dataset=DATASET,
-        rate_hz=None,
-        size=size.grid,
-        n_in=N_IN,
-        n_out=n_out,
-        seed=0,
-        train=train,
-        val=size.networks.val,
-        test=size.networks.test,
-    )
+def _data(size: Size, train: int, n_out: int) -> Data:
+    return Data(DATASET, None, size.grid, N_IN, n_out, train, size.networks.val, size.networks.test, seed=0)
 
 
 def _network(
     size: Size,
-    model: dict,
+    model: Model,
     loss: str,
     amount: tuple[int, int],
-    start: dict | None = None,
+    start: Config | None = None,
     noises: Sequence[float] = (0.0,),
     n_out: int = 1,
-) -> dict:
+) -> Config:
     """The configuration of a network trained at each of the noises in turn, from `start` or from random weights."""
     windows, epochs = amount
-    training = dict(
-        epochs=epochs,
-        batch_size=size.networks.batch_size,
-        learning_rate=1e-3 if start else 2e-3,
-        weight_decay=1e-5,
-        clip_norm=1.0,
-        plateau_patience=0,
-        plateau_factor=0.5,
-    )
-    return dict(
-        data=_data(size, windows, n_out),
-        noises=list(noises),
-        model=model,
-        training=training,
-        start=start,
-        loss=dict(name=loss, **LOSSES.get(loss, {})),
-    )
+    training = Training(epochs, size.networks.batch_size, learning_rate=1e-3 if start else 2e-3, plateau_patience=0)
+    where = _data(size, windows, n_out)
+    return Config(where, model, Loss(loss, LOSSES.get(loss, {})), training, tuple(noises), start)
 
 
 def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
@@ -222,12 +198,12 @@ def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict],
     if devices() > 1:
         raise ValueError("chapter 5's networks are trained on one device: leave out --devices")
     config = spec.config
-    recorded = seen(_windows(config, config["noises"][0]))
-    if config["model"]["kind"] == "exact":
-        return recorded | dict(metrics={}, exact=_exact(config, config["noises"][0]))
+    recorded = seen(_windows(config, config.noises[0]))
+    if config.model.kind == "exact":
+        return recorded | dict(metrics={}, exact=_exact(config, config.noises[0]))
     model, stages = _through_noises(spec, checkpoint, on_epoch)
     return recorded | dict(
-        metrics=stages[tag(config["noises"][0])]["metrics"], parameters=count_parameters(model), stages=stages
+        metrics=stages[tag(config.noises[0])]["metrics"], parameters=count_parameters(model), stages=stages
     )
 
 
@@ -236,11 +212,11 @@ def _through_noises(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch) -> t
     config, seed = spec.config, spec.seed
     network, stages, states = _Network.new(config, seed), {}, []
     others_start_here = spec.variant.startswith("start.")
-    if config["start"]:
-        start = _Network.new(config["start"], seed)
+    if config.start:
+        start = _Network.new(config.start, seed)
         start.fit(0.0, checkpoint and _kept(start), on_epoch)
         network.model.load_state_dict(start.model.state_dict())
-    for noise in config["noises"]:
+    for noise in config.noises:
         owner = checkpoint and (_kept(network) if others_start_here else checkpoint).run
         states.append(checkpoint and Checkpoint(f"{checkpoint.path}.{tag(noise)}", owner))
         history = network.fit(noise, states[-1], on_epoch)
@@ -256,21 +232,21 @@ def _through_noises(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch) -> t
 
 def _kept(network: _Network) -> Checkpoint:
     """The state of a network that others start from, kept so that it is trained once."""
-    key = hashlib.sha256(json.dumps([network.config, network.seed], sort_keys=True).encode()).hexdigest()[:10]
+    key = hashlib.sha256(json.dumps([network.config.to_json(), network.seed], sort_keys=True).encode()).hexdigest()[:10]
     return Checkpoint(system.root() / "build" / "networks" / f"{NAME}-{key}.pt", key)
 
 
-def _windows(config: dict, noise: float) -> dict[str, dict]:
-    where = config["data"]
-    counts = {part: where[part] for part in ("train", "val", "test")}
-    return lattice.lattice_windows(where["size"], N_IN + where["n_out"], noise, counts, where["seed"])
+def _windows(config: Config, noise: float) -> dict[str, dict]:
+    where = config.data
+    counts = dict(train=where.train, val=where.val, test=where.test)
+    return lattice.lattice_windows(where.size, N_IN + where.n_out, noise, counts, where.seed)
 
 
 @dataclass
 class _Network:
     """A network of a configuration, what it is fed, and how it is trained."""
 
-    config: dict
+    config: Config
     seed: int
     model: nn.Module
     inputs: str
@@ -278,14 +254,13 @@ class _Network:
     loss: nn.Module
 
     @classmethod
-    def new(cls, config: dict, seed: int) -> _Network:
+    def new(cls, config: Config, seed: int) -> _Network:
         torch.manual_seed(seed)
         model, *others = build(config)
         return cls(config, seed, model.to(best_device()), *others)
 
     def fit(self, noise: float, checkpoint: Checkpoint | None, on_epoch) -> list[dict]:
-        windows, training = _windows(self.config, noise), dict(self.config["training"])
-        batch_size = training.pop("batch_size")
+        windows, batch_size = _windows(self.config, noise), self.config.training.batch_size
         train, val = (self._loader(windows[part], batch_size, shuffle=part == "train") for part in ("train", "val"))
         return train_model_with_loss(
             self.model,
@@ -296,13 +271,13 @@ class _Network:
             on_epoch=on_epoch,
             progress=False,
             cuda_graphs=True,
-            **training,
+            **training_settings(self.config),
         )[1]
 
     def scores(self, noise: float) -> dict:
         """On the test windows of that noise; of frames, also what they cost in expectation, beyond all luck."""
         windows = _windows(self.config, noise)["test"]
-        outputs = predict(self.model, self._loader(windows, self.config["training"]["batch_size"]))
+        outputs = predict(self.model, self._loader(windows, self.config.training.batch_size))
         if self.targets == "next_point":
             return _scores(metrics.evaluate_points, outputs[:, None], windows, self.config, noise)
         expected = expected_loss(self.loss, outputs.double(), _log_density(self.config, noise, windows))
@@ -322,10 +297,10 @@ class _Network:
         )
 
 
-def _exact(config: dict, noise: float) -> dict[str, dict]:
+def _exact(config: Config, noise: float) -> dict[str, dict]:
     """Scores of the best output under each loss, given all that the frames say; and of what sees less, or more."""
-    where, windows = config["data"], _windows(config, noise)["test"]
-    log_density, n_out, size = _log_density(config, noise, windows), where["n_out"], where["size"]
+    where, windows = config.data, _windows(config, noise)["test"]
+    log_density, n_out, size = _log_density(config, noise, windows), where.n_out, where.size
     found = {}
     for name in EXACT_LOSSES if n_out == 1 else AHEAD_LOSSES:
         loss = make_loss(name, **EXACT_LOSSES[name])
@@ -341,29 +316,29 @@ def _exact(config: dict, noise: float) -> dict[str, dict]:
     }
 
 
-def _log_density(config: dict, noise: float, windows: dict) -> Tensor:
+def _log_density(config: Config, noise: float, windows: dict) -> Tensor:
     """Of the frames after N_IN, (N, n_out, H, W) float64 nats; a pixel that cannot be white has log SMALLEST."""
-    where = config["data"]
-    pixels = pixel_index(windows["coordinates"], where["size"])[:, :N_IN].numpy()
-    possible = lattice.lattice_paths(where["size"], N_IN + where["n_out"])
+    where = config.data
+    pixels = pixel_index(windows["coordinates"], where.size)[:, :N_IN].numpy()
+    possible = lattice.lattice_paths(where.size, N_IN + where.n_out)
     return lattice.lattice_density(possible, pixels, noise).clamp(min=SMALLEST).log()
 
 
-def _scores_of_frames(loss: Loss | None, logits: Tensor, windows: dict, config: dict, noise: float) -> dict:
+def _scores_of_frames(loss: LossFunction | None, logits: Tensor, windows: dict, config: Config, noise: float) -> dict:
     if isinstance(loss, SoftmaxCrossEntropy):  # its maps are densities, not a yes or no a pixel
         log_density = logits.flatten(-2).log_softmax(-1).view_as(logits)
         return _scores(metrics.evaluate_density, log_density, windows, config, noise)
     return _scores(metrics.evaluate_frames, logits, windows, config, noise)
 
 
-def _scores(evaluate: Callable, outputs: Tensor, windows: dict, config: dict, noise: float) -> dict:
+def _scores(evaluate: Callable, outputs: Tensor, windows: dict, config: Config, noise: float) -> dict:
     """metrics with their intervals; of several frames also by_horizon: "all" or a kind or speed of motion -> metric."""
     truth = metrics.Truth.of(windows, N_IN)
     evaluation = evaluate(outputs, truth)
     found = dict(metrics=_chosen(evaluation.summary, SCORES))
-    if config["data"]["n_out"] > 1:
+    if config.data.n_out > 1:
         found["by_horizon"] = dict(all=_chosen(evaluation.by_horizon, SCORES_AHEAD))
-        for group, rows in _groups(config["data"], noise).items():
+        for group, rows in _groups(config.data, noise).items():
             part = evaluate(outputs[rows], truth[rows], n_boot=2)
             found["by_horizon"][group] = _chosen(part.by_horizon, SCORES_AHEAD)
     return found
@@ -373,14 +348,14 @@ def _chosen(scores: dict, names: Sequence[str]) -> dict:
     return {name: scores[name] for name in names if name in scores}
 
 
-def _groups(where: dict, noise: float) -> dict[str, Tensor]:
+def _groups(where: Data, noise: float) -> dict[str, Tensor]:
     """Which test windows are of each kind and of each speed, masks (N,)."""
-    possible = lattice.lattice_paths(where["size"], N_IN + where["n_out"])
+    possible = lattice.lattice_paths(where.size, N_IN + where.n_out)
     rows = _test_paths(where, noise)
     masks = {kind: possible.kind[rows] == number for number, kind in enumerate(lattice.KINDS)}
     masks |= {f"speed {speed}": possible.speed[rows] == speed for speed in lattice.SPEEDS}
     return {name: torch.from_numpy(mask) for name, mask in masks.items() if mask.any()}
 
 
-def _test_paths(where: dict, noise: float) -> np.ndarray:
-    return lattice.drawn_paths(where["size"], N_IN + where["n_out"], noise, where["test"], where["seed"])
+def _test_paths(where: Data, noise: float) -> np.ndarray:
+    return lattice.drawn_paths(where.size, N_IN + where.n_out, noise, where.test, where.seed)

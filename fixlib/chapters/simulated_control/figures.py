@@ -53,7 +53,7 @@ def networks_of(study, framing: str, kind: str = "") -> list[str]:
 def optimum_of(study, variant: str) -> Run:
     """The best that a network could have said: under its own loss, or else the point of least expected error."""
     framing = variant.partition(".")[2]
-    own = f"optimum_{study.run(variant).spec.config['loss']['name']}"
+    own = f"optimum_{study.run(variant).spec.config.loss.name}"
     there = [f"{name}.{framing}" for name in (own, POINT_OPTIMUM, TRUE_PROBABILITIES)]
     return study.run(next((name for name in there if name in study.variants()), there[-1]))
 

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fixlib.chapters.hybrid_regression.runs import FRAMINGS, N_IN, N_OUT, network_configs
+from fixlib.chapters.hybrid_regression.runs import FRAMINGS, N_IN, N_OUT, networks_of
 from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.checkpoints import Checkpoint
-from fixlib.runs.execute import data_config, load_windows, make_spec, run_predictor, training_config
-from fixlib.runs.profiles import get_profile
-from fixlib.runs.store import RunSpec
+from fixlib.runs.config import Config, Loss, Model, RunSpec, get_profile, make_spec
+from fixlib.runs.execute import load_windows, run_predictor
 
 NAME = "simulated_control"
 LOSSES = {**loss_comparison.LOSSES, "softmax_cross_entropy": {}}
@@ -30,23 +29,14 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
         raise ValueError(f"the optimum is known on 'simulated' only, not on {dataset!r}")
     size, found = get_profile(profile), []
     for framing, rate_hz in FRAMINGS.items():
-        where = data_config(dataset, rate_hz, N_IN, N_OUT, stride=N_IN + N_OUT, profile=size)
-        frames = dict(kind="simvp", **size.simvp)
-        compared = {
-            f"frames_{name}": dict(model=frames, loss=dict(name=name, **options)) for name, options in LOSSES.items()
-        }
-        compared |= {name: network for name, network in network_configs(size).items() if name.startswith("hybrid")}
+        where = size.data(dataset, rate_hz, N_IN, N_OUT, stride=N_IN + N_OUT)
+        compared = {f"frames_{name}": (size.frames, Loss(name, options)) for name, options in LOSSES.items()}
+        compared |= {name: network for name, network in networks_of(size).items() if name.startswith("hybrid")}
         for name, network in compared.items():
-            config = dict(data=where, training=training_config(size), **network)
+            config = Config(where, *network, size.training)
             found += [make_spec(NAME, f"{name}.{framing}", size, seed, config) for seed in seeds]
         found += [
-            make_spec(
-                NAME,
-                f"optimum_{name}.{framing}",
-                size,
-                0,
-                dict(data=where, model=dict(kind="optimum"), loss=dict(name=name, **options)),
-            )
+            make_spec(NAME, f"optimum_{name}.{framing}", size, 0, Config(where, Model("optimum"), Loss(name, options)))
             for name, options in OPTIMA.items()
         ]
     return found
@@ -54,8 +44,8 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
 
 def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
     """Train a network, or compute what the exact density allows."""
-    if spec.config["model"]["kind"] == "optimum":
+    if spec.config.model.kind == "optimum":
         from fixlib.theory.simulated import optimum_payload
 
-        return optimum_payload(spec.config, load_windows(spec.config["data"]))
+        return optimum_payload(spec.config, load_windows(spec.config.data))
     return run_predictor(spec, checkpoint, on_epoch)

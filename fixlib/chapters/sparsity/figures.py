@@ -275,7 +275,7 @@ def doing_nothing(study, predictors=TRIVIAL) -> Figure:
 
 def by_horizon(study, predictors=("repeat_last", "centre")) -> Figure:
     """Recall and pixel error of predictors that learn nothing, by how far ahead they predict."""
-    rate_hz = study.run(predictors[0]).spec.config["data"]["rate_hz"]
+    rate_hz = study.run(predictors[0]).spec.config.data.rate_hz
     with book_style():
         figure, (recall, error) = plt.subplots(1, 2, figsize=(9.5, 3.3))
         for axes, metric, scale in ((recall, "white_pixel_recall", 100), (error, "error_argmax", 1)):

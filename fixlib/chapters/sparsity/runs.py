@@ -17,9 +17,9 @@ from fixlib.checkpoints import Checkpoint
 from fixlib.data import Scanpaths, fixation_frames, fixed_rate_frames
 from fixlib.grid import SURE, certain_frames, pixel_index
 from fixlib.models import BASELINES
-from fixlib.runs.execute import data_config, load_windows, make_spec, seen
-from fixlib.runs.profiles import get_profile
-from fixlib.runs.store import RunSpec, pack
+from fixlib.runs.config import DESCRIPTION, Config, Model, RunSpec, get_profile, make_spec
+from fixlib.runs.execute import load_windows, seen
+from fixlib.runs.store import pack
 
 NAME = "sparsity"
 RATES_HZ = (1.0, 2.0, 4.0, 5.0, 10.0, 20.0, 30.0, 60.0)
@@ -39,30 +39,30 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     durations, which the description needs: it is left out.
     """
     size = get_profile(profile)
-    where = data_config(dataset, 10.0, WINDOW, WINDOW, stride=WINDOW, profile=size)
-    described = dict(data=where, rates_hz=list(RATES_HZ), lags=LAGS)
+    where = size.data(dataset, 10.0, WINDOW, WINDOW, stride=WINDOW)
+    described = Config(where, Model(DESCRIPTION, dict(rates_hz=list(RATES_HZ), lags=LAGS)))
     has_durations = dataset in data.DATASETS and data.DATASETS[dataset].has_fixations
-    description = [make_spec(NAME, "description", size, 0, described)] if has_durations else []
-    return description + [make_spec(NAME, name, size, 0, dict(data=where, model=dict(kind=name))) for name in TRIVIAL]
+    description = [make_spec(NAME, DESCRIPTION, size, 0, described)] if has_durations else []
+    return description + [make_spec(NAME, name, size, 0, Config(where, Model(name))) for name in TRIVIAL]
 
 
 def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
     """Describe the recordings, or score a predictor that learns nothing."""
-    if spec.variant == "description":
-        return describe(data.open_scanpaths(spec.config["data"]["dataset"]))
+    if spec.config.model.kind == DESCRIPTION:
+        return describe(data.open_scanpaths(spec.config.data.dataset))
     return _score_trivial(spec.config)
 
 
-def _score_trivial(config: dict) -> dict:
-    where, windows = config["data"], load_windows(config["data"])
-    truth, kind, size = metrics.Truth.of(windows["test"], where["n_in"]), config["model"]["kind"], where["size"]
+def _score_trivial(config: Config) -> dict:
+    where, windows = config.data, load_windows(config.data)
+    truth, kind, size = metrics.Truth.of(windows["test"], where.n_in), config.model.kind, where.size
     if kind == "black":
         logits = torch.full((*truth.mask.shape, 1, size, size), -SURE)
     else:
         baseline = BASELINES[kind](size)
-        baseline.fit(windows["train"]["coordinates"], where["n_in"])
-        inputs = windows["test"]["coordinates"][:, : where["n_in"]]
-        logits = certain_frames(baseline.predict(inputs, where["n_out"]), size)
+        baseline.fit(windows["train"]["coordinates"], where.n_in)
+        inputs = windows["test"]["coordinates"][:, : where.n_in]
+        logits = certain_frames(baseline.predict(inputs, where.n_out), size)
     evaluation = metrics.evaluate_frames(logits, truth)
     return dict(metrics=evaluation.summary, by_horizon=evaluation.by_horizon) | seen(windows)
 
