@@ -418,13 +418,13 @@ class TestVerify:
 
     def test_the_command_fails_on_a_mismatch_and_says_where(self, project, dataset, capsys):
         study = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1)
-        assert main(["verify", "mse", "--workers", "1"]) == 0
+        assert main(["verify", "mse", "--dataset", dataset, "--workers", "1"]) == 0
         assert "1 of 1 runs repeat as recorded" in capsys.readouterr().out
         run = study.run("mse")
         forged = edited(run, "test_loss", 0.001)
         run.path.unlink()
         Results().write(run.spec, forged.payload)
-        assert main(["verify", run.spec.key, "--workers", "1"]) == 1
+        assert main(["verify", run.spec.key, "--dataset", dataset, "--workers", "1"]) == 1
         printed = capsys.readouterr().out
         assert "DIFFERS" in printed and "test_loss: recorded 0.001, repeated 0." in printed
 

@@ -203,6 +203,10 @@ class RunSpec:
                 f"config of {self.experiment}/{self.variant} must hold plain finite JSON values: {error}"
             ) from error
 
+    def located(self, folder: str) -> RunSpec:
+        """The same, with where the folder of its data lies."""
+        return replace(self, config=replace(self.config, data=replace(self.config.data, location=folder)))
+
     @property
     def key(self) -> str:
         """10 hex digits that change with every field."""

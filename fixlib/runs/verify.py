@@ -50,7 +50,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ import numpy as np
 import pandas as pd
 
 from fixlib import system
+from fixlib.runs.config import Data
 from fixlib.runs.store import Results, Run
 from fixlib.runs.sweep import Outcome, carry_out, remove_traces
 from fixlib.system import same_bits
@@ -116,12 +117,15 @@ def choose(
         names: beginnings of file names, or keys; none for all.
         sample: draw so many of those found, other ones each time; runs of `paper` size, which take an hour, only where
             `profile` or `names` ask for them.
-        experiment, dataset, profile: only those.
+        experiment, dataset, profile: only those. Runs on a folder need it as dataset: where it lies is not recorded.
 
     Raises:
         ValueError: nothing is recorded that fits, or a name fits nothing.
     """
-    runs = results.runs(experiment, dataset, profile)
+    where = Data.of(dataset) if dataset else None
+    runs = results.runs(experiment, where and where.dataset, profile)
+    if where:
+        runs = [replace(run, spec=run.spec.located(where.location)) for run in runs]
     for name in names:
         if not any(_is_named(run, name) for run in runs):
             raise ValueError(f"no recorded run has the key {name!r} or a file name that begins so")
