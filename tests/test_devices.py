@@ -1,6 +1,5 @@
 """Several processes for one model give what one gives; bfloat16 gives it to within the spread over seeds."""
 
-
 import pytest
 import torch
 from lightning_fabric.plugins import MixedPrecision
