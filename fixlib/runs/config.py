@@ -17,7 +17,8 @@ from fixlib.data.files import resolve_folder
 from fixlib.data.lattice import SOURCE as PATTERNS
 
 DESCRIPTION = "description"  # the kind of a run that describes recordings, and predicts nothing
-FLOAT32 = ("float32", "32-true")
+# Precisions whose recorded names are other ones; float32 is left out, as before there was a choice.
+PRECISIONS = {"32-true": "float32", "bf16-mixed": "bf16"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -101,11 +102,16 @@ class Training:
     plateau_factor: float = 0.5
     precision: str = "float32"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", PRECISIONS.get(self.precision, self.precision))
+
     def to_json(self) -> dict[str, Any]:
         found = asdict(self)
-        if self.precision in FLOAT32:  # runs recorded before there was a choice do not say it
-            del found["precision"]
-        return found
+        precision = found.pop("precision")
+        if precision == "float32":
+            return found
+        recorded = {name: old for old, name in PRECISIONS.items()}
+        return found | dict(precision=recorded.get(precision, precision))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from fixlib.devices import Parts, share
 from fixlib.grid import certain_frames, pixel_index
 from fixlib.losses import SoftmaxCrossEntropy, make_loss
 from fixlib.models import BASELINES, GazeGRU, SimVP, SimVP_RegressionHead, count_parameters
-from fixlib.runs.config import FLOAT32, Config, Data, RunSpec
+from fixlib.runs.config import Config, Data, RunSpec
 from fixlib.runs.store import pack, payload_of
 from fixlib.training import WindowLoader, best_device, predict, train_model_with_loss
 
@@ -130,10 +129,8 @@ def _train(fabric, config: Config, seed: int, windows: dict, checkpoint: Checkpo
 
 def training_settings(config: Config) -> dict:
     """Of `train_model_with_loss`."""
-    settings = asdict(config.training)
+    settings = config.training.to_json()
     del settings["batch_size"]
-    if config.training.precision in FLOAT32:
-        del settings["precision"]
     return settings
 
 
