@@ -21,7 +21,7 @@ import pandas as pd
 from fixlib.system import environment
 from fixlib.training import best_device
 
-PARTS = ("steps", "layers", "losses", "frames", "startup", "workers", "kills")
+PARTS = ("steps", "losses", "frames", "startup", "workers", "kills")
 
 
 def main() -> None:

@@ -81,15 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="run on the Dask cluster whose scheduler has this address, or on a `local` one",
     )
-    run.add_argument(
-        "--devices",
-        type=int,
-        metavar="N",
-        help="train one model over N processes, or N GPUs where there are any (default: 1)",
-    )
-    run.add_argument(
-        "--precision", default="32-true", help="32-true (default) or bf16-mixed; tf32 or 16-mixed on a GPU"
-    )
+    run.add_argument("--precision", default="float32", help="float32 (default), bf16, or tf32 on a GPU")
     run.set_defaults(command=_run)
 
     verify = commands.add_parser("verify", help="repeat recorded runs and compare; fails if one differs")
@@ -157,8 +149,6 @@ def _run(options) -> None:
     from fixlib.runs.sweep import experiment_module
 
     choices = {name: getattr(options, name) for name in ("losses", "framings", "networks") if getattr(options, name)}
-    if options.devices is not None:
-        os.environ["FIXLIB_DEVICES"] = str(options.devices)  # seen by every process that trains
     try:
         study = obtain(
             options.experiment,

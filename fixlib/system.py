@@ -105,20 +105,7 @@ DECIDES_BITS = (
     "vector_instructions",
     "threads",
     "device",
-    "devices",
 )
-
-
-def devices() -> int:
-    """Over how many processes or GPUs one model is trained: ``FIXLIB_DEVICES``, else 1.
-
-    Raises:
-        ValueError: it is not a whole number from 1.
-    """
-    asked = os.environ.get("FIXLIB_DEVICES", "1")
-    if not asked.isdecimal() or int(asked) < 1:
-        raise ValueError(f"the number of devices must be a whole number from 1, not {asked!r}")
-    return int(asked)
 
 
 def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -135,7 +122,6 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
         vector_instructions=torch.backends.cpu.get_cpu_capability(),
         processors=os.cpu_count(),
         threads=torch.get_num_threads(),
-        devices=devices(),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     )
 

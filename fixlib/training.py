@@ -8,31 +8,33 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
+import itertools
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from fixlib.checkpoints import Checkpoint, restore, training_state
-from fixlib.devices import FLOAT32, OneDevice, Parts, check_precision, fabric_for, use_float32
 from fixlib.grid import create_sparse_frames
 from fixlib.metrics import white_pixel_counts
-from fixlib.system import keep_freed_memory
+from fixlib.system import atomic_write, bits, environment
 
+Loss = Callable[[Tensor, Tensor], Tensor]
 REPRESENTATIONS = ("frames", "points", "next_point")
+# tf32: float32 whose products are rounded to 19 bits, on a GPU. bf16: bfloat16 where that keeps the accuracy.
+PRECISIONS = ("float32", "tf32", "bf16")
+OLDER_NAMES = {"32-true": "float32", "bf16-mixed": "bf16"}
 
 
 class TrainingDiverged(RuntimeError):
     """A loss or a gradient was not finite."""
-
-
-def best_device() -> torch.device:
-    """The first GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class WindowLoader:
@@ -54,7 +56,7 @@ class WindowLoader:
 
     def __init__(
         self,
-        windows: dict,
+        windows,
         n_in: int,
         *,
         inputs: str = "frames",
@@ -95,11 +97,9 @@ class WindowLoader:
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(len(order), generator=generator)
+        observed, to_come = slice(None, self.n_in), slice(self.n_in, None)
         for rows in order.to(self.coordinates.device).split(self.batch_size):
-            yield (
-                self._represent(rows, slice(None, self.n_in), self.inputs),
-                self._represent(rows, slice(self.n_in, None), self.targets),
-            )
+            yield self._represent(rows, observed, self.inputs), self._represent(rows, to_come, self.targets)
 
     def _represent(self, rows: Tensor, times: slice, representation: str) -> Tensor:
         points = self.coordinates[rows][:, times]
@@ -112,7 +112,7 @@ def train_model_with_loss(
     model: nn.Module,
     train_loader: Iterable,
     val_loader: Iterable,
-    loss_fn: Callable[[Tensor, Tensor], Tensor],
+    loss_fn: Loss,
     epochs: int = 25,
     *,
     learning_rate: float = 1e-3,
@@ -120,15 +120,15 @@ def train_model_with_loss(
     clip_norm: float = 1.0,
     plateau_patience: int = 5,
     plateau_factor: float = 0.5,
+    precision: str = "float32",
     checkpoint: Checkpoint | Path | str | None = None,
     on_epoch: Callable[[dict], None] | None = None,
     progress: bool = True,
-    precision: str = "32-true",
     cuda_graphs: bool = False,
-    fabric=None,
-    parts: Parts | None = None,
 ) -> tuple[nn.Module, list[dict]]:
     """Train `model` and give it back with the weights of its best validation epoch, and its history.
+
+    Changes nothing of the process but its random state, which training draws from.
 
     Args:
         model: any module; it is trained where its parameters lie.
@@ -139,16 +139,14 @@ def train_model_with_loss(
         learning_rate, weight_decay: Adam's.
         clip_norm: the largest gradient norm; larger ones are scaled down to it.
         plateau_patience, plateau_factor: ReduceLROnPlateau's, on the validation loss.
+        precision: "float32"; "bf16" by `torch.autocast`; "tf32" on a GPU.
         checkpoint: a file to write after every epoch and to go on from if it exists and is of this very
             training: same model, settings, loss and windows (of other loaders and losses than fixlib's only the kind
-            is compared; see `fixlib.checkpoints`). An interrupted and resumed training ends with the same numbers as
-            an uninterrupted one.
+            is compared). An interrupted and resumed training ends with the same numbers as an uninterrupted one.
         on_epoch: called with each epoch's record, e.g. to print or log it.
         progress: show a bar over the epochs.
-        precision: "32-true"; "tf32" on a GPU; or "bf16-mixed" or "16-mixed" by Lightning Fabric.
         cuda_graphs: on a GPU in 32 bits, launch the model's passes as a whole, for a model that allows it (every one
-            of `fixlib.models` does; see `fixlib.devices.Replayed`).
-        fabric, parts: of a training by several processes, see `fixlib.devices`: this one's.
+            of `fixlib.models` does; see `Replayed`).
 
     Returns:
         (model, history); history has one dict an epoch: epoch (from 1), train_loss, val_loss, learning_rate,
@@ -159,80 +157,43 @@ def train_model_with_loss(
             good checkpoint, which is left as it was.
         ValueError: a precision that there is not, or not on this machine, or a checkpoint of more epochs.
     """
-    check_precision(precision)
-    keep_freed_memory()
-    use_float32(precision)
-    optimiser = make_optimiser(model, learning_rate, weight_decay, fused=precision != "16-mixed")
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, patience=plateau_patience, factor=plateau_factor)
-    if fabric is None:
-        fabric = OneDevice(cuda_graphs) if precision in FLOAT32 else fabric_for(precision)
+    precision = check_precision(precision)
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=plateau_patience, factor=plateau_factor)
+    parts = dict(model=model, optimizer=optimizer, scheduler=scheduler)
     history: list[dict] = []
     best = copy.deepcopy(model.state_dict())
-    if checkpoint and not isinstance(checkpoint, Checkpoint):
-        checkpoint = Checkpoint(checkpoint)
     if checkpoint:
-        owner = checkpoint.owner(
-            model,
-            loss=_identity(loss_fn),
-            windows=[_identity(loader) for loader in (train_loader, val_loader)],
-            settings=dict(
-                learning_rate=learning_rate,
-                weight_decay=weight_decay,
-                clip_norm=clip_norm,
-                plateau_patience=plateau_patience,
-                plateau_factor=plateau_factor,
-                precision=precision,
-            ),
-        )
-        if state := fabric.broadcast(None if fabric.global_rank else checkpoint.load(owner)):
-            if len(state["history"]) > epochs:
+        checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+        settings = dict(learning_rate=learning_rate, weight_decay=weight_decay, clip_norm=clip_norm)
+        settings |= dict(plateau_patience=plateau_patience, plateau_factor=plateau_factor, precision=precision)
+        loaders = [_identity(loader) for loader in (train_loader, val_loader)]
+        owner = checkpoint.owner(model, loss=_identity(loss_fn), windows=loaders, settings=settings)
+        if state := checkpoint.load(owner):
+            history, best = _restore(state, parts)
+            if len(history) > epochs:
                 raise ValueError(
-                    f"the checkpoint {checkpoint.path} is of {len(state['history'])} epochs, and {epochs} "
+                    f"the checkpoint {checkpoint.path} is of {len(history)} epochs, and {epochs} "
                     "were asked for: ask for as many or more, or give another file"
                 )
-            history, best = restore(state, model, optimiser, scheduler, fabric.strategy.precision)
-    trained, stepper = fabric.setup(model, optimiser)  # share weights and state with `model` and `optimiser`
-    for epoch in tqdm(
-        range(len(history) + 1, epochs + 1), disable=not progress, initial=len(history), total=epochs, unit="epoch"
-    ):
+    passes = _in_precision(model, precision, cuda_graphs)
+    left = range(len(history) + 1, epochs + 1)
+    for epoch in tqdm(left, disable=not progress, initial=len(history), total=epochs, unit="epoch"):
         start = time.perf_counter()
         try:
-            train_loss = _train_epoch(
-                trained,
-                train_loader,
-                loss_fn,
-                stepper,
-                clip_norm,
-                epoch,
-                fabric,
-                parts,
-                may_overflow=precision == "16-mixed",
-            )
-            val_loss = _finite_validation_loss(trained, val_loader, loss_fn, epoch)
+            with numerics(precision):
+                train_loss = _train_epoch(passes, train_loader, loss_fn, optimizer, clip_norm, epoch)
+                val_loss = _finite_validation_loss(passes, val_loader, loss_fn, epoch)
         except TrainingDiverged as error:
-            kept = (
-                f"the last good checkpoint is {checkpoint.path}, of epoch {epoch - 1}"
-                if checkpoint and history
-                else "there is no checkpoint yet"
-            )
-            raise TrainingDiverged(f"{error}; {kept}") from None
-        if val_loss < min((h["val_loss"] for h in history), default=float("inf")):
+            kept = f"the last good checkpoint is {checkpoint.path}, of epoch {epoch - 1}" if checkpoint else ""
+            raise TrainingDiverged(f"{error}; {kept if history and kept else 'there is no checkpoint yet'}") from None
+        if val_loss < min((h["val_loss"] for h in history), default=math.inf):
             best = copy.deepcopy(model.state_dict())
-        history.append(
-            dict(
-                epoch=epoch,
-                train_loss=train_loss,
-                val_loss=val_loss,
-                learning_rate=optimiser.param_groups[0]["lr"],
-                seconds=time.perf_counter() - start,
-            )
-        )
+        rate, seconds = optimizer.param_groups[0]["lr"], time.perf_counter() - start
+        history.append(dict(epoch=epoch, train_loss=train_loss, val_loss=val_loss, learning_rate=rate, seconds=seconds))
         scheduler.step(val_loss)
-        if fabric.global_rank:
-            continue
         if checkpoint:
-            state = training_state(model, optimiser, scheduler, fabric.strategy.precision, history, best)
-            checkpoint.save(state, owner)
+            checkpoint.save(_state(parts, history, best), owner)
         if on_epoch:
             on_epoch(history[-1])
     model.load_state_dict(best)
@@ -246,46 +207,35 @@ def _identity(part: Callable | Iterable) -> str:
     return getattr(part, "__qualname__", type(part).__qualname__)
 
 
-def make_optimiser(
-    model: nn.Module, learning_rate: float, weight_decay: float, fused: bool = True
-) -> torch.optim.Optimizer:
-    """Adam over the model's parameters, in one pass over them: on a CPU three times as fast as PyTorch's default.
-
-    Not `fused` where gradients are scaled (16-mixed): a fused Adam unscales them itself, after they were clipped.
-    """
-    return torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=fused)
-
-
-def _train_epoch(model, loader, loss_fn, optimiser, clip_norm, epoch, fabric, parts, may_overflow) -> float:
+def _train_epoch(
+    model: nn.Module, loader: Iterable, loss_fn: Loss, optimizer: torch.optim.Optimizer, clip_norm: float, epoch: int
+) -> float:
     model.train()
     if hasattr(loader, "epoch"):
         loader.epoch = epoch
     losses, norms, counts = [], [], []
     for inputs, targets in loader:
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss = loss_fn(model(inputs), targets)
-        fabric.backward(loss * parts.weight if parts else loss)
-        norms.append(fabric.clip_gradients(model, optimiser, max_norm=clip_norm, error_if_nonfinite=False).detach())
-        optimiser.step()
+        loss.backward()
+        norms.append(nn.utils.clip_grad_norm_(model.parameters(), clip_norm))
+        optimizer.step()
         losses.append(loss.detach())
         counts.append(len(inputs))
     _refuse_no_batches(len(losses))
     # Read once an epoch: reading every batch would make a GPU wait for each.
-    losses, norms = torch.stack(losses).double(), torch.stack(norms).cpu()
-    counts = torch.tensor(counts, dtype=torch.float64, device=losses.device)
-    sums, counts = (fabric.all_reduce(each, reduce_op="sum").cpu() for each in (losses * counts, counts))
-    # In 16 bits a gradient may overflow: that batch is skipped, and the scale lowered.
-    bad = torch.nonzero(~(sums.isfinite() & (norms.isfinite() | may_overflow)))
+    found, norm = torch.stack(losses).double().cpu(), torch.stack(norms).cpu()
+    bad = torch.nonzero(~(found.isfinite() & norm.isfinite()))
     if len(bad):
         batch = int(bad[0])
         raise TrainingDiverged(
-            f"epoch {epoch}, batch {batch + 1}: loss {sums[batch] / counts[batch]:g}, gradient norm "
-            f"{norms[batch]:g}; lower the learning rate or look at that batch"
+            f"epoch {epoch}, batch {batch + 1}: loss {found[batch]:g}, gradient norm {norm[batch]:g}; "
+            "lower the learning rate or look at that batch"
         )
-    return float(sums.sum() / counts.sum())
+    return float(found @ torch.tensor(counts, dtype=torch.float64)) / sum(counts)
 
 
-def _finite_validation_loss(model, loader, loss_fn, epoch) -> float:
+def _finite_validation_loss(model: nn.Module, loader: Iterable, loss_fn: Loss, epoch: int) -> float:
     found = mean_loss(model, loader, loss_fn)
     if not math.isfinite(found):
         raise TrainingDiverged(f"epoch {epoch}, validation: loss {found:g}; lower the learning rate")
@@ -293,10 +243,10 @@ def _finite_validation_loss(model, loader, loss_fn, epoch) -> float:
 
 
 @torch.no_grad()
-def mean_loss(model: nn.Module, loader: Iterable, loss_fn: Callable[[Tensor, Tensor], Tensor]) -> float:
+def mean_loss(model: nn.Module, loader: Iterable, loss_fn: Loss) -> float:
     """Mean of `loss_fn` over the samples of `loader`, the model in evaluation mode."""
     model.eval()
-    total, count = 0.0, 0
+    total, count = torch.zeros((), dtype=torch.float64), 0
     for inputs, targets in loader:
         total = total + loss_fn(model(inputs), targets).double() * len(inputs)
         count += len(inputs)
@@ -309,17 +259,176 @@ def _refuse_no_batches(found: int) -> None:
         raise ValueError("the loader gave no batch: it is empty, or an iterator that was used up by an earlier pass")
 
 
+# ---- device and precision ----
+
+
+def best_device() -> torch.device:
+    """The first GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check_precision(precision: str) -> str:
+    """The precision by its present name; ValueError for an unknown one, or one that this machine cannot train in."""
+    precision = OLDER_NAMES.get(precision, precision)
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
+    if precision == "tf32" and not torch.cuda.is_available():
+        raise ValueError("precision tf32 needs a GPU; on a processor use float32 or bf16")
+    return precision
+
+
+@contextmanager
+def numerics(precision: str = "float32") -> Iterator[None]:
+    """Have GPUs compute float32 as `precision` says, by algorithms that repeat bit for bit; afterwards as before.
+
+    Left alone, PyTorch's convolutions are in TF32 on a GPU, and some of their gradients differ from run to run.
+    """
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.deterministic, convolutions.allow_tf32, products.allow_tf32
+    convolutions.deterministic = True
+    convolutions.allow_tf32 = products.allow_tf32 = precision == "tf32"
+    try:
+        with warnings.catch_warnings():
+            # The gradients' kernels of `Replayed` were recorded on another stream; they are launched with the others.
+            warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream does not match")
+            yield
+    finally:
+        convolutions.deterministic, convolutions.allow_tf32, products.allow_tf32 = before
+
+
+def _in_precision(model: nn.Module, precision: str, cuda_graphs: bool) -> nn.Module:
+    if precision == "bf16":
+        return InBfloat16(model)
+    on_gpu = all(parameter.is_cuda for parameter in model.parameters())
+    return Replayed(model) if cuda_graphs and on_gpu else model
+
+
+class InBfloat16(nn.Module):
+    """A model whose passes are in bfloat16 where that keeps the accuracy; weights and outputs stay float32."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, torch.bfloat16):
+            return self.model(inputs).float()
+
+
+class Replayed(nn.Module):
+    """A model on a GPU whose forward and backward pass in training are recorded once, and launched as a whole after.
+
+    A step of the original configuration is 1,200 small kernels, and launching them one by one takes the processor
+    twice as long as the work takes the GPU (benchmarks/README.md). The numbers are the model's own, bit for bit.
+    Evaluation and batches of another shape, such as the last of an epoch, go through the model as it is.
+
+    The model must not look at a value on its way (as by .item()), nor take another way from batch to batch.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.recorded, self.shape = model, nn.Sequential(model), None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training and self.shape is None:
+            self._record(inputs)
+        replayed = self.training and inputs.shape == self.shape
+        return self.recorded(inputs) if replayed else self.model(inputs)
+
+    def _record(self, inputs: Tensor) -> None:
+        # Recording tries the model out, which changes batch statistics and draws random numbers.
+        state, random_state = copy.deepcopy(self.model.state_dict()), torch.cuda.get_rng_state()
+        torch.cuda.make_graphed_callables(self.recorded, (inputs.clone(),))
+        self.model.load_state_dict(state)
+        torch.cuda.set_rng_state(random_state)
+        self.shape = inputs.shape
+
+
+# ---- between epochs ----
+
+
+class Checkpoint:
+    """The file of one training's state.
+
+    A file that belongs to another training (another run, model or setting), that other versions or another kind of
+    machine wrote (the numbers would follow from both), or that cannot be read, is set aside under another name with
+    a warning, and the training starts anew.
+
+    Args:
+        path: the file; it need not exist.
+        run: what the state belongs to, besides the model, settings, loss and windows that the loop itself knows: a
+            run's key.
+    """
+
+    def __init__(self, path: Path | str, run: str = "") -> None:
+        self.path, self.run = Path(path), run
+
+    def owner(self, model: nn.Module, **training: Any) -> dict[str, Any]:
+        """Whose state this is: everything that has to be the same for going on, the number of threads included."""
+        shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
+        device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        return dict(run=self.run, **training, shapes=shapes, **bits(environment(device)))
+
+    def save(self, state: dict[str, Any], owner: dict[str, Any]) -> None:
+        """Put the state in place of the last one; OSError, with the last one whole, where it cannot be written."""
+        with atomic_write(self.path) as file:
+            torch.save(dict(state, owner=owner), file)
+
+    def load(self, owner: dict[str, Any]) -> dict[str, Any] | None:
+        """The state, on the CPU, if there is one and it is this owner's; otherwise None."""
+        if not self.path.exists():
+            return None
+        content = self.path.read_bytes()
+        try:
+            state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+            written_by = state.pop("owner")
+            different = [name for name in owner if written_by.get(name) != owner[name]]
+        except Exception as error:  # torch raises many kinds on damaged files; all mean the same
+            return self._set_aside(f"cannot be read ({type(error).__name__})")
+        if different:
+            return self._set_aside(f"was written by another training or elsewhere (different: {', '.join(different)})")
+        return state
+
+    def _set_aside(self, why: str) -> None:
+        candidates = (self.path.with_name(f"{self.path.name}.set-aside-{number}") for number in itertools.count(1))
+        aside = next(path for path in candidates if not path.exists())
+        self.path.rename(aside)
+        warnings.warn(
+            f"the checkpoint {self.path} {why}: it is now {aside.name}, and the training starts anew", stacklevel=2
+        )
+
+
+def _state(parts: dict[str, Any], history: list[dict], best: dict) -> dict[str, Any]:
+    """All that a training needs to go on as if nothing had happened."""
+    state = {name: part.state_dict() for name, part in parts.items()}
+    state |= dict(history=history, best=best, random_state=torch.get_rng_state())
+    return state | (dict(cuda_random_state=torch.cuda.get_rng_state()) if torch.cuda.is_available() else {})
+
+
+def _restore(state: dict[str, Any], parts: dict[str, Any]) -> tuple[list[dict], dict]:
+    """Put a state back where it came from; gives history and best weights."""
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    torch.set_rng_state(state["random_state"])
+    if torch.cuda.is_available() and "cuda_random_state" in state:
+        torch.cuda.set_rng_state(state["cuda_random_state"])
+    return state["history"], state["best"]
+
+
+# ---- evaluation ----
+
+
+@numerics("float32")
 @torch.no_grad()
 def predict(model: nn.Module, loader: Iterable) -> Tensor:
-    """The model's outputs for every sample of `loader`, in order, on the CPU."""
+    """The model's outputs for every sample of `loader`, in order, on the CPU; in float32 however it was trained."""
     model.eval()
     return torch.cat([model(inputs).float().cpu() for inputs, _ in loader])
 
 
+@numerics("float32")
 @torch.no_grad()
-def evaluate_model(
-    model: nn.Module, test_loader: Iterable, loss_fn: Callable[[Tensor, Tensor], Tensor], threshold: float = 0.5
-) -> dict[str, float]:
+def evaluate_model(model: nn.Module, test_loader: Iterable, loss_fn: Loss, threshold: float = 0.5) -> dict[str, float]:
     """The original experiment's metrics of a frame predictor.
 
     Args:

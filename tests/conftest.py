@@ -15,5 +15,4 @@ def dataset(tmp_path_factory):
 def project(tmp_path, monkeypatch):
     """A project folder of its own."""
     monkeypatch.setenv("FIXLIB_ROOT", str(tmp_path))
-    monkeypatch.delenv("FIXLIB_DEVICES", raising=False)
     return tmp_path

@@ -10,13 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from fixlib import checkpoints
-from fixlib.checkpoints import Checkpoint
+from fixlib import training
 from fixlib.data import cut_windows, fixed_rate_frames, save_sequences, simulate_scanpaths
 from fixlib.runs.config import Config, Data, Model, RunSpec
 from fixlib.runs.store import Results
 from fixlib.system import atomic_write, remove_leftovers
-from fixlib.training import TrainingDiverged, WindowLoader, train_model_with_loss
+from fixlib.training import Checkpoint, TrainingDiverged, WindowLoader, train_model_with_loss
 
 
 @contextmanager
@@ -131,8 +130,8 @@ class TestWhoseCheckpoint:
             for key, name in (("version", "torch"), ("processor", "processor"), ("threads", "threads"))
             if key in change
         }
-        here = checkpoints.environment()
-        monkeypatch.setattr(checkpoints, "environment", lambda device: here | elsewhere)
+        here = training.environment()
+        monkeypatch.setattr(training, "environment", lambda device: here | elsewhere)
         with pytest.warns(UserWarning, match=f"different: .*{named}.*it is now c.set-aside-1, .* starts anew"):
             _, history = train(Checkpoint(path, run=change.pop("run", "key")), **change)
         assert losses(history) == losses(train(None, **change)[1])

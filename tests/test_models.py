@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from fixlib.models import SimVP, SimVP_RegressionHead, count_parameters, create_model
-from fixlib.models.simvp import Decoder, StochasticDepth
+from fixlib.models.simvp import Decoder, DropPath
 
 PUBLISHED = json.loads((Path(__file__).parent / "data" / "simvp_state_dict.json").read_text())
 SMALL = dict(in_shape=(10, 1, 32, 32), hid_S=16, hid_T=64, N_S=4, N_T=4)
@@ -315,13 +315,13 @@ def test_initialisation():
 @pytest.mark.parametrize("drop_path, expected", [(0.0, [0.01, 0.005, 0.0]), (0.3, [0.01, 0.155, 0.3])])
 def test_stochastic_depth_goes_from_one_percent_to_drop_path(drop_path, expected):
     model = tiny(N_T=3, drop_path=drop_path)
-    drops = [m.probability for m in model.modules() if isinstance(m, StochasticDepth)]
+    drops = [m.probability for m in model.modules() if isinstance(m, DropPath)]
     assert drops == pytest.approx(expected)
 
 
 def test_stochastic_depth_drops_whole_samples_and_keeps_the_mean():
     torch.manual_seed(0)
-    layer = StochasticDepth(0.25).train()
+    layer = DropPath(0.25).train()
     out = layer(torch.ones(4000, 2, 3, 3))
     assert torch.equal(out, out[:, :1, :1, :1].expand_as(out))
     assert out.unique().tolist() == pytest.approx([0, 4 / 3])

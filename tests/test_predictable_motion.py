@@ -9,7 +9,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from fixlib.chapters.predictable_motion import figures
-from fixlib.chapters.predictable_motion import runs as predictable_motion
 from fixlib.chapters.predictable_motion.runs import AHEAD, EXACT_LOSSES, KNOWS_PATH, LOSSES, NOISES, NOISY, specs, tag
 from fixlib.data.lattice import SPEEDS
 from fixlib.runs import obtain
@@ -40,11 +39,6 @@ class TestRuns:
             assert list(study.run(f"onwards.{name}").payload["stages"]) == [
                 tag(noise) for noise in (NOISES if name in NOISY else NOISES[:1])
             ]
-
-    def test_several_devices_are_refused(self, monkeypatch):
-        monkeypatch.setenv("FIXLIB_DEVICES", "2")
-        with pytest.raises(ValueError, match="leave out --devices"):
-            predictable_motion.run(specs("patterns", "smoke")[0], None, print)
 
     def test_going_on_starts_where_the_start_ended(self, study):
         start = study.run("onwards.mse").spec.config.start

@@ -1,23 +1,24 @@
 """Networks that predict gaze, and the baselines beside them. Knows nothing of data or training."""
 
 from fixlib.models.baselines import (
-    BASELINES,
     Baseline,
     Centre,
     CentreBias,
     ConstantVelocity,
-    GazeGRU,
     RepeatLast,
     TrainingMean,
     TrainingMedian,
     TransitionTable,
 )
-from fixlib.models.regression import SimVP_RegressionHead
-from fixlib.models.simvp import MISSION, SimVP, count_parameters, create_model
+from fixlib.models.fast import accelerate
+from fixlib.models.registry import BASELINES, NETWORKS
+from fixlib.models.sequence import GazeGRU
+from fixlib.models.simvp import MISSION, SimVP, SimVP_RegressionHead, count_parameters, create_model
 
 __all__ = [
     "BASELINES",
     "MISSION",
+    "NETWORKS",
     "Baseline",
     "Centre",
     "CentreBias",
@@ -29,6 +30,7 @@ __all__ = [
     "TrainingMean",
     "TrainingMedian",
     "TransitionTable",
+    "accelerate",
     "count_parameters",
     "create_model",
 ]

@@ -5,13 +5,14 @@ Every baseline takes windows of points (x, y) in px, and is used the same way:
     baseline = BASELINES["transition_table"](size=32).fit(windows, n_in=10)  # (N, T, 2), T > n_in
     points = baseline.predict(inputs, n_out=10)                  # (N, n_in, 2) -> (N, n_out, 2)
 
-Those with a density also have `log_density(inputs, n_out)`. `GazeGRU` is a small network, trained like one.
+Those with a density also have `log_density(inputs, n_out)`.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fixlib.grid import decode_median
+from fixlib.grid import decode_median, pixel_index
+from fixlib.models.registry import BASELINES
 
 BANDWIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.7, 8.0)
 FOLDS = 5
@@ -78,6 +79,7 @@ class Baseline:
         return getattr(self, attribute)
 
 
+@BASELINES.register("repeat_last")
 class RepeatLast(Baseline):
     """Gaze stays where it was last seen."""
 
@@ -85,23 +87,12 @@ class RepeatLast(Baseline):
         return inputs[:, -1:].repeat(1, n_out, 1)
 
 
+@BASELINES.register("centre")
 class Centre(Baseline):
     """The centre of the grid, always."""
 
     def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
         return inputs.new_full((len(inputs), n_out, 2), self.size / 2)
-
-
-class ConstantVelocity(Baseline):
-    """The last displacement goes on, stopped at the edge of the grid."""
-
-    def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
-        if inputs.shape[1] < 2:
-            raise ValueError("constant velocity needs at least 2 observed points, got 1")
-        last, velocity = inputs[:, -1:], inputs[:, -1:] - inputs[:, -2:-1]
-        steps = torch.arange(1, n_out + 1, device=inputs.device)[:, None]
-        largest = torch.nextafter(torch.tensor(float(self.size)), torch.tensor(0.0)).item()
-        return (last + steps * velocity).clamp(0, largest)
 
 
 class _TrainedPoint(Baseline):
@@ -117,6 +108,7 @@ class _TrainedPoint(Baseline):
         raise NotImplementedError
 
 
+@BASELINES.register("training_mean")
 class TrainingMean(_TrainedPoint):
     """The mean of the training targets: the best single point for squared error."""
 
@@ -124,6 +116,7 @@ class TrainingMean(_TrainedPoint):
         return points.double().mean(dim=0).float()
 
 
+@BASELINES.register("training_median")
 class TrainingMedian(_TrainedPoint):
     """The geometric median of the training targets: the best single point for the distance in px."""
 
@@ -131,6 +124,20 @@ class TrainingMedian(_TrainedPoint):
         return geometric_median(points)
 
 
+@BASELINES.register("constant_velocity")
+class ConstantVelocity(Baseline):
+    """The last displacement goes on, stopped at the edge of the grid."""
+
+    def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
+        if inputs.shape[1] < 2:
+            raise ValueError("constant velocity needs at least 2 observed points, got 1")
+        last, velocity = inputs[:, -1:], inputs[:, -1:] - inputs[:, -2:-1]
+        steps = torch.arange(1, n_out + 1, device=inputs.device)[:, None]
+        largest = torch.nextafter(torch.tensor(float(self.size)), torch.tensor(0.0)).item()
+        return (last + steps * velocity).clamp(0, largest)
+
+
+@BASELINES.register("centre_bias")
 class CentreBias(Baseline):
     """Where gaze falls regardless of history: a kernel density of the training targets on the pixel grid.
 
@@ -140,7 +147,7 @@ class CentreBias(Baseline):
     """
 
     def _fit(self, windows: Tensor, n_in: int) -> None:
-        pixels = _pixel_index(windows[:, n_in:], self.size)
+        pixels = pixel_index(windows[:, n_in:], self.size)
         if len(pixels) < 2:
             raise ValueError("a density needs at least 2 windows, one of them to choose its bandwidth; got 1")
         folds = torch.stack([self._count(fold) for fold in pixels.tensor_split(min(FOLDS, len(pixels)))])
@@ -170,6 +177,7 @@ class CentreBias(Baseline):
         return spread / spread.sum(dim=(-2, -1), keepdim=True)
 
 
+@BASELINES.register("transition_table")
 class TransitionTable(Baseline):
     """Saccadic flow: where gaze goes from where it is, first order (after Clarke et al. 2017, Vision Res.).
 
@@ -188,7 +196,7 @@ class TransitionTable(Baseline):
 
     def _fit(self, windows: Tensor, n_in: int) -> None:
         self.centre = CentreBias(self.size).fit(windows, n_in).probabilities.flatten().float()
-        pixels = _pixel_index(windows, self.size)
+        pixels = pixel_index(windows, self.size)
         self.settings, tables = [], []
         for horizon in range(1, windows.shape[1] - n_in + 1):
             settings = self._choose_settings(pixels, horizon)
@@ -199,11 +207,11 @@ class TransitionTable(Baseline):
     def log_density(self, inputs: Tensor, n_out: int) -> Tensor:
         """Natural log of the pixel probabilities, (N, n_in, 2) -> (N, n_out, H, W); each map sums to 1."""
         inputs = self._check_request(inputs, n_out)
-        return self._rows(_pixel_index(inputs[:, -1], self.size), n_out)
+        return self._rows(pixel_index(inputs[:, -1], self.size), n_out)
 
     def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
         # A map depends on the last pixel only, so each is decoded once.
-        pixels, which = _pixel_index(inputs[:, -1], self.size).unique(return_inverse=True)
+        pixels, which = pixel_index(inputs[:, -1], self.size).unique(return_inverse=True)
         return decode_median(self._rows(pixels, n_out).exp())[which]
 
     def _rows(self, source: Tensor, n_out: int) -> Tensor:
@@ -271,43 +279,6 @@ class TransitionTable(Baseline):
         return (kernel.T @ counts.view(-1, self.size, self.size) @ kernel).view_as(counts)
 
 
-BASELINES: dict[str, type[Baseline]] = {
-    "repeat_last": RepeatLast,
-    "centre": Centre,
-    "training_mean": TrainingMean,
-    "training_median": TrainingMedian,
-    "constant_velocity": ConstantVelocity,
-    "centre_bias": CentreBias,
-    "transition_table": TransitionTable,
-}
-
-
-class GazeGRU(nn.Module):
-    """A small recurrent network on coordinates: (B, n_in, 2) -> (B, n_out, 2), px.
-
-    Reads position and last displacement, both in half grids around the centre, and predicts displacements
-    from the last observed point; untrained it is close to repeating that point. Not clamped to the grid.
-    """
-
-    def __init__(self, n_out: int, hidden: int = 64, size: int = 32):
-        super().__init__()
-        if min(n_out, hidden, size) < 1:
-            raise ValueError(f"n_out, hidden and size must be at least 1, got {n_out}, {hidden} and {size}")
-        self.n_out, self.half = n_out, size / 2
-        self.gru = nn.GRU(4, hidden, batch_first=True)
-        self.readout = nn.Linear(hidden, 2 * n_out)
-
-    def forward(self, points: Tensor) -> Tensor:
-        """(B, n_in, 2) px -> (B, n_out, 2) px."""
-        if points.dim() != 3 or points.shape[-1] != 2 or points.shape[1] < 1:
-            raise ValueError(f"expected points of shape (batch, points, 2), got {tuple(points.shape)}")
-        positions = points / self.half - 1
-        displacements = positions.diff(dim=1, prepend=positions[:, :1])
-        states, _ = self.gru(torch.cat([positions, displacements], dim=-1))
-        displacement = self.readout(states[:, -1]).view(-1, self.n_out, 2)
-        return points[:, -1:] + self.half * displacement
-
-
 def geometric_median(points: Tensor, iterations: int = 200) -> Tensor:
     """The point (2,) of least summed distance to `points` (N, 2); Weiszfeld's iteration from their mean."""
     points = points.double()
@@ -317,12 +288,6 @@ def geometric_median(points: Tensor, iterations: int = 200) -> Tensor:
         weights = 1 / (points - median).norm(dim=1).clamp_min(1e-6)
         median = (weights[:, None] * points).sum(dim=0) / weights.sum()
     return median.float()
-
-
-def _pixel_index(points: Tensor, size: int) -> Tensor:
-    """Index of the pixel a point falls in, row by row: (..., 2) px -> (...) int64."""
-    x, y = points.floor().long().unbind(dim=-1)
-    return y * size + x
 
 
 def _pairs(pixels: Tensor, horizon: int) -> tuple[Tensor, Tensor]:

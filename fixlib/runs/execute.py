@@ -8,15 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from fixlib import data, metrics
-from fixlib.checkpoints import Checkpoint
 from fixlib.data import content_sha256, cut_windows
-from fixlib.devices import Parts, share
 from fixlib.grid import certain_frames, pixel_index
 from fixlib.losses import SoftmaxCrossEntropy, make_loss
-from fixlib.models import BASELINES, GazeGRU, SimVP, SimVP_RegressionHead, count_parameters
+from fixlib.models import BASELINES, NETWORKS, accelerate, count_parameters
 from fixlib.runs.config import Config, Data, RunSpec
 from fixlib.runs.store import pack, payload_of
-from fixlib.training import WindowLoader, best_device, predict, train_model_with_loss
+from fixlib.training import Checkpoint, WindowLoader, best_device, predict, train_model_with_loss
 
 EXAMPLE_WINDOWS, EXAMPLE_HORIZONS = 2, (1, 5, 10)
 
@@ -61,20 +59,22 @@ def run_predictor(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callab
 
 
 def _run_network(config: Config, seed: int, windows: dict, checkpoint: Checkpoint | None, on_epoch) -> tuple:
+    n_in, device = config.data.n_in, best_device()
+    torch.manual_seed(seed)
     model, inputs, targets, loss = build(config)
-    weights, history = _train(None, config, seed, windows, checkpoint, on_epoch)
-    model.load_state_dict(weights)
-    model.to(best_device())
-    n_in = config.data.n_in
-    loader = WindowLoader(
-        windows["test"],
-        n_in,
-        inputs=inputs,
-        targets=targets,
-        batch_size=config.training.batch_size,
-        device=best_device(),
+    given = dict(inputs=inputs, targets=targets, batch_size=config.training.batch_size, device=device)
+    model, history = train_model_with_loss(
+        model.to(device),
+        WindowLoader(windows["train"], n_in, shuffle=True, seed=seed, **given),
+        WindowLoader(windows["val"], n_in, **given),
+        loss,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+        progress=False,
+        cuda_graphs=True,
+        **training_settings(config),
     )
-    outputs = predict(model, loader)
+    outputs = predict(model, WindowLoader(windows["test"], n_in, **given))
     recorded = dict(history=history, parameters=count_parameters(model))
     truth = metrics.Truth.of(windows["test"], n_in)
     if targets == "frames":
@@ -86,45 +86,6 @@ def _run_network(config: Config, seed: int, windows: dict, checkpoint: Checkpoin
         return recorded, metrics.evaluate_frames(outputs, truth), torch.sigmoid(outputs)
     points = outputs if targets == "points" else outputs[:, None]
     return recorded, metrics.evaluate_points(points, truth), None
-
-
-def _train(fabric, config: Config, seed: int, windows: dict, checkpoint: Checkpoint | None, on_epoch) -> tuple:
-    """Best weights and history; with a `fabric` as one of its processes."""
-    batch_size, device = config.training.batch_size, fabric.device if fabric else best_device()
-    torch.manual_seed(seed)
-    model, inputs, targets, loss = build(config)
-    model.to(device)
-
-    def loader(part: str, shuffle: bool = False) -> WindowLoader:
-        return WindowLoader(
-            windows[part],
-            config.data.n_in,
-            inputs=inputs,
-            targets=targets,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            seed=seed,
-            device=device,
-        )
-
-    train, parts = loader("train", shuffle=True), None
-    if fabric:
-        parts = Parts(fabric.global_rank, fabric.world_size)
-        model, train = share(model, parts), parts.of(train)
-    model, history = train_model_with_loss(
-        model,
-        train,
-        loader("val"),
-        loss,
-        checkpoint=checkpoint,
-        on_epoch=on_epoch,
-        progress=False,
-        cuda_graphs=True,
-        fabric=fabric,
-        parts=parts,
-        **training_settings(config),
-    )
-    return {name: weight.cpu() for name, weight in model.state_dict().items()}, history
 
 
 def training_settings(config: Config) -> dict:
@@ -142,16 +103,8 @@ def build(config: Config) -> tuple[nn.Module, str, str, nn.Module]:
     """
     kind, options, where = config.model.kind, config.model.options, config.data
     n_in, n_out, size = where.n_in, where.n_out, where.size
-    loss = make_loss(config.loss.name, **config.loss.options)
-    if kind == "simvp":
-        model = SimVP(in_shape=(n_in, 1, size, size), out_frames=n_out, **options)
-        return model, "frames", "frames", loss
-    if kind == "regression":
-        model = SimVP_RegressionHead(in_shape=(n_in, 1, size, size), **options)
-        return model, "frames", "next_point", loss
-    if kind == "gru":
-        return GazeGRU(n_out, **options), "points", "points", loss
-    raise ValueError(f"unknown kind of model {kind!r}; choose simvp, regression, gru or one of {', '.join(BASELINES)}")
+    network = NETWORKS[kind].for_task(n_in, n_out, size, **options)
+    return accelerate(network), network.inputs, network.targets, make_loss(config.loss.name, **config.loss.options)
 
 
 def _run_baseline(config: Config, windows: dict) -> tuple:

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from fixlib import data, system
-from fixlib.devices import check_precision
 from fixlib.metrics import paired_difference
 from fixlib.runs.store import Results, Run, RunSpec
 from fixlib.runs.sweep import carry_out, experiment_module, remove_old_checkpoints
+from fixlib.training import check_precision
 
 FALLBACK = "simulated"
 Number = dict[str, float]  # value, low, high: ends of a 95% interval
@@ -233,7 +233,7 @@ def obtain(
     results_dir: str = "",
     workers: int | None = None,
     dask: str = "",
-    precision: str = "32-true",
+    precision: str = "float32",
     **choices: Any,
 ) -> Study:
     """The runs of an experiment: read where they are recorded, trained where they are not.
@@ -247,7 +247,7 @@ def obtain(
         results_dir: where runs are read from and written to, relative to the project; "" is `results`.
         workers: processes; by default one a processor core, and one altogether where there is a GPU.
         dask: "" for processes of this machine, "local" or a scheduler's address for a Dask cluster.
-        precision: of the training, see `fixlib.devices`; one other than the default makes other runs.
+        precision: of the training, see `fixlib.training`; one other than the default makes other runs.
         choices: passed to the experiment's `specs` (e.g. losses=("mse", "dice")).
 
     Raises:
@@ -255,7 +255,7 @@ def obtain(
         ExperimentError: a run failed; the others are recorded and will not be trained again. Why is kept in
             build/failed until the run succeeds.
     """
-    check_precision(precision)
+    precision = check_precision(precision)
     results, used = _results(results_dir), dataset
     specs = _specs(experiment, used, profile, seeds, choices, precision)
     missing = [spec for spec in specs if not results.has(spec)]
@@ -286,7 +286,7 @@ def _results(folder: str) -> Results:
 
 
 def _specs(
-    experiment: str, dataset: str, profile: str, seeds: Sequence[int], choices: dict, precision: str = "32-true"
+    experiment: str, dataset: str, profile: str, seeds: Sequence[int], choices: dict, precision: str = "float32"
 ) -> list[RunSpec]:
     """What an experiment runs, each once, however often it was asked for; ValueError for a choice that it has not."""
     module = experiment_module(experiment)

@@ -27,15 +27,14 @@ import psutil
 import torch
 
 from fixlib import data, system
-from fixlib.checkpoints import Checkpoint
 from fixlib.runs.config import RunSpec
 from fixlib.runs.execute import run_predictor
 from fixlib.runs.store import Results
-from fixlib.system import atomic_write, devices, environment, remove_leftovers
-from fixlib.training import best_device
+from fixlib.system import atomic_write, environment, keep_freed_memory, remove_leftovers
+from fixlib.training import Checkpoint, best_device
 
 # What tells a process which project and data it works on; given to worker processes, which may be older than it is.
-PROJECT_VARIABLES = ("FIXLIB_ROOT", "FIXLIB_DATA", "FIXLIB_DATA_MIRROR", "FIXLIB_DEVICES")
+PROJECT_VARIABLES = ("FIXLIB_ROOT", "FIXLIB_DATA", "FIXLIB_DATA_MIRROR")
 POLL_SECONDS = 0.5
 
 
@@ -69,7 +68,7 @@ def carry_out(specs: list[RunSpec], results: Results, workers: int | None = None
         One outcome a run ("trained", "read" or "failed"), in the order of `specs`.
 
     Raises:
-        ValueError: fewer than one worker, several together with several devices, or a Dask cluster whose workers
+        ValueError: fewer than one worker, or a Dask cluster whose workers
             cannot do the work (see `fixlib.runs.cluster`).
     """
     found: dict[str, Outcome] = {}
@@ -87,11 +86,9 @@ def _pool(workers: int | None, dask: str, runs: int, folder: Path) -> Iterator[C
     """What takes (specs, wait) and yields their outcomes as they come."""
     cores = os.cpu_count() or 1
     if workers is None:
-        workers = 1 if best_device().type == "cuda" or devices() > 1 else cores
+        workers = 1 if best_device().type == "cuda" else cores
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
-    if devices() > 1 and (dask or workers > 1):
-        raise ValueError("several devices train one model at a time: leave out --workers and --dask")
     workers = min(workers, runs)
     project = {name: os.environ[name] for name in PROJECT_VARIABLES if name in os.environ}
     # More threads than cores would only get in each other's way.
@@ -160,6 +157,7 @@ def _in_worker(folder: Path, project: dict[str, str], threads: int | None, spec:
 
 def _run_one(folder: Path, spec: RunSpec, wait: bool) -> Outcome:
     """Train and record one run, unless another process has done it or (where not told to wait) is doing it."""
+    keep_freed_memory()
     results = Results(folder)
     try:
         with lock(spec, results).acquire(timeout=-1 if wait else 0, poll_interval=POLL_SECONDS):

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from fixlib import metrics, system
 from fixlib.chapters.loss_comparison import runs as loss_comparison
-from fixlib.checkpoints import Checkpoint
 from fixlib.data import lattice
 from fixlib.grid import certain_frames, pixel_centre, pixel_index
 from fixlib.losses import Loss as LossFunction
@@ -32,9 +31,8 @@ from fixlib.losses import SoftmaxCrossEntropy, make_loss
 from fixlib.models import BASELINES, count_parameters
 from fixlib.runs.config import Config, Data, Loss, Model, Profile, RunSpec, Training, get_profile, make_spec
 from fixlib.runs.execute import build, seen, training_settings
-from fixlib.system import devices
 from fixlib.theory.bayes import bayes_logits, expected_loss
-from fixlib.training import WindowLoader, best_device, predict, train_model_with_loss
+from fixlib.training import Checkpoint, WindowLoader, best_device, predict, train_model_with_loss
 
 NAME, DATASET = "predictable_motion", lattice.SOURCE.name
 N_IN, AHEAD = 10, 10
@@ -191,12 +189,7 @@ def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict],
         For a network: metrics of its first noise, and stages: noise (`tag`) -> history, and scores as of `_scores`. For
         what is exact: exact: predictor -> its scores; the predictors are the best output under each loss (that of
         softmax cross-entropy is the exact probabilities), POINT_BASELINES and KNOWS_PATH.
-
-    Raises:
-        ValueError: several devices were asked for.
     """
-    if devices() > 1:
-        raise ValueError("chapter 5's networks are trained on one device: leave out --devices")
     config = spec.config
     recorded = seen(_windows(config, config.noises[0]))
     if config.model.kind == "exact":

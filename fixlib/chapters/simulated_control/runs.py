@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 from fixlib.chapters.hybrid_regression.runs import FRAMINGS, N_IN, N_OUT, networks_of
 from fixlib.chapters.loss_comparison import runs as loss_comparison
-from fixlib.checkpoints import Checkpoint
 from fixlib.runs.config import Config, Loss, Model, RunSpec, get_profile, make_spec
 from fixlib.runs.execute import load_windows, run_predictor
+from fixlib.training import Checkpoint
 
 NAME = "simulated_control"
 LOSSES = {**loss_comparison.LOSSES, "softmax_cross_entropy": {}}

@@ -13,13 +13,13 @@ import pandas as pd
 import torch
 
 from fixlib import data, metrics
-from fixlib.checkpoints import Checkpoint
 from fixlib.data import Scanpaths, fixation_frames, fixed_rate_frames
 from fixlib.grid import SURE, certain_frames, pixel_index
 from fixlib.models import BASELINES
 from fixlib.runs.config import DESCRIPTION, Config, Model, RunSpec, get_profile, make_spec
 from fixlib.runs.execute import load_windows, seen
 from fixlib.runs.store import pack
+from fixlib.training import Checkpoint
 
 NAME = "sparsity"
 RATES_HZ = (1.0, 2.0, 4.0, 5.0, 10.0, 20.0, 30.0, 60.0)

@@ -1,0 +1,39 @@
+"""A small recurrent network on coordinates, trained like the networks on frames."""
+
+import torch
+from torch import Tensor, nn
+
+from fixlib.models.registry import NETWORKS
+
+
+@NETWORKS.register("gru")
+class GazeGRU(nn.Module):
+    """(B, n_in, 2) -> (B, n_out, 2), px.
+
+    Reads position and last displacement, both in half grids around the centre, and predicts displacements
+    from the last observed point; untrained it is close to repeating that point. Not clamped to the grid.
+    """
+
+    inputs, targets = "points", "points"
+
+    def __init__(self, n_out: int, hidden: int = 64, size: int = 32):
+        super().__init__()
+        if min(n_out, hidden, size) < 1:
+            raise ValueError(f"n_out, hidden and size must be at least 1, got {n_out}, {hidden} and {size}")
+        self.n_out, self.half = n_out, size / 2
+        self.gru = nn.GRU(4, hidden, batch_first=True)
+        self.readout = nn.Linear(hidden, 2 * n_out)
+
+    @classmethod
+    def for_task(cls, n_in: int, n_out: int, size: int, **options) -> "GazeGRU":
+        return cls(n_out, size=size, **options)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """(B, n_in, 2) px -> (B, n_out, 2) px."""
+        if points.dim() != 3 or points.shape[-1] != 2 or points.shape[1] < 1:
+            raise ValueError(f"expected points of shape (batch, points, 2), got {tuple(points.shape)}")
+        positions = points / self.half - 1
+        displacements = positions.diff(dim=1, prepend=positions[:, :1])
+        states, _ = self.gru(torch.cat([positions, displacements], dim=-1))
+        displacement = self.readout(states[:, -1]).view(-1, self.n_out, 2)
+        return points[:, -1:] + self.half * displacement
