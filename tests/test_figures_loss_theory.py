@@ -7,10 +7,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 
 from fixlib.chapters.what_each_loss_wants import figures as loss_theory
-from fixlib.data.simulator import LABEL, SimulatorParameters, transition_matrix
+from fixlib.data.simulator import LABEL
 from fixlib.losses import MISSION_LOSSES, CompositeLoss
+from fixlib.theory.bayes import expected_squared_distance
 from fixlib.theory.frames import CompositeAtPixel, balance
 from fixlib.theory.pixels import best_output
 
@@ -35,14 +37,6 @@ def test_a_belief_is_the_simulators_row_of_that_pixel():
     assert np.unravel_index(belief.argmax(), belief.shape) == (12, 20)  # row y, column x
 
 
-def test_mean_squared_distances_by_hand():
-    belief = np.zeros((3, 3))
-    belief[0, 0], belief[1, 2] = 0.25, 0.75
-    found = loss_theory.mean_squared_distances(belief)
-    assert found[0, 0] == pytest.approx(5)  # when not here, the white pixel is one down, two right
-    assert found[2, 0] == pytest.approx(0.25 * 4 + 0.75 * 5)
-
-
 def test_wanted_frames():
     """Same knowledge, eight answers: which cross 0.5, which are black, which keep the ranking."""
     belief = loss_theory.belief_after(20, 12)
@@ -65,13 +59,11 @@ def best_count(belief):
     return np.argmax(2 * cumulated / (np.arange(1, belief.size + 1) + 1)) + 1
 
 
-def test_rounding_the_distances_moves_the_composite_by_at_most_five_percent():
+def test_the_composites_frame_is_the_best_output_of_every_pixel():
     belief = loss_theory.belief_after(4, 3, size=8)
-    exact = [
-        best_output(CompositeAtPixel(d), eta)
-        for d, eta in zip(loss_theory.mean_squared_distances(belief).ravel(), belief.ravel())
-    ]
-    assert loss_theory.wanted_frames(belief)["composite"].ravel() == pytest.approx(exact, rel=0.051)
+    away = expected_squared_distance(torch.from_numpy(belief)).numpy() / (1 - belief)  # if it is not here
+    exact = [best_output(CompositeAtPixel(d), eta) for d, eta in zip(away.ravel(), belief.ravel())]
+    assert loss_theory.wanted_frames(belief)["composite"].ravel() == pytest.approx(exact, rel=1e-6)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.01])
@@ -93,29 +85,6 @@ def test_how_certain_the_composite_wants_one_to_be():
     for form, scale in (("d in px", 1), ("normalised", 1 / 2048)):
         odds = (0.75 * c + 1.6 + 1.5 * scale * distances**2) / (0.25 * c)
         assert found[form] == pytest.approx(odds / (1 + odds), abs=1e-6)
-
-
-def test_chances_of_changes_against_simulation():
-    """Renewal process of Gamma(3) durations, looked at from a random moment."""
-    parameters = SimulatorParameters()
-    found = loss_theory.chances_of_changes(250.0)
-    assert found.sum() == pytest.approx(1)
-    generator = np.random.default_rng(0)
-    ends = generator.gamma(3, parameters.duration_mean_ms / 3, (20000, 30)).cumsum(1)
-    start = generator.uniform(1000, 2000, (20000, 1))
-    changes = ((ends > start) & (ends <= start + 250)).sum(1)
-    counted = np.bincount(changes, minlength=4)[:4] / 20000
-    assert found[:4] == pytest.approx(counted, abs=0.015)
-
-
-def test_highest_probability():
-    by_fixation, by_frame = loss_theory.highest_probability()
-    step = transition_matrix()
-    assert step.max(1).min() <= by_fixation <= step.max(1).max()
-    assert 0.03 < by_fixation < 0.1  # as on OSIE, where 5.9% stay in their pixel
-    assert np.all(np.diff(by_frame) < 0)
-    assert loss_theory.chances_of_changes(100.0)[0] < by_frame[0] < 0.75  # staying, plus coming back
-    assert (by_frame > 0.5).sum() == 1  # the statement of the chapter: one frame ahead only
 
 
 @pytest.mark.parametrize(

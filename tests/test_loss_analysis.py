@@ -23,7 +23,6 @@ from fixlib.losses import (
 from fixlib.theory.frames import (
     CompositeAtPixel,
     balance,
-    best_lone_pixel,
     best_painting,
     crossing_threshold,
     painting_losses,
@@ -169,7 +168,7 @@ def test_painting_losses_by_enumeration(loss, empty):
 
 def test_painting_refuses_what_is_no_distribution():
     with pytest.raises(ValueError, match="must sum to 1, found 0.9"):
-        painting_losses(DiceLoss(), np.full(9, 0.1))
+        painting_losses(DiceLoss(), np.full((3, 3), 0.1))
 
 
 def test_best_painting_keeps_the_shape_and_paints_the_most_probable():
@@ -196,16 +195,17 @@ def test_empty_frames_make_painting_dear(empty):
 @pytest.mark.parametrize("loss", [DiceLoss(smooth=1.0), TverskyLoss(smooth=1.0), FocalTverskyLoss(smooth=1.0)], ids=str)
 def test_a_lone_pixel_is_black_or_white(loss):
     """Painting a pixel half never pays, so the threshold for p > 0.5 is that for painting it."""
+    levels, frames = np.linspace(-30, 30, 601), torch.eye(64, dtype=torch.float64).reshape(64, 8, 8)
+    costs = []
+    for level in levels:
+        logits = torch.full((8, 8), -80.0, dtype=torch.float64)
+        logits[0, 0] = level
+        costs.append([loss(logits, frames[pixel]).item() for pixel in (0, 1)])
+    hit, miss = np.transpose(costs)
     threshold = painting_threshold(loss, size=8)
-    below, above = best_lone_pixel(loss, threshold * np.array([[0.3, 0.99], [1.01, 1.5]]), size=8)
-    assert np.all(below < 1e-6) and np.all(above > 1 - 1e-6)
-
-
-def test_a_lone_pixel_under_a_loss_on_pixels_is_its_best_output():
-    etas = np.array([0.01, 0.3, 0.9])
-    for loss in (MSE(), FocalLoss(), WeightedMSE()):
-        assert best_lone_pixel(loss, etas, size=4) == pytest.approx(best_output(loss, etas), abs=0.01)
-    assert isinstance(best_lone_pixel(MSE(), 0.3, size=4), float)
+    for share, sign in ((0.3, -1), (0.99, -1), (1.01, 1), (1.5, 1)):
+        eta = share * threshold
+        assert sign * levels[np.argmin(eta * hit + (1 - eta) * miss)] > 14  # p within 1e-6 of 0 or 1
 
 
 def test_a_users_own_loss():
@@ -214,7 +214,7 @@ def test_a_users_own_loss():
 
     assert crossing_threshold(absolute) == pytest.approx(0.5, rel=1e-6)
     assert painting_threshold(absolute, size=4) == pytest.approx(0.5)
-    assert best_painting(absolute, [0.1, 0.7, 0.2]).tolist() == [0, 1, 0]
+    assert best_painting(absolute, [[0.1, 0.7, 0.2]]).tolist() == [[0, 1, 0]]
 
 
 def test_concentration_never_wants_a_pixel():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.linalg import expm
 
+from fixlib.chapters.simulated_control.runs import _optimum as optimum
 from fixlib.data import (
     cut_windows,
     first_pixel_probabilities,
@@ -23,20 +24,10 @@ from fixlib.models import BASELINES
 from fixlib.runs.config import Config, Data, Loss, Model, RunSpec
 from fixlib.runs.execute import baseline_logits
 from fixlib.runs.store import Results
-from fixlib.theory.bayes import bayes_logits, expected_loss
-from fixlib.theory.forecast import forecast, saccade_counts, window_starts
+from fixlib.theory.bayes import bayes_logits, expected_loss, expected_squared_distance
+from fixlib.theory.forecast import forecast, likeliest_pixel, saccade_counts, window_starts
 from fixlib.theory.pixels import best_output
-from fixlib.theory.simulated import (
-    POINTS,
-    best_curve,
-    best_points,
-    evaluate_optimum,
-    expected_distance,
-    expected_scores,
-    next_pixel_density,
-    optimum_payload,
-    regret,
-)
+from fixlib.theory.simulated import best_curve, best_points, evaluate_optimum, expected_distance, expected_scores
 
 PHASES, PHASE_RATE = DEFAULT.duration_shape, DEFAULT.duration_shape / DEFAULT.duration_mean_ms  # per ms
 ALL_LOSSES = [(name, {}) for name in LOSSES] + [
@@ -73,7 +64,7 @@ def at_fixations():
 def small():
     """Log density (N, 2, 8, 8): few pixels, so that every outcome can be tried."""
     windows = windows_of(10.0, 3, 20, size=8, length=6)
-    return forecast(windows, 4, 10.0, 2, window_starts(6, 6, 10.0)).log_density()
+    return forecast(windows, 4, 2, window_starts(6, 6, 10.0)).log_density()
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +109,7 @@ def test_filter_equals_a_dense_hidden_markov_model(n_out):
             belief /= belief.sum()
         ahead = [belief @ np.linalg.matrix_power(step, t) for t in range(1, n_out + 1)]
         expected.append(np.reshape(ahead, (n_out, size, size, PHASES)).sum(-1))
-    found = forecast(windows, n_in, 10.0, n_out, starts).log_density().exp().numpy()
+    found = forecast(windows, n_in, n_out, starts).log_density().exp().numpy()
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
@@ -129,34 +120,58 @@ def test_saccade_counts_are_those_of_the_phase_process():
     np.testing.assert_allclose(saccade_counts(0.0), np.stack([np.eye(PHASES), np.zeros((PHASES, PHASES))]))
 
 
+def test_saccades_from_any_moment_on_against_simulation():
+    """Renewal process of Gamma(3) durations, looked at from a random moment."""
+    found = saccade_counts(250.0).sum(2).mean(1)
+    generator = np.random.default_rng(0)
+    ends = generator.gamma(3, DEFAULT.duration_mean_ms / 3, (20000, 30)).cumsum(1)
+    start = generator.uniform(1000, 2000, (20000, 1))
+    changes = ((ends > start) & (ends <= start + 250)).sum(1)
+    assert found[:4] == pytest.approx(np.bincount(changes, minlength=4)[:4] / 20000, abs=0.015)
+
+
+def test_likeliest_pixel():
+    by_fixation, by_frame, step = likeliest_pixel(1, interval_ms=None)[0], likeliest_pixel(10), transition_matrix()
+    assert step.max(1).min() <= by_fixation <= step.max(1).max()
+    assert 0.03 < by_fixation < 0.1  # as on OSIE, where 5.9% stay in their pixel
+    assert np.all(np.diff(by_frame) < 0)
+    assert saccade_counts(100.0).sum(2).mean(1)[0] < by_frame[0] < 0.75  # staying, plus coming back
+    assert (by_frame > 0.5).sum() == 1  # the statement of chapter 2: one frame ahead only
+
+
+def test_expected_squared_distance_by_hand():
+    belief = torch.zeros(3, 3, dtype=torch.float64)
+    belief[0, 0], belief[1, 2] = 0.25, 0.75
+    found = expected_squared_distance(belief)
+    assert found[0, 0] == pytest.approx(0.75 * 5)  # when not here, the white pixel is one down, two right
+    assert found[2, 0] == pytest.approx(0.25 * 4 + 0.75 * 5)
+
+
 def test_fixation_frames_follow_the_rows_of_the_transition_matrix(at_fixations):
     last = pixel_index(at_fixations["coordinates"][:50, 3])
     few = first(at_fixations, 50)
-    found = forecast(few, 4, None, n_out=3).log_density().exp().flatten(2).numpy()
+    found = forecast(few, 4, n_out=3).log_density().exp().flatten(2).numpy()
     transitions = transition_matrix()
     np.testing.assert_allclose(found[:, 0], transitions[last], atol=1e-14)
     np.testing.assert_allclose(found[:, 2], transitions[last] @ transitions @ transitions, atol=1e-14)
-    assert next_pixel_density(few, 4, None).shape == (50, 1, 32, 32)
 
 
-@pytest.mark.parametrize("observer", ["pixels", "points"])
-def test_density_sums_to_1_and_positions_add_up_to_it(at_10hz, observer):
-    few = first(at_10hz, 40)
-    known = forecast(few, 4, 10.0, 2, observer=observer)
+def test_density_sums_to_1_and_cells_add_up_to_it(at_10hz):
+    known = forecast(first(at_10hz, 40), 4, 2)
     density = known.log_density().exp().numpy()
     np.testing.assert_allclose(density.sum((-2, -1)), 1, atol=1e-12)
-    pixels = known.arrivals(slice(None)).reshape(40, 2, 32, 2, 32, 2).sum((3, 5)).reshape(40, 2, -1)
-    weights, places = known.held(slice(None))
-    assert (pixel_index(torch.from_numpy(places)).numpy() == known.pixel[:, None]).all()
-    pixels[np.arange(40), :, known.pixel] += weights.sum(-1)
-    np.testing.assert_allclose(pixels.reshape(density.shape), density, atol=1e-12)
+    arriving, going_on = known.cells(slice(None))
+    np.testing.assert_allclose((arriving + going_on).reshape(40, 2, 32, 2, 32, 2).sum((3, 5)), density, atol=1e-12)
+    here = going_on.reshape(40, 2, 32, 2, 32, 2).sum((3, 5)).reshape(40, 2, -1)
+    np.testing.assert_allclose(here[np.arange(40), :, known.pixel], known.saccades[..., 0], atol=1e-12)
+    assert (here > 0).sum() == 80  # in no other pixel
 
 
 def test_density_is_what_simulation_gives_after_the_same_history():
     """Draws with the same pixels seen (rejection), on 4 x 4 pixels; each frequency within 4.5 standard errors."""
     size, n_in = 4, 3
     windows = windows_of(10.0, 100, 400, size=size, length=n_in + 1, stride=8)
-    density = forecast(windows, n_in, 10.0, 1, window_starts(n_in + 1, 8, 10.0)).log_density().exp().flatten(1).numpy()
+    density = forecast(windows, n_in, 1, window_starts(n_in + 1, 8, 10.0)).log_density().exp().flatten(1).numpy()
     pixels = pixel_index(windows["coordinates"], size).numpy()
     histories, group, n = np.unique(pixels[:, :n_in], axis=0, return_inverse=True, return_counts=True)
     assert len(histories) > 500
@@ -168,29 +183,15 @@ def test_density_is_what_simulation_gives_after_the_same_history():
         assert (abs(frequency - p) < 4.5 * np.sqrt(p * (1 - p) / n[g]) + 1 / n[g]).all()
 
 
-@pytest.mark.parametrize("observer", ["pixels", "points"])
-def test_what_is_expected_is_what_happens(at_10hz, observer):
+def test_what_is_expected_is_what_happens(at_10hz):
     """Bits, staying and error on 2,000 windows, each within 4 standard errors of its expectation."""
-    known = forecast(at_10hz, 4, 10.0, 1, window_starts(5, 5, 10.0), observer)
+    known = forecast(at_10hz, 4, 1, window_starts(5, 5, 10.0))
     log_density, next_point = known.log_density()[:, 0].flatten(1), at_10hz["coordinates"][:, 4]
     surprise = log_density.gather(1, pixel_index(next_point)[:, None])[:, 0]
     assert within(surprise - (log_density.exp() * log_density).sum(1))
     assert within((next_point == at_10hz["coordinates"][:, 3]).all(1).numpy() - known.saccades[:, 0, 0])
     points = best_points(known)
     assert within((points[:, 0] - next_point).norm(dim=1) - expected_distance(known, points)[:, 0])
-
-
-def test_observer_of_points_knows_whether_the_fixation_is_still_the_same(at_10hz):
-    few = first(at_10hz, 400)
-    pixels, points = (
-        forecast(few, 4, 10.0, 1, window_starts(5, 5, 10.0), observer) for observer in ("pixels", "points")
-    )
-    entropy = [-(known.log_density().exp() * known.log_density()).sum((1, 2, 3)).mean() for known in (pixels, points)]
-    assert entropy[1] < entropy[0]
-    assert expected_distance(points, best_points(points)).mean() < expected_distance(pixels, best_points(pixels)).mean()
-    stayed_long = (few["coordinates"][:, :4] == few["coordinates"][:, :1]).all(2).all(1)
-    assert stayed_long.any()
-    assert (points.saccades[stayed_long, 0, 0] < 0.6).all()  # a long fixation is about to end
 
 
 def test_window_starts_are_those_of_cut_windows():
@@ -206,7 +207,7 @@ def test_window_starts_are_those_of_cut_windows():
 
 def test_expected_distance_agrees_with_fine_quadrature(at_fixations):
     few = first(at_fixations, 20)
-    known = forecast(few, 4, None)
+    known = forecast(few, 4)
     points, cells = best_points(known), 12
     grid = (np.stack(np.meshgrid(*[np.arange(32 * cells)] * 2), axis=-1).reshape(-1, 2) + 0.5) / cells
     found = expected_distance(known, points)[:, 0].numpy()
@@ -216,24 +217,13 @@ def test_expected_distance_agrees_with_fine_quadrature(at_fixations):
         assert found[row] == pytest.approx((density * distance).sum(), abs=2e-3)
 
 
-@pytest.mark.parametrize("observer", ["pixels", "points"])
-def test_no_point_near_the_median_is_better(at_10hz, observer):
+def test_no_point_near_the_median_is_better(at_10hz):
     few = first(at_10hz, 200)
-    known = forecast(few, 4, 10.0, observer=observer)
+    known = forecast(few, 4)
     points = best_points(known)
     best = expected_distance(known, points)
     for shift in ((0.3, 0), (0, -0.3), (1.0, 1.0), (-0.05, 0.05)):
         assert (expected_distance(known, points + torch.tensor(shift)) > best - 1e-4).all()
-    for loss in POINTS[1:]:
-        assert (expected_distance(known, best_points(known, loss)) > best - 1e-4).all()
-
-
-def test_least_squares_is_the_mean(at_10hz):
-    known = forecast(first(at_10hz, 30), 4, 10.0)
-    density, centres = known.log_density().exp()[:, 0], torch.arange(32) + 0.5
-    for axis, marginal in enumerate((density.sum(1), density.sum(2))):
-        off = best_points(known, "l2")[:, 0, axis] - marginal @ centres.double()
-        assert 0 < off.abs().max() < 0.3  # positions in the pixel, not its centre
 
 
 # The best output for each loss
@@ -317,30 +307,29 @@ def test_best_curve_is_the_best_of_all_thresholds(small, optima):
 
 @pytest.mark.parametrize("rate_hz", [None, 10.0])
 def test_no_baseline_beats_the_optimum(rate_hz, at_10hz, at_fixations):
-    windows = at_fixations if rate_hz is None else at_10hz
-    windows = first(windows, 400)
-    starts, truth = window_starts(5, 5, rate_hz), Truth.of(windows, 4)
-    known = forecast(windows, 4, rate_hz, 1, starts, "points")
+    windows = first(at_fixations if rate_hz is None else at_10hz, 400)
+    known, truth = forecast(windows, 4, 1, window_starts(5, 5, rate_hz)), Truth.of(windows, 4)
     best = evaluate_points(best_points(known), truth)
-    for name in ("repeat_last", "centre", "constant_velocity", "transition_table"):
+    least = expected_distance(known, best_points(known))
+    for name in ("centre", "constant_velocity", "transition_table"):  # not repeat_last, which knows more than pixels
         baseline = BASELINES[name](32)
         baseline.fit(windows["coordinates"], 4)
         points = baseline.predict(windows["coordinates"][:, :4], 1)
-        assert regret(known, "distance", points)["value"] > -1e-4
+        assert (expected_distance(known, points) > least - 1e-4).all()
         error = evaluate_points(points, truth).per_window["error"]
         gap = paired_difference(error, best.per_window["error"], truth.subject, truth.stimulus)
         assert gap["high"] > 0
-    loss = make_loss("bce")
+    loss, log_density = make_loss("bce"), known.log_density()
     table = baseline_logits(baseline, windows["coordinates"][:, :4], 1, 32)
-    assert regret(known, loss, table)["value"] > 0
-    assert regret(known, loss, bayes_logits(loss, known.log_density()))["value"] == pytest.approx(0, abs=1e-12)
+    best_cost = expected_loss(loss, bayes_logits(loss, log_density), log_density)
+    assert (expected_loss(loss, table.double(), log_density) > best_cost - 1e-7).all()
 
 
 @pytest.mark.parametrize("name", ["density", "weighted_mse", "composite", "dice", "distance"])
 def test_payload_holds_sampled_and_expected_side_by_side(at_10hz, name, tmp_path):
     windows = first(at_10hz, 600)
     config = Config(Data("simulated", n_in=4, n_out=1, stride=5), Model("optimum"), Loss(name))
-    payload = optimum_payload(config, dict(train=windows, val=windows, test=windows))
+    payload = optimum(config, dict(train=windows, val=windows, test=windows))
     sampled = {"loss": payload.get("test_loss"), **{key: m["value"] for key, m in payload["metrics"].items()}}
     sampled["error"] = sampled.get("error", sampled.get("error_median"))
     for key, expected in payload["expected"].items():
@@ -357,35 +346,28 @@ def test_payload_holds_sampled_and_expected_side_by_side(at_10hz, name, tmp_path
 
 def test_logits_are_scored_as_those_of_a_network(at_10hz):
     windows = first(at_10hz, 300)
-    loss, truth = make_loss("mse"), Truth.of(windows, 4)
-    logits = bayes_logits(loss, next_pixel_density(windows, 4, 10.0))
-    found = evaluate_optimum(windows, 4, 10.0, "mse")
-    assert found["metrics"] == evaluate_frames(logits.float(), truth).summary
-    assert found["metrics"]["white_pixel_recall"]["value"] > 0.2  # at 10 Hz the last pixel often has eta > 1/2
+    known, loss, truth = forecast(windows, 4), make_loss("mse"), Truth.of(windows, 4)
+    found, _ = evaluate_optimum(known, truth, loss)
+    assert found.summary == evaluate_frames(bayes_logits(loss, known.log_density()).float(), truth).summary
+    assert found.summary["white_pixel_recall"]["value"] > 0.2  # at 10 Hz the last pixel often has eta > 1/2
 
 
 def test_bad_input_is_refused(at_10hz):
     patterns = make_patterns("line", n=4, length=5, speed=1.0, noise=0.0, seed=0)
     with pytest.raises(ValueError, match="simulated"):
-        forecast(patterns, 4, None)
-    with pytest.raises(ValueError, match="rate_hz is None, but the windows hold frames of 10 Hz"):
-        forecast(at_10hz, 4, None)
-    with pytest.raises(ValueError, match="observer"):
-        forecast(at_10hz, 4, 10.0, observer="all")
+        forecast(patterns, 4)
     with pytest.raises(ValueError, match="n_in"):
-        forecast(at_10hz, 6, 10.0)
+        forecast(at_10hz, 6)
     with pytest.raises(ValueError, match="start"):
-        forecast(at_10hz, 4, 10.0, starts=())
+        forecast(at_10hz, 4, starts=())
     with pytest.raises(ValueError, match="valid"):
-        forecast(at_10hz | dict(fixation_mask=torch.zeros_like(at_10hz["fixation_mask"])), 4, 10.0)
-    with pytest.raises(ValueError, match="unknown loss"):
-        evaluate_optimum(at_10hz, 4, 10.0, "no_such_loss")
+        forecast(at_10hz | dict(fixation_mask=torch.zeros_like(at_10hz["fixation_mask"])), 4)
 
 
 def test_pixel_centres_are_no_substitute_for_points(at_10hz):
     """Targets lie anywhere in their pixel: an error counted to pixel centres would promise too little."""
     few = first(at_10hz, 100)
-    known = forecast(few, 4, 10.0)
+    known = forecast(few, 4)
     points = best_points(known)
     centres = pixel_centre(torch.arange(1024)).double()
     to_centres = (known.log_density().exp().flatten(2) * torch.cdist(points.double(), centres)).sum(-1)

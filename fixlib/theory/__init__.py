@@ -1,1 +1,1 @@
-"""What each loss asks for, and how well simulated gaze can be predicted at all."""
+"""What can be known without training: what losses ask for, and the best prediction of simulated gaze."""

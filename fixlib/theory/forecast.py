@@ -8,16 +8,10 @@ end is a saccade: the transition over t is a short sum over the number of saccad
 pixels' transition matrix. No matrix exponential of 3072 x 3072 is needed, and since the pixel is seen, the forward
 filter carries a few numbers a window.
 
-Two observers:
-
-* ``"pixels"`` sees which pixel is white in every frame, as a network on frames does;
-* ``"points"`` sees the point itself, as predictors on coordinates do. It knows more: two frames of one fixation have
-  exactly the same point, those of two fixations never.
-
-Either begins with the exact distribution of the process at its first frame, which is a mixture over the frames of
-the scanpath at which windows begin (``window_starts``). That is all a network can have learnt about the beginning of a
-window, so that no predictor of the same frames has a better expected score; an observer told where its own window
-begins would know more than any network. Where windows all begin with the scanpath, so does the observer.
+What is seen is which pixel is white in every frame, as a network on frames sees it. At the first frame of a window the
+distribution of the process is a mixture over the frames of the scanpath at which windows begin (`window_starts`). That
+is all a network can have learnt about the beginning of a window, so that no predictor of the same frames has a better
+expected score.
 
 Positions inside a pixel are resolved by CELLS x CELLS cells. They matter to errors in px only: probabilities of pixels
 are exact.
@@ -25,20 +19,19 @@ are exact.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import ndtr
-from scipy.stats import norm, poisson
+from scipy.stats import poisson
 
-from fixlib.data.simulator import DEFAULT, SimulatorParameters, axis_components, cell_masses
+from fixlib.data.simulator import DEFAULT, SimulatorParameters, cell_masses
 from fixlib.grid import pixel_index
 
 CELLS = 2  # along each side of a pixel
-OBSERVERS = ("pixels", "points")
 NEGLIGIBLE = 1e-15  # probability of more phases ending than the sums go to
 
 
@@ -51,16 +44,13 @@ class Forecast:
         saccades: float64 (N, T, R), the probability that 0, 1, 2, ... saccades lie between the last frame seen and
             the predicted one; sums to 1 over R.
         staying: float64 (N, T, CELLS, CELLS), the probability that there is none and that the fixation is in that
-            cell (row, column) of its pixel; sums to ``saccades[..., 0]``. For the observer of points it is 0: the
-            fixation is then exactly at ``point``.
-        point: float64 (N, 2) px, the last point seen; None for the observer of pixels.
+            cell (row, column) of its pixel; sums to `saccades[..., 0]`.
         parameters, size: of the simulator.
     """
 
     pixel: np.ndarray
     saccades: np.ndarray
     staying: np.ndarray
-    point: np.ndarray | None
     parameters: SimulatorParameters
     size: int
 
@@ -70,80 +60,66 @@ class Forecast:
 
     def log_density(self) -> torch.Tensor:
         """Natural log of the probability of each pixel, float64 (N, T, H, W); exp sums to 1 in each frame."""
-        saccades = self.saccades
-        powers = _transition_powers(self.parameters, self.size, saccades.shape[-1])
-        density = sum(saccades[:, :, r, None] * powers[r, self.pixel, None] for r in range(saccades.shape[-1]))
-        density /= density.sum(axis=-1, keepdims=True)  # rounding only
-        return torch.from_numpy(np.log(density)).unflatten(-1, (self.size, self.size))
+        density = self._after(slice(None), self.saccades)
+        density /= density.sum(axis=(-2, -1), keepdims=True)  # rounding only
+        return torch.from_numpy(np.log(density))
 
-    def arrivals(self, rows: slice) -> np.ndarray:
-        """Probability of each cell after one saccade or more, float64 (n, T, H * CELLS, W * CELLS), for some windows.
+    def cells(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Probability of each cell, for a fixation that is new and for the one that goes on, of some windows.
 
-        Sums to 1 - ``saccades[..., 0]``.
+        Returns:
+            Two float64 (n, T, H * CELLS, W * CELLS) that sum to 1 together.
         """
-        saccades, pixel, size = self.saccades[rows], self.pixel[rows], self.size
-        powers = _transition_powers(self.parameters, size, saccades.shape[-1])
-        departures = sum(saccades[:, :, r, None] * powers[r - 1, pixel, None] for r in range(1, saccades.shape[-1]))
-        return _step(departures.reshape(*departures.shape[:2], size, size), self.parameters, CELLS)
+        arriving = _step(self._after(rows, self.saccades[rows, :, 1:]), self.parameters, CELLS)
+        staying, (row, column) = self.staying[rows], np.divmod(self.pixel[rows], self.size)
+        going_on = np.zeros((*staying.shape[:2], self.size, CELLS, self.size, CELLS))
+        going_on[np.arange(len(staying)), :, row, :, column, :] = staying
+        return arriving, going_on.reshape(arriving.shape)
 
-    def held(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Where a fixation that goes on is: probabilities (n, T, Q) and places (n, Q, 2) px, for some windows.
-
-        The Q places are the cells of its pixel; for the observer of points the one point.
-        """
-        if self.point is not None:
-            return self.saccades[rows, :, :1], self.point[rows, None]
-        row, column = np.divmod(np.arange(CELLS**2), CELLS)
-        corner = np.stack([self.pixel[rows] % self.size, self.pixel[rows] // self.size], axis=-1)
-        places = corner[:, None] + (np.stack([column, row], axis=-1) + 0.5) / CELLS
-        return self.staying[rows].reshape(*self.staying[rows].shape[:2], -1), places
+    def _after(self, rows: slice, saccades: np.ndarray) -> np.ndarray:
+        """Pixels (n, T, H, W) after 0, 1, ... saccades of those probabilities."""
+        powers = _transition_powers(self.parameters, self.size, self.saccades.shape[-1])
+        pixels = sum(saccades[:, :, r, None] * powers[r, self.pixel[rows], None] for r in range(saccades.shape[-1]))
+        return pixels.reshape(*saccades.shape[:2], self.size, self.size)
 
 
 def forecast(
-    windows: dict,
+    windows: Mapping[str, Any],
     n_in: int,
-    rate_hz: float | None,
     n_out: int = 1,
     starts: Sequence[int] = (0,),
-    observer: str = "pixels",
     parameters: SimulatorParameters = DEFAULT,
 ) -> Forecast:
-    """The exact distribution of the fixation in each of the ``n_out`` frames after the first ``n_in``.
+    """The exact distribution of the fixation in each of the `n_out` frames after the first `n_in`.
 
     Args:
-        windows: a sequence set of simulated gaze, every frame valid; frames after ``n_in`` are not looked at.
+        windows: windows of simulated gaze, every frame valid; frames after `n_in` are not looked at.
         n_in: frames seen.
-        rate_hz: frames a second; None for one frame a fixation.
         n_out: frames predicted.
-        starts: frames of the scanpath at which windows may begin, each as likely; see ``window_starts``. At one
+        starts: frames of the scanpath at which windows may begin, each as likely; see `window_starts`. At one
             fixation a frame they make no difference.
-        observer: "pixels" or "points", see the module.
         parameters: of the simulator.
 
     Raises:
-        ValueError: the windows are not of the simulator, at another rate, shorter than ``n_in``, or have invalid
-            frames; an unknown observer; a number of frames below 1; no start.
+        ValueError: the windows are not of the simulator, shorter than `n_in`, or have invalid frames; a number of
+            frames below 1; no start.
     """
-    _check(windows, n_in, rate_hz, n_out, starts, observer)
-    size, points = windows["meta"]["size"], windows["coordinates"][:, :n_in]
-    pixels = pixel_index(points, size).numpy()
-    exact = points.double().numpy()
+    _check(windows, n_in, n_out, starts)
+    size, rate_hz = windows["meta"]["size"], windows["meta"]["rate_hz"]
+    pixels = pixel_index(windows["coordinates"][:, :n_in], size).numpy()
     if rate_hz is None:
         saccades = np.broadcast_to(np.eye(n_out + 1)[1:], (len(pixels), n_out, n_out + 1))
-        staying, point = np.zeros((len(pixels), n_out, CELLS, CELLS)), None
+        staying = np.zeros((len(pixels), n_out, CELLS, CELLS))
     else:
-        frame_ms = 1000 / rate_hz
-        belief = _filter(pixels, exact, frame_ms, starts, observer, parameters, size)
-        saccades, staying = _ahead(belief, frame_ms, n_out, parameters)
-        point = None if observer == "pixels" else exact[:, -1]
-        staying = staying if observer == "pixels" else np.zeros((*saccades.shape[:2], CELLS, CELLS))
-    return Forecast(pixels[:, -1], saccades, staying, point, parameters, size)
+        belief = _filter(pixels, 1000 / rate_hz, starts, parameters, size)
+        saccades, staying = _ahead(belief, 1000 / rate_hz, n_out, parameters)
+    return Forecast(pixels[:, -1], saccades, staying, parameters, size)
 
 
 def window_starts(
     length: int, stride: int, rate_hz: float | None, parameters: SimulatorParameters = DEFAULT
 ) -> tuple[int, ...]:
-    """Frames of a scanpath at which ``cut_windows`` begins windows; at a fixed rate every scanpath has them all.
+    """Frames of a scanpath at which `cut_windows` begins windows; at a fixed rate every scanpath has them all.
 
     At one fixation a frame (None) the answer makes no difference to the next frame, and (0,) is given.
 
@@ -175,18 +151,28 @@ def saccade_counts(elapsed_ms: float, parameters: SimulatorParameters = DEFAULT)
     return counts
 
 
-def _check(windows: dict, n_in: int, rate_hz: float | None, n_out: int, starts: Sequence[int], observer: str) -> None:
-    meta = windows["meta"]
-    if meta["name"] != "simulated":
-        raise ValueError(f"the exact density is known for 'simulated' only; these windows are of {meta['name']!r}")
-    if meta["rate_hz"] != rate_hz:
-        raise ValueError(f"rate_hz is {rate_hz}, but the windows hold frames of {meta['frames']}")
-    if observer not in OBSERVERS:
-        raise ValueError(f"unknown observer {observer!r}; choose one of {', '.join(OBSERVERS)}")
-    if not 1 <= n_in <= windows["coordinates"].shape[1]:
-        raise ValueError(
-            f"n_in must lie between 1 and {windows['coordinates'].shape[1]}, the frames of a window, not {n_in}"
-        )
+def likeliest_pixel(frames_ahead: int, size: int = 32, interval_ms: float | None = 100.0) -> np.ndarray:
+    """Probability (frames_ahead,) of the likeliest pixel, on average, for one who knows the present pixel alone.
+
+    `interval_ms` lies between frames; None for one frame a fixation.
+    """
+    present = np.linalg.matrix_power(_transition_powers(DEFAULT, size, 2)[1], 100)[0]  # after many saccades
+    if interval_ms is None:
+        counts = list(np.eye(frames_ahead + 1)[1:])
+    else:  # a moment falls into any phase alike
+        counts = [saccade_counts(interval_ms * (t + 1)).sum(axis=2).mean(axis=1) for t in range(frames_ahead)]
+    saccades = np.stack([np.pad(count, (0, len(counts[-1]) - len(count))) for count in counts])
+    saccades = np.broadcast_to(saccades, (size**2, *saccades.shape))
+    known = Forecast(np.arange(size**2), saccades, np.zeros((size**2, frames_ahead, CELLS, CELLS)), DEFAULT, size)
+    return present @ known.log_density().exp().amax((-2, -1)).numpy()
+
+
+def _check(windows: Mapping[str, Any], n_in: int, n_out: int, starts: Sequence[int]) -> None:
+    name, length = windows["meta"]["name"], windows["coordinates"].shape[1]
+    if name != "simulated":
+        raise ValueError(f"the exact density is known for 'simulated' only; these windows are of {name!r}")
+    if not 1 <= n_in <= length:
+        raise ValueError(f"n_in must lie between 1 and {length}, the frames of a window, not {n_in}")
     if n_out < 1 or len(starts) < 1:
         raise ValueError(f"at least one frame ahead and one start are needed, not {n_out} and {len(starts)}")
     if not windows["fixation_mask"][:, :n_in].all():
@@ -210,78 +196,50 @@ def _transition_powers(parameters: SimulatorParameters, size: int, count: int) -
 
 
 def _filter(
-    pixels: np.ndarray,
-    points: np.ndarray,
-    frame_ms: float,
-    starts: Sequence[int],
-    observer: str,
-    parameters: SimulatorParameters,
-    size: int,
+    pixels: np.ndarray, frame_ms: float, starts: Sequence[int], parameters: SimulatorParameters, size: int
 ) -> np.ndarray:
-    """Belief at the last frame seen: (N, K, CELLS, CELLS), phase and place in the pixel; (N, K, 1, 1) for points.
+    """Belief at the last frame seen: (N, K, CELLS, CELLS), phase and cell of the pixel.
 
     Forward filter: where no saccade happened the phases move on and the place stays; where one did, all that counts of
     the past is the pixel.
     """
-
-    def landing(departures: np.ndarray, frame: int, process: SimulatorParameters = parameters) -> np.ndarray:
-        """Likelihood (N, K, ...) of what is seen after a saccade from ``departures`` (N or 1, K, P)."""
-        place = departures.reshape(*departures.shape[:2], size, size)
-        if observer == "points":
-            along_x, along_y = (_densities(axis, points[:, frame, axis], process, size) for axis in (0, 1))
-        else:
-            along_x, along_y = (_masses(axis, pixels[:, frame], process, size) for axis in (0, 1))
-        return sum(
-            w * (y.swapaxes(1, 2)[:, None] @ place @ x[:, None]) for w, x, y in zip(process.weights, along_x, along_y)
-        )
-
     counts = saccade_counts(frame_ms, parameters)
     powers = _transition_powers(parameters, size, len(counts))
-    belief = _beginning(landing, starts, frame_ms, parameters, size)
-    for frame in range(1, pixels.shape[1]):
-        before, now = (pixels, points)[observer == "points"][:, frame - 1 : frame + 1].swapaxes(0, 1)
-        same = (before == now).reshape(len(now), -1).all(axis=1)
-        phase, start = belief.sum(axis=(2, 3)), pixels[:, frame - 1]
-        departures = sum((phase @ counts[r])[..., None] * powers[r - 1, start, None] for r in range(1, len(counts)))
-        moved, stayed = landing(departures, frame), np.einsum("nikl,ij->njkl", belief, counts[0])
-        if observer == "points":  # the same point again is no saccade, another one is
-            belief = np.where(same[:, None, None, None], stayed, moved)
-        else:
-            belief = moved + same[:, None, None, None] * stayed
+    belief = _beginning(pixels[:, 0], starts, frame_ms, parameters, size)
+    for before, now in zip(pixels.T[:-1], pixels.T[1:]):
+        phase, same = belief.sum(axis=(2, 3)), (before == now)[:, None, None, None]
+        departures = sum((phase @ counts[r])[..., None] * powers[r - 1, before, None] for r in range(1, len(counts)))
+        belief = _landing(departures, now, parameters, size) + same * np.einsum("nikl,ij->njkl", belief, counts[0])
         belief /= belief.sum(axis=(1, 2, 3), keepdims=True)
     return belief
 
 
 def _beginning(
-    landing, starts: Sequence[int], frame_ms: float, parameters: SimulatorParameters, size: int
+    pixel: np.ndarray, starts: Sequence[int], frame_ms: float, parameters: SimulatorParameters, size: int
 ) -> np.ndarray:
     """Belief at the first frame of a window: a mixture over the frames at which windows begin."""
-    centre_only = replace(parameters, weight_stay=0.0, weight_local=0.0)
+    center_only = replace(parameters, weight_stay=0.0, weight_local=0.0)
     anywhere = np.full((1, 1, size**2), 1 / size**2)  # the first fixation does not depend on a departure
-    first = _step(anywhere.reshape(1, size, size), centre_only).reshape(1, 1, -1)
-    belief = 0.0
+    first = _step(anywhere.reshape(1, size, size), center_only).reshape(1, 1, -1)
+    belief = np.zeros(1)
     for start in starts:
         counts = saccade_counts(start * frame_ms, parameters)[:, 0]  # a scanpath begins in the first phase
-        departures, place = 0.0, first
+        departures, place = np.zeros(1), first
         for count in counts[1:]:
             departures = departures + count[None, :, None] * place
             place = _step(place.reshape(1, size, size), parameters).reshape(1, 1, -1)
-        belief = belief + landing(counts[0][None, :, None] * anywhere, 0, centre_only) + landing(departures, 0)
+        belief = belief + _landing(counts[0][None, :, None] * anywhere, pixel, center_only, size)
+        belief = belief + _landing(departures, pixel, parameters, size)
     return belief / belief.sum(axis=(1, 2, 3), keepdims=True)
 
 
-def _masses(axis: int, pixel: np.ndarray, parameters: SimulatorParameters, size: int) -> np.ndarray:
-    """Probability (3, N, S, CELLS) along an axis of the cells of the pixel seen, per component and departure."""
-    masses = cell_masses(axis, parameters, size, CELLS).reshape(3, size, size, CELLS)
-    return masses[:, :, (pixel % size, pixel // size)[axis]].swapaxes(1, 2)
-
-
-def _densities(axis: int, value: np.ndarray, parameters: SimulatorParameters, size: int) -> np.ndarray:
-    """Density (3, N, S, 1) per px along an axis at the coordinate seen, per component and departure."""
-    means, sds = axis_components(np.arange(size) + 0.5, axis, parameters, size)
-    means, sds = means[:, None], sds[:, None, None]
-    inside = ndtr((size - means) / sds) - ndtr((0 - means) / sds)
-    return (norm.pdf(value[:, None], means, sds) / inside)[..., None]
+def _landing(departures: np.ndarray, pixel: np.ndarray, parameters: SimulatorParameters, size: int) -> np.ndarray:
+    """Probability (N, K, CELLS, CELLS) of the cells of the pixel seen after a saccade from `departures` (N, K, P)."""
+    place, masses = departures.reshape(*departures.shape[:2], size, size), []
+    for axis, seen in enumerate((pixel % size, pixel // size)):
+        along = cell_masses(axis, parameters, size, CELLS).reshape(3, size, size, CELLS)
+        masses.append(along[:, :, seen].swapaxes(1, 2))  # (3, N, S, CELLS), per component and departure
+    return sum(w * (y.swapaxes(1, 2)[:, None] @ place @ x[:, None]) for w, x, y in zip(parameters.weights, *masses))
 
 
 def _ahead(belief: np.ndarray, frame_ms: float, n_out: int, parameters: SimulatorParameters) -> tuple:

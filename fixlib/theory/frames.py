@@ -1,12 +1,13 @@
 """What a loss does away from its optimum, and what the losses on whole frames ask for.
 
-:mod:`fixlib.theory.pixels` finds the best output of one pixel. Here: where that output crosses 0.5, who pulls on
-a constant output (the white pixel or the black ones), which pixels Dice and its kin would paint, and what the
-composite charges a single pixel. Everything is measured on the loss objects, in float64; a frame holds one white
-pixel unless said otherwise.
+`fixlib.theory.pixels` finds the best output of one pixel. Here: where that output crosses 0.5, who pulls on a constant
+output (the white pixel or the black ones), which pixels Dice and its kin would paint, and what the composite charges a
+single pixel. Everything is measured on the loss objects, in float64; a frame holds one white pixel unless said
+otherwise.
 """
 
-import copy
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
@@ -16,25 +17,24 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fixlib.losses import Loss, Output, composite_loss, loss_function
-from fixlib.theory.pixels import LARGEST_LOGIT, LossFunction, _call, _frames, best_output
+from fixlib.theory.pixels import LossFunction, best_output, moving_frames, per_frame, unreduced
 
 # Black and white for certain: 1,024 black pixels must not add up to anything, even beside smooth = 1e-9.
 CERTAIN_LOGIT = 80.0
-LONE_PIXEL_LOGITS = np.linspace(-LARGEST_LOGIT, LARGEST_LOGIT, 2401)
 
 
 def crossing_threshold(loss: LossFunction) -> float:
     """The probability eta above which a loss on pixels wants p > 0.5; infinity where it never does.
 
-    Zooms in on the first eta whose ``best_output`` is above, to one part in ten million. ValueError for losses on
-    frames (see :func:`painting_threshold`).
+    Zooms in on the first eta whose `best_output` is above, to one part in ten million. ValueError for losses on
+    frames (see `painting_threshold`).
     """
     if not best_output(loss, 1.0) > 0.5 + 1e-6:
         return math.inf
     low, high = 0.0, 1.0
     while high - low > 1e-7:
         etas = np.linspace(low, high, 9)
-        first = max(int((best_output(loss, etas) > 0.5).argmax()), 1)
+        first = max(int(np.argmax(best_output(loss, etas) > 0.5)), 1)
         low, high = etas[first - 1], etas[first]
     return float(high)
 
@@ -69,99 +69,75 @@ def balance(loss: Loss, p: float, size: int = 32) -> Balance:
     """
     if not 0 < p < 1:
         raise ValueError(f"p must lie between 0 and 1, got {p}")
-    frames = _frames(1, size).unsqueeze(1)
+    frames = moving_frames(1, size).unsqueeze(1)
     logits = torch.full_like(frames, math.log(p / (1 - p))).requires_grad_()
     output = logits if getattr(loss, "from_logits", True) else torch.sigmoid(logits)
     value = loss(output, frames).mean()
-    value.backward()
-    pulls = logits.grad.abs()
-    by_pixel = copy.copy(loss)
-    by_pixel.reduction = "none"
-    values = by_pixel(output.detach(), frames)
+    (slopes,) = torch.autograd.grad(value, logits)
+    values = unreduced(loss)(output.detach(), frames)
     share = (values * frames).sum().item() / values.sum().item() if values.shape == frames.shape else math.nan
-    white, black = (pulls * frames).sum().item(), (pulls * (1 - frames)).sum().item()
+    white, black = ((slopes.abs() * part).sum().item() for part in (frames, 1 - frames))
     return Balance(value.item(), white, black, share)
 
 
 def painting_losses(loss: LossFunction, probabilities: ArrayLike, empty: float = 0.0) -> np.ndarray:
-    """Expected loss of painting the k most probable pixels white and the others black, k = 0 … n: (n + 1,).
+    """Expected loss of painting the k most probable pixels white and the others black, k = 0 ... H * W.
 
-    For losses that treat all pixels alike (not concentration). `probabilities` (n,) are those of each pixel
-    being the white one; `empty` is the probability that the frame has none. Dice and Tversky with
-    alpha + beta = 1 want exactly such a frame: their expected score is a ratio of linear functions of p with the
-    same denominator for every target, so that a corner of the cube [0, 1]^n is best.
+    For losses that treat all pixels alike (not concentration). Dice and Tversky with alpha + beta = 1 want exactly
+    such a frame: their expected score is a ratio of linear functions of p with the same denominator for every target,
+    so that a corner of the cube [0, 1]^n is best.
+
+    Args:
+        probabilities: (..., H, W), of each pixel being the white one.
+        empty: the probability that a frame has none.
+
+    Returns:
+        (..., H * W + 1).
 
     Raises:
-        ValueError: the probabilities and `empty` do not sum to 1.
+        ValueError: the probabilities of a frame and `empty` do not sum to 1.
     """
-    ordered = np.sort(np.asarray(probabilities, dtype=np.float64).ravel())[::-1]
-    if not math.isclose(ordered.sum() + empty, 1, abs_tol=1e-6):
-        raise ValueError(f"probabilities and empty must sum to 1, found {ordered.sum() + empty:g}")
-    hit, miss, blank = _painted(loss, len(ordered))
-    covered = np.concatenate([[0.0], np.cumsum(ordered)])
+    eta = np.asarray(probabilities, dtype=np.float64)
+    covered = np.cumsum(-np.sort(-eta.reshape(*eta.shape[:-2], -1), axis=-1), axis=-1)
+    covered = np.concatenate([np.zeros_like(covered[..., :1]), covered], axis=-1)
+    if not np.allclose(covered[..., -1] + empty, 1, rtol=0, atol=1e-6):
+        raise ValueError(f"probabilities and empty must sum to 1, found {covered[..., -1].min() + empty:g}")
+    hit, miss, blank = _painted(loss, covered.shape[-1] - 1)
     return covered * hit + (1 - empty - covered) * miss + empty * blank
 
 
 def best_painting(loss: LossFunction, probabilities: ArrayLike, empty: float = 0.0) -> np.ndarray:
-    """The 0/1 frame, in the shape of `probabilities`, of least expected loss; see :func:`painting_losses`."""
+    """The 0/1 frames, in the shape of `probabilities`, of least expected loss; see `painting_losses`."""
     eta = np.asarray(probabilities, dtype=np.float64)
-    count = int(painting_losses(loss, eta, empty).argmin())
-    frame = np.zeros(eta.size)
-    frame[np.argsort(-eta, axis=None, kind="stable")[:count]] = 1
-    return frame.reshape(eta.shape)
+    count = painting_losses(loss, eta, empty).argmin(-1, keepdims=True)
+    order = np.argsort(-eta.reshape(*eta.shape[:-2], -1), axis=-1, kind="stable")
+    frames = np.zeros_like(order, dtype=np.float64)
+    np.put_along_axis(frames, order, (np.arange(order.shape[-1]) < count).astype(np.float64), axis=-1)
+    return frames.reshape(eta.shape)
 
 
 def painting_threshold(loss: LossFunction, size: int = 32, empty: float = 0.0) -> float:
     """The probability eta above which painting one pixel white costs less than painting none.
 
-    Both expected losses are linear in eta, so this is exact. See :func:`painting_losses` for `empty`.
+    Both expected losses are linear in eta, so this is exact. See `painting_losses` for `empty`. Painting a pixel half
+    never pays under Dice and its kin, so that this is also where the best p of a pixel goes from 0 to 1.
     """
     hit, miss, blank = _painted(loss, size**2, most=1)
-    gain = miss[1] - hit[1]
     cost_of_none = (1 - empty) * miss[0] + empty * blank[0]
-    return ((1 - empty) * miss[1] + empty * blank[1] - cost_of_none) / gain
-
-
-def best_lone_pixel(loss: LossFunction, eta: ArrayLike, size: int = 32) -> float | np.ndarray:
-    """The best p of one pixel of probability `eta` in an otherwise black frame, to 0.025 in logits.
-
-    For losses on frames that treat all pixels alike, where the output of one pixel has no optimum of its own.
-    """
-    etas = np.asarray(eta, dtype=np.float64)
-    logits = torch.full((len(LONE_PIXEL_LOGITS), size, size), -CERTAIN_LOGIT, dtype=torch.float64)
-    logits[:, 0, 0] = torch.from_numpy(LONE_PIXEL_LOGITS)
-    hit, miss = (_per_frame(loss, logits, _one_white(size, pixel).expand_as(logits)) for pixel in (0, 1))
-    costs = etas.reshape(-1, 1) * hit + (1 - etas.reshape(-1, 1)) * miss
-    best = 1 / (1 + np.exp(-LONE_PIXEL_LOGITS[costs.argmin(axis=1)])).reshape(etas.shape)
-    return float(best) if etas.ndim == 0 else best
+    return ((1 - empty) * miss[1] + empty * blank[1] - cost_of_none) / (miss[1] - hit[1])
 
 
 def _painted(loss: LossFunction, n: int, most: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Loss of k white pixels of n, k = 0 … most: where the target is among them, where it is not, where empty.
+    """Loss of k white pixels of n, k = 0 ... most: where the target is among them, where it is not, where empty.
 
     Nothing can be hit with k = 0, nor missed with k = n; those entries have weight 0 and hold a number all the same.
     """
-    counts = torch.arange((n if most is None else most) + 1)
-    painted = torch.arange(n)[None, :] < counts[:, None]
+    painted = torch.arange(n) < torch.arange((n if most is None else most) + 1)[:, None]
     logits = torch.where(painted, CERTAIN_LOGIT, -CERTAIN_LOGIT).to(torch.float64).unsqueeze(1)
-    first, last = (torch.zeros(1, 1, n, dtype=torch.float64) for _ in range(2))
+    first, last, none = torch.zeros(3, 1, 1, n, dtype=torch.float64)
     first[..., 0] = last[..., -1] = 1
-    return tuple(_per_frame(loss, logits, target.expand_as(logits)) for target in (first, last, 0 * first))
-
-
-def _per_frame(loss: LossFunction, logits: Tensor, targets: Tensor) -> np.ndarray:
-    """The loss of each frame (K, H, W) by itself, (K,). Our own losses do it in one call."""
-    if not isinstance(loss, Loss):
-        return np.array([_call(loss, z, y).mean().item() for z, y in zip(logits, targets)])
-    loss = copy.copy(loss)
-    loss.reduction = "none"
-    return _call(loss, logits, targets.contiguous()).reshape(len(logits), -1).mean(1).numpy()
-
-
-def _one_white(size: int, pixel: int) -> Tensor:
-    frame = torch.zeros(size**2, dtype=torch.float64)
-    frame[pixel] = 1
-    return frame.reshape(1, size, size)
+    hit, miss, blank = (per_frame(loss, logits, target.expand_as(logits)) for target in (first, last, none))
+    return hit, miss, blank
 
 
 @loss_function
@@ -175,9 +151,9 @@ def composite_at_pixel_loss(
 ) -> Tensor:
     """What the composite charges one pixel on average over where the white pixel is.
 
-    `squared_distance` (px^2) is the mean squared distance to the white pixel when it is elsewhere. Concentration
-    is linear in p, so that its mean over targets is p times the mean squared distance: the composite's best output
-    of a pixel depends on the rest of the frame through this number only, and ``best_output`` can find it.
+    `squared_distance` (px^2) is the mean squared distance to the white pixel when it is elsewhere. Concentration is
+    linear in p, so that its mean over targets is p times the mean squared distance: the composite's best output of a
+    pixel depends on the rest of the frame through this number only, and `best_output` can find it.
     """
     if not squared_distance >= 0:
         raise ValueError(f"squared_distance must be at least 0 px^2, got {squared_distance}")
@@ -186,6 +162,6 @@ def composite_at_pixel_loss(
 
 
 class CompositeAtPixel(Loss):
-    """The composite as one pixel sees it; see :func:`composite_at_pixel_loss`."""
+    """The composite as one pixel sees it; see `composite_at_pixel_loss`."""
 
     function = staticmethod(composite_at_pixel_loss)

@@ -1,10 +1,11 @@
 """What a loss asks for: its best output, found numerically on the loss object itself.
 
-Any loss will do, a user's own too: a callable ``loss(input, target)`` on frames (B, T, 1, H, W) giving a
-tensor. Its input is taken for logits, as everywhere here, unless the loss has an attribute ``from_logits``
-that is False. The search runs in float64 over logits from -30 to 30 (p from 1e-13 to 1 - 1e-13: where the
-best is 0 or 1, it ends there).
+Any loss will do, a user's own too: a callable `loss(input, target)` on frames (B, T, 1, H, W) giving a tensor. Its
+input is taken for logits, as everywhere here, unless the loss has an attribute `from_logits` that is False. The search
+runs in float64 over logits from -30 to 30 (p from 1e-13 to 1 - 1e-13: where the best is 0 or 1, it ends there).
 """
+
+from __future__ import annotations
 
 import copy
 from collections.abc import Callable
@@ -24,53 +25,60 @@ POINTS, ROUNDS = 13, 9  # then, about the best, 1/6 of the step before in each r
 PROBES = np.linspace(-5, 5, 3)
 
 
-def best_output(loss: LossFunction, eta: ArrayLike) -> float | np.ndarray:
-    """The p that minimises eta * l(p, 1) + (1 - eta) * l(p, 0): the best output for one pixel.
+def best_output(loss: LossFunction, eta: ArrayLike, ramp: ArrayLike = 0.0) -> float | np.ndarray:
+    """The p that minimizes eta * l(p, 1) + (1 - eta) * l(p, 0) + ramp * p: the best output for one pixel.
 
-    `eta` is the true probability that the pixel is white: a number, or an array (the result then has its
-    shape). Defined for losses that treat every pixel by itself, which is measured, not declared. For others
-    (Dice, Tversky, softmax, concentration, composite with a concentration weight) the best output of a pixel
-    depends on all the others: ValueError. ValueError also for eta outside [0, 1].
+    Args:
+        loss: one that treats every pixel by itself, which is measured, not declared.
+        eta: the true probability that the pixel is white: a number, or an array (the result then has its shape).
+        ramp: what p costs besides, as in the composite by the distance of the white pixel; of the shape of `eta`.
+
+    Raises:
+        ValueError: eta outside [0, 1], or a loss (Dice, Tversky, softmax, concentration, composite with a
+            concentration weight) under which the best output of a pixel depends on all the others.
     """
     etas = np.asarray(eta, dtype=np.float64)
     if not np.all((etas >= 0) & (etas <= 1)):  # NaN is refused too
         raise ValueError(f"eta is a probability and must lie in [0, 1], got {eta}")
     _check_pixelwise(loss)
+    chance, slope = etas.reshape(-1, 1), np.broadcast_to(ramp, etas.shape).reshape(-1, 1)
 
     def expected_loss(logits: np.ndarray) -> np.ndarray:
-        white, black = (_pixel_losses(loss, logits, target) for target in (1.0, 0.0))
-        return etas.reshape(-1, 1) * white + (1 - etas.reshape(-1, 1)) * black
+        pixels = torch.from_numpy(logits).reshape(-1, 1, 1)
+        white, black = (per_frame(loss, pixels, torch.full_like(pixels, y)).reshape(logits.shape) for y in (1.0, 0.0))
+        return chance * white + (1 - chance) * black + slope / (1 + np.exp(-logits))
 
-    best = _minimise(expected_loss, etas.size).reshape(etas.shape)
+    best = _minimize(expected_loss, etas.size).reshape(etas.shape)
     return float(best) if etas.ndim == 0 else best
 
 
 def best_constant(loss: LossFunction, q: float, size: int = 32) -> float:
-    """The p that, given to every pixel, minimises the mean loss over frames of which a fraction `q` is white.
+    """The p that, given to every pixel, minimizes the mean loss over frames of which a fraction `q` is white.
 
-    The frames are size x size px; each holds q * size^2 white pixels. Where that is not a whole number,
-    frames with the number below and above are mixed so that the mean is (q = 0.5 / 1024: every second frame
-    is empty). Position matters to no loss here but concentration and composite: the mean runs over `size`
-    frames in which each white pixel visits every row and every column once, which for a single one gives the
-    mean squared distance over all positions exactly; a loss to which position is nothing, which is measured, is asked
-    about one of them. For a loss on pixels this is ``best_output(loss, q)``.
-    ValueError where q lies outside [0, 1] or where every constant costs the same (softmax cross-entropy).
+    The frames are size x size px; each holds q * size^2 white pixels. Where that is not a whole number, frames with
+    the number below and above are mixed so that the mean is (q = 0.5 / 1024: every second frame is empty). Position
+    matters to no loss here but concentration and composite: the mean runs over `size` frames in which each white pixel
+    visits every row and every column once, which for a single one gives the mean squared distance over all positions
+    exactly; a loss to which position is nothing, which is measured, is asked about one of them. For a loss on pixels
+    this is `best_output(loss, q)`.
+
+    Raises:
+        ValueError: q outside [0, 1], or every constant costs the same (softmax cross-entropy).
     """
     if not 0 <= q <= 1:
         raise ValueError(f"q is the fraction of white pixels and must lie in [0, 1], got {q}")
     count, share = divmod(q * size**2, 1)
-    parts = [(1 - share, _distinct(loss, _frames(int(count), size)))]
+    parts = [(1 - share, _distinct(loss, moving_frames(int(count), size)))]
     if share > 0:
-        parts.append((share, _distinct(loss, _frames(int(count) + 1, size))))
+        parts.append((share, _distinct(loss, moving_frames(int(count) + 1, size))))
 
     def mean_loss(logits: np.ndarray) -> np.ndarray:
-        costs = [sum(w * _constant_loss(loss, z, frames) for w, frames in parts) for z in logits[0]]
-        return np.array([costs])
+        return np.array([[sum(w * _constant_loss(loss, z, frames) for w, frames in parts) for z in logits[0]]])
 
     coarse = mean_loss(PROBES[None])
     if np.ptp(coarse) <= 1e-9 * np.abs(coarse).max():
         raise ValueError(f"{type(loss).__name__} has no best constant: every constant output costs the same")
-    return float(_minimise(mean_loss, 1)[0])
+    return float(_minimize(mean_loss, 1)[0])
 
 
 def _distinct(loss: LossFunction, frames: Tensor) -> Tensor:
@@ -80,22 +88,21 @@ def _distinct(loss: LossFunction, frames: Tensor) -> Tensor:
     return frames[:1] if alike.all() else frames
 
 
-def _minimise(cost: Callable[[np.ndarray], np.ndarray], rows: int) -> np.ndarray:
-    """The p at the minimum of each row of ``cost(logits (rows, points))``: zoom in on the best grid point.
+def _minimize(cost: Callable[[np.ndarray], np.ndarray], rows: int) -> np.ndarray:
+    """The p at the minimum of each row of `cost(logits (rows, points))`: zoom in on the best grid point.
 
     The first grid covers everything, so that a second, higher minimum does no harm.
     """
-    centre, half_width = np.zeros((rows, 1)), LARGEST_LOGIT
+    center, half_width = np.zeros((rows, 1)), LARGEST_LOGIT
     for points in (FIRST_POINTS, *[POINTS] * ROUNDS):
-        logits = centre + half_width * np.linspace(-1, 1, points)
-        logits = np.clip(logits, -LARGEST_LOGIT, LARGEST_LOGIT)
+        logits = np.clip(center + half_width * np.linspace(-1, 1, points), -LARGEST_LOGIT, LARGEST_LOGIT)
         costs = cost(logits)
         costs = np.where(np.isfinite(costs), costs, np.inf)  # a user's loss may overflow at the far ends
         if np.isinf(costs).all(axis=1).any():
-            raise ValueError("the loss is not finite for any output: there is nothing to minimise")
-        centre = np.take_along_axis(logits, costs.argmin(axis=1, keepdims=True), axis=1)
+            raise ValueError("the loss is not finite for any output: there is nothing to minimize")
+        center = np.take_along_axis(logits, costs.argmin(axis=1, keepdims=True), axis=1)
         half_width *= 2 / (points - 1)
-    return 1 / (1 + np.exp(-centre[:, 0]))
+    return 1 / (1 + np.exp(-center[:, 0]))
 
 
 def _check_pixelwise(loss: LossFunction) -> None:
@@ -113,14 +120,18 @@ def _check_pixelwise(loss: LossFunction) -> None:
         )
 
 
-def _pixel_losses(loss: LossFunction, logits: np.ndarray, target: float) -> np.ndarray:
-    """The loss of frames of one pixel, for an array of logits. Our own losses do it in one call."""
-    pixels = torch.from_numpy(logits).reshape(-1, 1, 1)
-    if isinstance(loss, Loss):
-        loss = copy.copy(loss)
-        loss.reduction = "none"
-        return _call(loss, pixels, torch.full_like(pixels, target)).reshape(logits.shape).numpy()
-    return np.array([_value(loss, z, torch.full_like(z, target)) for z in pixels]).reshape(logits.shape)
+def unreduced(loss: Loss) -> Loss:
+    """A copy of the loss that gives one value a pixel or a frame."""
+    loss = copy.copy(loss)
+    loss.reduction = "none"
+    return loss
+
+
+def per_frame(loss: LossFunction, logits: Tensor, targets: Tensor) -> np.ndarray:
+    """What each frame (K, H, W) costs by itself, (K,). Losses with a `reduction` do it in one call."""
+    if isinstance(loss, Loss) and "reduction" in loss.options:
+        return _call(unreduced(loss), logits, targets).reshape(len(logits), -1).mean(1).numpy()
+    return np.array([_value(loss, z, y) for z, y in zip(logits, targets)])
 
 
 def _constant_loss(loss: LossFunction, logit: float, frames: Tensor) -> float:
@@ -139,7 +150,7 @@ def _call(loss: LossFunction, logits: Tensor, target: Tensor) -> Tensor:
     return loss(output.reshape(shape), target.reshape(shape))
 
 
-def _frames(white: int, size: int) -> Tensor:
+def moving_frames(white: int, size: int) -> Tensor:
     """`size` frames of `white` white pixels: a fixed random pattern that moves (1, 1) px a frame."""
     order = np.random.default_rng(0).permutation(size**2)
     pattern = torch.zeros(size**2, dtype=torch.float64)

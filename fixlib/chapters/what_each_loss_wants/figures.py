@@ -10,21 +10,16 @@ from functools import cache
 
 import matplotlib.pyplot as plt
 import numpy as np
-import scipy  # its parts are imported where they are first used: they take a second
+import torch
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from fixlib.chapters._old_plots import BASELINE_COLOUR, book_style, colour_of, image_axes, name_of, stamp
-from fixlib.data.simulator import DEFAULT, LABEL, SimulatorParameters, transition_matrix
-from fixlib.losses import LOSSES, MSE, DiceLoss, FocalLoss, SparsityLoss, WeightedMSE
-from fixlib.theory.frames import (
-    CompositeAtPixel,
-    balance,
-    best_lone_pixel,
-    best_painting,
-    crossing_threshold,
-    painting_threshold,
-)
+from fixlib.data.simulator import LABEL, transition_matrix
+from fixlib.losses import LOSSES, MSE, CompositeLoss, DiceLoss, FocalLoss, SparsityLoss, WeightedMSE
+from fixlib.theory.bayes import expected_squared_distance
+from fixlib.theory.forecast import likeliest_pixel
+from fixlib.theory.frames import CompositeAtPixel, balance, best_painting, crossing_threshold, painting_threshold
 from fixlib.theory.pixels import best_constant, best_output
 
 OTHER_COLOURS = {"bce": "#444444", "tversky": "#009E73", "focal_tversky": "#009E73", "softmax_cross_entropy": "#000000"}
@@ -56,8 +51,8 @@ def best_output_curves(etas: np.ndarray, size: int = 32) -> dict[str, np.ndarray
         "sparsity": best_output(SparsityLoss(), etas),
         "composite": best_output(CompositeAtPixel(WHERE**2), etas),
         "concentration": best_output(CompositeAtPixel(WHERE**2, focal_weight=0, sparsity_weight=0), etas),
-        "dice": best_lone_pixel(DiceLoss(), etas, size),
-        "dice, s = 1": best_lone_pixel(DiceLoss(smooth=1.0), etas, size),
+        "dice": np.where(etas > painting_threshold(DiceLoss(), size), 1.0, 0.0),
+        "dice, s = 1": np.where(etas > painting_threshold(DiceLoss(smooth=1.0), size), 1.0, 0.0),
     }
 
 
@@ -100,35 +95,21 @@ def belief_after(x: int, y: int, size: int = 32) -> np.ndarray:
     return transition_matrix(size=size)[y * size + x].reshape(size, size)
 
 
-def mean_squared_distances(belief: np.ndarray) -> np.ndarray:
-    """For each pixel, the mean squared distance (px^2) to the white pixel when that is elsewhere."""
-    rows, columns = np.indices(belief.shape)
-    total = sum((belief * axis**2).sum() - 2 * axis * (belief * axis).sum() + axis**2 for axis in (rows, columns))
-    return total / (1 - belief)
-
-
 def wanted_frames(belief: np.ndarray) -> dict[str, np.ndarray]:
     """The frame of least expected loss under a belief (H, W) that sums to 1, by loss."""
+    away = expected_squared_distance(torch.from_numpy(belief)).numpy()
     return {
         "mse": best_output(MSE(), belief),
         "weighted_mse": best_output(WeightedMSE(), belief),
         "focal": best_output(FocalLoss(), belief),
         "sparsity": best_output(SparsityLoss(), belief),
         "concentration": np.zeros_like(belief),
-        "composite": _wanted_by_composite(belief),
+        "composite": best_output(
+            CompositeLoss(concentration_weight=0), belief, COMPOSITE_WEIGHTS["concentration"] * away
+        ),
         "dice": best_painting(DiceLoss(), belief),
         "dice, s = 1": best_painting(DiceLoss(smooth=1.0), belief),
     }
-
-
-def _wanted_by_composite(belief: np.ndarray) -> np.ndarray:
-    """Distances are rounded to two digits, so that pixels can share a search; p is off by 5% at most."""
-    frame, distances = np.empty_like(belief), mean_squared_distances(belief)
-    digits = 10 ** (np.floor(np.log10(distances)) - 1)
-    rounded = np.round(distances / digits) * digits
-    for distance in np.unique(rounded):
-        frame[rounded == distance] = best_output(CompositeAtPixel(float(distance)), belief[rounded == distance])
-    return frame
 
 
 def frames_wanted(size: int = 32, x: int = 20, y: int = 12) -> Figure:
@@ -302,22 +283,6 @@ def _short(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
 
 
-def chances_of_changes(milliseconds: float, most: int = 14, parameters: SimulatorParameters = DEFAULT) -> np.ndarray:
-    """Probability of 0, 1, ... `most` changes of fixation within a time, from any moment on; (most + 1,).
-
-    A simulated fixation lasts `duration_shape` exponential phases, and a moment falls into any of them alike.
-    """
-    phases = parameters.duration_shape
-    steps = scipy.stats.poisson.pmf(np.arange(phases * (most + 1)), milliseconds * phases / parameters.duration_mean_ms)
-    return np.mean(
-        [
-            np.concatenate([np.zeros(start), steps[: len(steps) - start]]).reshape(-1, phases).sum(1)
-            for start in range(phases)
-        ],
-        axis=0,
-    )
-
-
 @cache
 def highest_probability(frames_ahead: int = 10, size: int = 32, interval_ms: float = 100.0) -> tuple[float, np.ndarray]:
     """Probability of the likeliest next pixel for one who knows the simulator and the present pixel, on average.
@@ -325,16 +290,7 @@ def highest_probability(frames_ahead: int = 10, size: int = 32, interval_ms: flo
     Returns:
         For one frame a fixation, one ahead; for frames every `interval_ms`, 1 to `frames_ahead` ahead.
     """
-    step = transition_matrix(size=size)
-    present = np.full(len(step), 1 / len(step))
-    for _ in range(100):
-        present = present @ step
-    chances = np.array([chances_of_changes(interval_ms * (k + 1)) for k in range(frames_ahead)])
-    after, ahead = np.eye(len(step)), np.zeros((frames_ahead, *step.shape))
-    for changes in range(chances.shape[1]):
-        ahead += chances[:, changes, None, None] * after
-        after = after @ step
-    return float(present @ step.max(1)), ahead.max(2) @ present
+    return float(likeliest_pixel(1, size, None)[0]), likeliest_pixel(frames_ahead, size, interval_ms)
 
 
 def how_sure_one_can_be(size: int = 32) -> Figure:
