@@ -22,6 +22,7 @@ from fixlib.losses import (
     loss_function,
     make_loss,
 )
+from fixlib.runs.config import Config
 from fixlib.runs.execute import build
 
 NAMES = list(LOSSES)
@@ -407,11 +408,16 @@ def test_an_unknown_option_is_refused(make):
 
 
 def test_a_record_whose_loss_was_renamed_fails_instead_of_running_as_another():
-    data, model = dict(n_in=2, n_out=1, size=8), dict(kind="simvp", hid_S=4, hid_T=8, N_S=2, N_T=2)
-    with pytest.raises(ValueError, match="unknown loss 'focal_2017'"):
-        build(dict(data=data, model=model, loss=dict(name="focal_2017", gamma=2.0)))
-    with pytest.raises(TypeError, match="smoothing"):
-        build(dict(data=data, model=model, loss=dict(name="dice", smoothing=1.0)))
+    recorded = dict(data=dict(dataset="simulated", n_in=2, n_out=1, size=8), model=dict(kind="simvp", hid_S=4, hid_T=8))
+    for kind, loss, error, message in (
+        ("simvp", dict(name="focal_2017", gamma=2.0), ValueError, "unknown loss 'focal_2017'"),
+        ("simvp", dict(name="dice", smoothing=1.0), TypeError, "no option smoothing"),
+        ("regression", dict(name="huber"), ValueError, "unknown loss 'huber'"),
+        ("regression", dict(name="l1", weight=2.0), TypeError, "weight"),
+    ):
+        recorded["model"]["kind"] = kind
+        with pytest.raises(error, match=message):
+            build(Config.from_json(recorded | dict(loss=loss)))
 
 
 # --- classes made of functions --------------------------------------------------------------------
