@@ -6,18 +6,20 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from fixlib.system import EXPECTED_ERRORS
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0 if it did what it says, 1 with a one-line reason on stderr otherwise."""
-    options = _parser().parse_args(arguments)
+    options = vars(_parser().parse_args(arguments))
+    command = options.pop("command")
     with _terminated_as_interrupted():
         try:
-            return options.command(options) or 0
+            return command(**options) or 0
         except EXPECTED_ERRORS as error:
             if os.environ.get("FIXLIB_TRACEBACK"):
                 raise
@@ -46,26 +48,37 @@ def _parser() -> argparse.ArgumentParser:
         prog="fixlib", description="Predicting extremely sparse events in video, on real gaze."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_data(commands)
+    _add_run(commands)
+    _add_verify(commands)
+    _add_book(commands)
+    figures = _command(commands, "figures", _figures, "rebuild every figure of the book from the recorded runs")
+    figures.add_argument("--out", default="figures", help="folder to write to (default: figures)")
+    figures.add_argument("--profile", default="quick", help="of the runs shown (default: quick)")
+    _command(commands, "doctor", _doctor, "check this environment and what data is at hand; changes nothing")
+    return parser
 
+
+def _command(commands, name: str, function: Callable[..., int | None], what: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=what, description=what)
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _add_data(commands) -> None:
     data = commands.add_parser("data", help="prepare recordings or simulated scanpaths")
-    data_commands = data.add_subparsers(required=True, metavar="COMMAND")
-    prepare = data_commands.add_parser(
-        "prepare", help="download (or read from PATH or FIXLIB_DATA_MIRROR) and prepare a dataset"
-    )
+    kinds = data.add_subparsers(required=True, metavar="COMMAND")
+    prepare = _command(kinds, "prepare", _prepare, "fetch a dataset (or read it from PATH) and prepare it")
     prepare.add_argument("name", help="osie or gazecom")
-    prepare.add_argument(
-        "path",
-        nargs="?",
-        help="your own copy of the recordings: GazeCom's folder of .coord files or "
-        "an archive of it, OSIE's fixations.mat (default: fetch them)",
-    )
-    prepare.add_argument("--out", help="folder to write to (default: data/NAME)")
-    prepare.set_defaults(command=_prepare)
-    simulate = data_commands.add_parser("simulate", help="make the simulated scanpaths")
-    simulate.add_argument("--out", help="folder to write to (default: data/simulated)")
-    simulate.set_defaults(command=_prepare, name="simulated", path=None)
+    prepare.add_argument("path", nargs="?", help="your own copy: OSIE's file, GazeCom's folder or an archive of it")
+    simulate = _command(kinds, "simulate", _prepare, "make the simulated scanpaths")
+    simulate.set_defaults(name="simulated", path=None)
+    for parser in (prepare, simulate):
+        parser.add_argument("--out", help="folder to write to (default: data/NAME)")
 
-    run = commands.add_parser("run", help="carry out an experiment: runs recorded are read, the others trained")
+
+def _add_run(commands) -> None:
+    run = _command(commands, "run", _run, "carry out an experiment: runs recorded are read, the others trained")
     run.add_argument("experiment", help="a chapter's runs, e.g. loss_comparison; an unknown name lists those there are")
     run.add_argument("--dataset", default="osie", help="a dataset's name or a folder of prepared files (default: osie)")
     run.add_argument("--profile", default="quick", help="smoke, quick (default) or paper")
@@ -73,18 +86,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--losses", type=_names, metavar="mse,focal,…", help="loss_comparison only; default: all seven")
     run.add_argument("--framings", type=_names, metavar="fixations,10hz", help="hybrid_regression only; default: both")
     run.add_argument("--networks", type=_names, metavar="hybrid_l1,…", help="hybrid_regression only; default: all six")
-    run.add_argument("--results", default="", metavar="DIR", help="where runs are recorded (default: results)")
-    run.add_argument("--workers", type=int, help="processes (default: one a processor core)")
-    run.add_argument(
-        "--dask",
-        default="",
-        metavar="ADDRESS",
-        help="run on the Dask cluster whose scheduler has this address, or on a `local` one",
-    )
+    run.add_argument("--dask", default="", metavar="ADDRESS", help="a Dask scheduler's address, or `local`")
     run.add_argument("--precision", default="float32", help="float32 (default), bf16, or tf32 on a GPU")
-    run.set_defaults(command=_run)
+    _add_where(run)
 
-    verify = commands.add_parser("verify", help="repeat recorded runs and compare; fails if one differs")
+
+def _add_verify(commands) -> None:
+    verify = _command(commands, "verify", _verify, "repeat recorded runs and compare; ends with 1 if one differs")
     verify.add_argument("runs", nargs="*", help="keys or beginnings of file names (default: all that fit the options)")
     how_many = verify.add_mutually_exclusive_group()
     how_many.add_argument("--sample", type=int, metavar="N", help="draw N of them (default: 5, unless runs are named)")
@@ -92,33 +100,30 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--experiment", help="only its runs")
     verify.add_argument("--dataset", help="only runs on it")
     verify.add_argument("--profile", help="only runs of that size")
-    verify.add_argument("--results", default="", metavar="DIR", help="where the runs are recorded (default: results)")
-    verify.add_argument("--workers", type=int, help="processes (default: one a processor core)")
-    verify.set_defaults(command=_verify)
+    _add_where(verify)
 
-    book = commands.add_parser(
-        "book", help="execute the chapters in order with papermill; copies and HTML under build/"
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--results", dest="results_dir", default="", metavar="DIR", help="of the runs (default: results)"
     )
+    parser.add_argument("--workers", type=int, help="processes (default: one per processor core)")
+
+
+def _add_book(commands) -> None:
+    book = _command(commands, "book", _book, "execute the chapters in order; copies and HTML go to build/book/")
     book.add_argument("chapters", nargs="*", help="e.g. 01_sparsity_analysis (default: all)")
     book.add_argument(
         "-p",
         "--parameter",
+        dest="parameters",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a chapter's parameter, VALUE a Python literal (text may go unquoted); may be repeated",
+        help="a chapter's parameter, as in Python; may be repeated",
     )
     book.add_argument("--results", metavar="DIR", help="read and record runs there, not in results/")
     book.add_argument("--update", action="store_true", help="replace the committed chapters by the executed ones")
-    book.set_defaults(command=_book)
-
-    figures = commands.add_parser("figures", help="rebuild every figure of the book from the recorded runs")
-    figures.add_argument("--out", default="figures", help="folder to write to (default: figures)")
-    figures.add_argument("--profile", default="quick", help="of the runs shown (default: quick)")
-    figures.set_defaults(command=_figures)
-
-    commands.add_parser("doctor", help="check this environment and what data is at hand").set_defaults(command=_doctor)
-    return parser
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -138,59 +143,41 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
 
-def _prepare(options) -> None:
+def _prepare(name: str, path: str | None, out: str | None) -> None:
     from fixlib.data import prepare
 
-    print(f"prepared in {prepare(options.name, options.out, path=options.path)}")
+    print(f"prepared in {prepare(name, out, path=path)}")
 
 
-def _run(options) -> None:
+def _run(experiment: str, **options: Any) -> None:
     from fixlib.runs import ExperimentError, obtain
     from fixlib.runs.sweep import experiment_module
 
-    choices = {name: getattr(options, name) for name in ("losses", "framings", "networks") if getattr(options, name)}
     try:
-        study = obtain(
-            options.experiment,
-            options.dataset,
-            options.profile,
-            options.seeds,
-            options.results,
-            options.workers,
-            options.dask,
-            options.precision,
-            **choices,
-        )
+        study = obtain(experiment, **{name: value for name, value in options.items() if value is not None})
     except ExperimentError as error:
         _print_study(error.study)
         raise
     _print_study(study)
-    if finish := getattr(experiment_module(options.experiment), "finish", None):
+    if finish := getattr(experiment_module(experiment), "finish", None):
         finish(study)
 
 
-def _print_study(study) -> None:
+def _print_study(study: Any) -> None:
     print(study.notice)
     print(study.table().dropna(axis="columns", how="all").to_string(index=False, float_format="%.4g"))
 
 
-def _verify(options) -> int:
+def _verify(runs: list[str], sample: int | None, all: bool, results_dir: str, workers: int | None, **only: Any) -> int:
     from fixlib import system
     from fixlib.runs.store import Results
     from fixlib.runs.verify import choose, table, verify
 
-    if options.sample is not None and options.sample < 1:
-        raise ValueError(f"--sample must be at least 1, not {options.sample}")
-    everything = options.all or (options.runs and options.sample is None)
-    runs = choose(
-        Results(system.root() / options.results if options.results else None),
-        options.runs,
-        None if everything else options.sample or 5,
-        options.experiment,
-        options.dataset,
-        options.profile,
-    )
-    checks = verify(runs, options.workers)
+    if sample is not None and sample < 1:
+        raise ValueError(f"--sample must be at least 1, not {sample}")
+    how_many = None if all or (runs and sample is None) else sample or 5
+    recorded = Results(system.root() / results_dir if results_dir else None)
+    checks = verify(choose(recorded, runs, how_many, **only), workers)
     print(table(checks).to_string(index=False))
     wrong = [check for check in checks if check.wrong]
     for check in wrong:
@@ -199,20 +186,20 @@ def _verify(options) -> int:
     return int(bool(wrong))
 
 
-def _book(options) -> None:
+def _book(**options: Any) -> None:
     from fixlib.book import make_book
 
-    make_book(options.chapters, options.parameter, results=options.results, update=options.update)
+    make_book(**options)
 
 
-def _figures(options) -> None:
+def _figures(out: str, profile: str) -> None:
     from fixlib.chapters import rebuild
 
-    for path in rebuild(options.out, options.profile):
+    for path in rebuild(out, profile):
         print(path)
 
 
-def _doctor(options) -> int:
+def _doctor() -> int:
     from fixlib.doctor import examine
 
     return examine()
