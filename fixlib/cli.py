@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -127,15 +128,16 @@ def _add_book(commands) -> None:
 
 
 def _seeds(text: str) -> tuple[int, ...]:
-    """'0-2' or '0,3' as numbers."""
+    """'0-2' or '0,3' as numbers, each once."""
     found: list[int] = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not first.isdigit() or (last and not last.isdigit()):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if not match:
             raise argparse.ArgumentTypeError(f"{text!r} is not like 0-2 or 0,3")
-        if int(last or first) < int(first):
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
             raise argparse.ArgumentTypeError(f"{part!r} holds no seed; write the smaller one first")
-        found += range(int(first), int(last or first) + 1)
+        found += range(first, last + 1)
     return tuple(dict.fromkeys(found))
 
 

@@ -358,8 +358,8 @@ def test_experiments_run_on_it(published, project):
 def test_doctor_does_not_call_its_absence_a_fault(published, capsys, project):
     from fixlib import doctor
 
-    found = {what: (good, text) for what, good, text in doctor._datasets()}
-    assert found["data 'gazecom'"][0] and "fixlib data prepare gazecom FOLDER" in found["data 'gazecom'"][1]
+    _, good, found = doctor._dataset("gazecom")
+    assert good and "fixlib data prepare gazecom FOLDER" in found
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ from fixlib.data import (
     scanpath_statistics,
 )
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+TROUBLESHOOTING = Path(__file__).resolve().parents[1] / "docs" / "troubleshooting.md"
 NOWHERE = "http://127.0.0.1:9/fixations.mat"  # refuses at once
 
 
@@ -175,8 +175,8 @@ def test_something_else_at_the_published_address(published, tmp_path, monkeypatc
         error.value
     )
     assert "A login page" in str(error.value) and "Correct the mirror" not in str(error.value)
-    listed = "is not the published file: its sha256 is not"  # where the README tells what to do about it
-    assert listed in str(error.value) and f"`... {listed} ...`" in README.read_text(encoding="utf-8")
+    listed = "is not the published file: its sha256 is not"  # where a page tells what to do about it
+    assert listed in str(error.value) and f"`... {listed} ...`" in TROUBLESHOOTING.read_text(encoding="utf-8")
     assert not (tmp_path / "data").exists()
 
 

@@ -1,0 +1,46 @@
+"""The command line: expected errors in one line, options as the functions want them."""
+
+import argparse
+
+import pytest
+
+from fixlib import cli
+
+
+def test_an_expected_error_is_one_line_and_exit_1(capsys):
+    assert cli.main(["run", "no_such_experiment"]) == 1
+    assert capsys.readouterr().err.startswith("fixlib: unknown experiment 'no_such_experiment'; choose one of sparsity")
+
+
+def test_its_traceback_is_to_be_had(monkeypatch):
+    monkeypatch.setenv("FIXLIB_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="unknown experiment"):
+        cli.main(["run", "no_such_experiment"])
+
+
+def test_an_interruption_says_how_to_go_on(monkeypatch, capsys):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_doctor", interrupted)
+    assert cli.main(["doctor"]) == 130
+    assert "goes on from there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text, seeds", [("0-2", (0, 1, 2)), ("3", (3,)), ("0,3,0", (0, 3)), ("0-1,5", (0, 1, 5))])
+def test_seeds(text, seeds):
+    assert cli._seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["x", "2-0", "1-", "", "-1"])
+def test_seeds_that_are_none(text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        cli._seeds(text)
+
+
+def test_what_is_not_given_is_left_to_the_function(monkeypatch):
+    given = {}
+    monkeypatch.setattr("fixlib.runs.obtain", lambda experiment, **options: given.update(options) or pytest.skip())
+    with pytest.raises(pytest.skip.Exception):
+        cli.main(["run", "loss_comparison", "--losses", "mse,dice", "--results", "build/x"])
+    assert given["losses"] == ("mse", "dice") and given["results_dir"] == "build/x" and "framings" not in given
