@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.turns import Side, paired_ratio, take_turns
 from fixlib.grid import create_sparse_frames
-from fixlib.losses import LOSSES, make_loss
+from fixlib.losses import LOSSES
 
 TITLE = "Losses, forward and backward"
 BATCH, FRAMES = 8, 10
@@ -33,7 +33,7 @@ def measure(name: str, size: int, threads: int, turns: int) -> list[dict]:
     packages = [each for each in PACKAGES if name in PACKAGES[each] and importlib.util.find_spec(each)]
     calls = max(1, 20 * 32**2 // size**2)  # in a turn
     sides = {
-        kind: Side(forward_and_backward, dict(name=name, size=size, kind=kind, calls=calls))
+        kind: Side(forward_and_backward, dict(loss=LOSSES[name].function, name=name, size=size, kind=kind, calls=calls))
         for kind in ("fixlib", *packages)
     }
     timed = take_turns(sides, turns, threads)
@@ -63,13 +63,14 @@ def table(rows: list[dict]) -> list[dict]:
     ]
 
 
-def forward_and_backward(name: str, size: int, kind: str, calls: int) -> Callable[[], object]:
-    """A step of `calls` batches: the loss and the gradient of its logits."""
+def forward_and_backward(loss: Callable, name: str, size: int, kind: str, calls: int) -> Callable[[], object]:
+    """A step of `calls` batches: the loss, or another package's by that name, and the gradient of its logits."""
     generator = torch.Generator().manual_seed(0)
     points = size * torch.rand(BATCH, FRAMES, 2, generator=generator)
     frames = create_sparse_frames(points, torch.ones(BATCH, FRAMES, dtype=torch.bool), size)
     logits = torch.randn(BATCH, FRAMES, 1, size, size, generator=generator).requires_grad_()
-    loss = other_loss(kind, name) if kind in PACKAGES else make_loss(name)
+    if kind in PACKAGES:
+        loss = other_loss(kind, name)
 
     def step() -> None:
         for _ in range(calls):

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import losses as timings
 from fixlib import losses
 from fixlib.losses import (
     LOSSES,
     MISSION_LOSSES,
+    MSE,
     CompositeLoss,
     ConcentrationLoss,
     DiceLoss,
@@ -22,8 +24,11 @@ from fixlib.losses import (
     loss_function,
     make_loss,
 )
+from fixlib.runs import obtain
 from fixlib.runs.config import Config
 from fixlib.runs.execute import build
+from fixlib.theory.frames import crossing_threshold
+from fixlib.theory.pixels import best_constant, best_output
 
 NAMES = list(LOSSES)
 FRAME_LOSSES = {"dice", "tversky", "focal_tversky", "softmax_cross_entropy"}
@@ -443,32 +448,45 @@ def test_options_by_place_and_under_the_name_that_recorded_runs_hold():
 
 @pytest.fixture
 def own_losses():
-    """What registers a loss for one test."""
-    before = dict(LOSSES)
+    """Where a test registers losses of its own."""
+    before = set(LOSSES)
     yield LOSSES
-    for name in set(LOSSES) - set(before):
+    for name in set(LOSSES) - before:
         del LOSSES[name]
 
 
-def test_an_own_loss_in_a_few_lines(own_losses):
-    @own_losses.register("absolute")
-    @loss_function
-    def absolute_loss(output, y, weight=1.0):
-        return weight * (output.p - y).abs()
+@loss_function
+def absolute_loss(output, y, weight=1.0):
+    return (output.p - y).abs() * torch.where(y > 0, weight, 1)
 
-    @own_losses.register("brightness")
-    def brightness(input, target):
-        return (torch.sigmoid(input) - target).square().mean()
 
-    @own_losses.register("squared")
+def brightness(input, target):
+    return (torch.sigmoid(input) - target).square().mean()
+
+
+def test_own_losses_are_formulas_functions_or_classes(own_losses):
     class Squared(losses.Loss):
         function = staticmethod(brightness)
 
+    for name, made in (("absolute", absolute_loss), ("brightness", brightness), ("squared", Squared)):
+        assert own_losses.register(name)(made) is made
     logits, target = random_frames()
     found = make_loss("absolute", weight=2.0, reduction="sum")(logits, target)
-    assert found == 2 * (torch.sigmoid(logits) - target).abs().sum()
-    assert make_loss("squared")(logits, target) == make_loss("mse")(logits, target)
-    assert make_loss("brightness")(logits, target) == make_loss("mse")(logits, target)
+    assert found == ((1 + target) * (torch.sigmoid(logits) - target).abs()).sum()
+    assert make_loss("squared")(logits, target) == make_loss("brightness")(logits, target) == MSE()(logits, target)
     assert repr(make_loss("absolute")) == "absolute(weight=1.0, from_logits=True, reduction='mean')"
     with pytest.raises(ValueError, match="there is a loss 'focal' already"):
         own_losses.register("focal")(brightness)
+
+
+def test_an_own_loss_is_found_by_the_theory_the_comparison_and_the_benchmarks(own_losses, project, dataset):
+    own_losses.register("mine")(absolute_loss)
+    loss = make_loss("mine", weight=3.0)
+    assert best_output(loss, [0.2, 0.3]) == pytest.approx([0, 1], abs=1e-6)
+    assert best_constant(loss, 1 / 1024) == pytest.approx(0, abs=1e-6)
+    assert crossing_threshold(loss) == pytest.approx(0.25, rel=1e-6)
+    study = obtain("loss_comparison", dataset, "smoke", losses=["mine"], workers=1)
+    (run,) = [run for run in study.runs if run.history]
+    assert run.spec.variant == "mine" and 0 < run.payload["test_loss"] < 1
+    (row,) = timings.measure("mine", 32, threads=1, turns=2)
+    assert row["name"] == "mine" and row["ours"] > 0
