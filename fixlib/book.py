@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ast
-import json
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 
 from fixlib import data, system
 from fixlib.runs import fallback_notice, get_profile
+from fixlib.runs.store import Results, Run
 
 ALT_TEXT = "Alt text: "
 NOT_STORED = ("papermill", "execution", "widgets")  # metadata that differ from one execution to the next
@@ -210,9 +211,9 @@ def _store(executed: Path, notebook: Path) -> None:
 
 def _compare_with_recorded(results: str) -> str:
     """How the runs of a folder differ from the recorded ones of the same configuration and data, in a sentence."""
-    here, recorded = system.root() / results, system.root() / "results"
-    twins = [(path, recorded / path.relative_to(here)) for path in sorted(here.rglob("*.json"))]
-    differences = [_largest_difference(*pair) for pair in twins if pair[1].exists()]
+    recorded = {run.spec.key: run for run in Results().runs()}
+    found = Results(system.root() / results).runs()
+    differences = [_largest_difference(run, recorded[run.spec.key]) for run in found if run.spec.key in recorded]
     if not differences:
         return "none of these runs is recorded in results/: nothing to compare with"
     return (
@@ -221,13 +222,12 @@ def _compare_with_recorded(results: str) -> str:
     )
 
 
-def _largest_difference(path: Path, twin: Path) -> float:
-    mine, theirs = (json.loads(file.read_text(encoding="utf-8"))["metrics"] for file in (path, twin))
-    pairs = [(mine[name]["value"], theirs[name]["value"]) for name in theirs.keys() & mine.keys()]
-    differing = [(a, b) for a, b in pairs if a != b]
-    return max(
-        (abs(a - b) / max(abs(a), abs(b)) if None not in (a, b) else float("inf") for a, b in differing), default=0
-    )
+def _largest_difference(run: Run, other: Run) -> float:
+    names = sorted(run.metrics.keys() & other.metrics.keys())
+    mine, theirs = (np.array([one.metrics[name]["value"] for name in names]) for one in (run, other))
+    unequal = mine != theirs  # NaN and NaN too, whose difference is not counted
+    scale = np.maximum(abs(mine), abs(theirs))[unequal]
+    return float(np.nan_to_num(abs(mine - theirs)[unequal] / scale).max(initial=0))
 
 
 def _read(notebook: Path) -> nbformat.NotebookNode:
