@@ -32,13 +32,13 @@ from fixlib.losses import (
     SoftmaxCrossEntropy,
     TverskyLoss,
 )
+from fixlib.theory.forecast import CHUNK_NUMBERS
 from fixlib.theory.frames import best_painting
 from fixlib.theory.pixels import LARGEST_LOGIT, best_output, unreduced
 
 OVERLAP = (DiceLoss, TverskyLoss, FocalTverskyLoss)
 # Tables of the best output: logit of eta (finely; coarsely where there is a ramp too), and log(1 + ramp).
 FINE, COARSE, RAMPS = np.linspace(-40, 40, 4097), np.linspace(-40, 40, 513), np.linspace(0, 9, 73)
-CHUNK_NUMBERS = 4_000_000  # bounds the memory of what is computed a few windows at a time
 
 
 def bayes_logits(loss: Loss, log_density: Tensor) -> Tensor:

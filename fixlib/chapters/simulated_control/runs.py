@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 
 from fixlib.chapters.hybrid_regression.runs import FRAMINGS, N_IN, N_OUT, networks_of
 from fixlib.chapters.loss_comparison import runs as loss_comparison
-from fixlib.losses import make_loss
-from fixlib.metrics import Truth
+from fixlib.losses import SoftmaxCrossEntropy, make_loss
+from fixlib.metrics import Truth, evaluate_density, evaluate_frames, evaluate_points
 from fixlib.models import BASELINES
 from fixlib.runs.config import Config, Loss, Model, RunSpec, get_profile, make_spec
 from fixlib.runs.execute import load_windows, run_predictor, seen
 from fixlib.runs.store import payload_of
+from fixlib.theory.bayes import bayes_logits
+from fixlib.theory.forecast import best_points, forecast, window_starts
 from fixlib.training import Checkpoint
 
 NAME = "simulated_control"
@@ -55,16 +57,19 @@ def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict],
 
 def _optimum(config: Config, windows: dict[str, dict]) -> dict:
     """What is recorded of the optimum on the test windows; its information gain is over the centre bias of train."""
-    from fixlib.theory.forecast import forecast, window_starts  # scipy takes a second
-    from fixlib.theory.simulated import DENSITY, DISTANCE, evaluate_optimum
-
-    where, name, test, reference = config.data, config.loss.name, windows["test"], None
-    if name == DENSITY:
+    where, name, test = config.data, config.loss.name, windows["test"]
+    truth, starts = Truth.of(test, where.n_in), window_starts(where.n_in + where.n_out, where.stride, where.rate_hz)
+    known = forecast(test, where.n_in, where.n_out, starts)
+    log_density = known.log_density()
+    if name == "distance":
+        return payload_of(evaluate_points(best_points(known), truth)) | seen(windows)
+    if name == "density":
         centre_bias = BASELINES["centre_bias"](where.size)
         centre_bias.fit(windows["train"]["coordinates"], where.n_in)
         reference = centre_bias.log_density(test["coordinates"][:, : where.n_in], where.n_out)
-    starts = window_starts(where.n_in + where.n_out, where.stride, where.rate_hz)
-    known = forecast(test, where.n_in, where.n_out, starts)
-    loss = name if name in (DENSITY, DISTANCE) else make_loss(name, **config.loss.options)
-    evaluation, further = evaluate_optimum(known, Truth.of(test, where.n_in), loss, reference)
-    return payload_of(evaluation) | further | seen(windows)
+        return payload_of(evaluate_density(log_density, truth, reference_log_density=reference)) | seen(windows)
+    loss = make_loss(name, **config.loss.options)
+    logits = bayes_logits(loss, log_density)
+    density = isinstance(loss, SoftmaxCrossEntropy)  # its best output is the density itself, and is scored as one
+    scored = evaluate_density(log_density, truth) if density else evaluate_frames(logits.float(), truth)
+    return payload_of(scored) | dict(test_loss=float(loss(logits, truth.frames(where.size).double()))) | seen(windows)
