@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fixlib.models.simvp import Encoder
+
 # The kernel's gradient on maps of at most so many positions pairs them all; on larger ones PyTorch's is as fast.
 PAIRED_POSITIONS = 100
 
@@ -132,18 +134,22 @@ class ShuffleOut(nn.PixelShuffle):
         return x.unflatten(1, (-1, k, k)).permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
 
 
-class DenseConv(nn.Conv2d):
-    def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda:
-            return super().forward(x)
-        return super().forward(channels_last(x)).contiguous()
+class EncoderOnce(Encoder):
+    """Encodes each distinct frame once: gaze rests, and of frames 100 ms apart more than half equal the one before."""
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        if frames.is_cuda or frames.requires_grad:
+            return super().forward(frames)
+        distinct, which = frames.unique(dim=0, return_inverse=True)
+        latent, skip = super().forward(distinct)
+        return latent.index_select(0, which), skip.index_select(0, which)
 
 
 WAYS = (
     (nn.Conv2d, lambda c: c.kernel_size == (1, 1) and c.groups == 1 and c.out_channels > 8, MixChannels),
     (nn.Conv2d, lambda c: c.groups == c.in_channels > 1 and c.dilation != (1, 1), WideDepthwise),
     (nn.Conv2d, lambda c: c.groups == c.in_channels > 1, LocalDepthwise),
-    (nn.Conv2d, lambda c: c.groups == 1 and c.kernel_size != (1, 1) and c.in_channels > 1, DenseConv),
     (nn.BatchNorm2d, lambda _: True, NormOverBatch),
     (nn.PixelShuffle, lambda _: True, ShuffleOut),
+    (Encoder, lambda _: True, EncoderOnce),
 )
