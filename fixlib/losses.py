@@ -21,11 +21,11 @@ TypeError: not tensors, an input that is not floating point, an unknown option.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, wraps
 from typing import Any
 
 import torch
@@ -129,7 +129,7 @@ class Output:
     values: Tensor
     from_logits: bool
 
-    @property
+    @cached_property
     def p(self) -> Tensor:
         """The probability that the pixel is white."""
         return torch.sigmoid(self.values) if self.from_logits else self.values
@@ -151,19 +151,18 @@ class Output:
         eps = torch.finfo(self.p.dtype).eps
         return self.p + (self.p.clamp(eps, 1 - eps) - self.p).detach()
 
-    def under(self, function: Callable[..., Any], y: Tensor, *options) -> Any:
-        """Another loss of this output, not reduced."""
-        return function(self.values, y, *options, from_logits=self.from_logits, reduction="none")
-
 
 def loss_function(formula: Callable[..., Any]) -> Callable[..., Any]:
     """The function of a loss, given its values (or a dict of them) as a formula of an `Output`, y and options.
 
-    It takes input, target, those options, `from_logits` and `reduction`; checks, converts to float32 and reduces.
+    It takes input, target, those options, `from_logits` and `reduction`; checks, converts to float32 and reduces. Given
+    an `Output`, it is the formula: for a loss that is made of others.
     """
 
-    @functools.wraps(formula)
+    @wraps(formula)
     def function(input, target, *values, from_logits: bool = True, reduction: str = "mean", **options):
+        if isinstance(input, Output):
+            return formula(input, target, *values, **options)
         found = formula(*_checked(input, target, from_logits), *values, **options)
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
@@ -214,10 +213,9 @@ def _check_at_least_zero(**values: float) -> None:
             raise ValueError(f"{name} must be at least 0, got {value}")
 
 
-def _check_above_zero(**values: float) -> None:
-    for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name} must be above 0, got {value}")
+def _check_above_zero(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name} must be above 0, got {value}")
 
 
 @LOSSES.register("mse", "MSE")
@@ -283,16 +281,15 @@ def composite_components(
 ) -> dict[str, Tensor]:
     """The three parts of `composite_loss` before weighting: keys focal, sparsity, concentration."""
     return dict(
-        focal=output.under(focal_loss, y, alpha, gamma),
-        sparsity=output.under(sparsity_loss, y, l1_weight),
-        concentration=output.under(concentration_loss, y, normalize),
+        focal=focal_loss(output, y, alpha, gamma),
+        sparsity=sparsity_loss(output, y, l1_weight),
+        concentration=concentration_loss(output, y, normalize),
     )
 
 
-@loss_function
 def composite_loss(
-    output: Output,
-    y: Tensor,
+    input: Tensor | Output,
+    target: Tensor,
     focal_weight: float = 1.0,
     sparsity_weight: float = 0.8,
     concentration_weight: float = 1.5,
@@ -301,6 +298,8 @@ def composite_loss(
     gamma: float = 2.0,
     l1_weight: float = 1.0,
     normalize: bool = False,
+    from_logits: bool = True,
+    reduction: str = "mean",
 ) -> Tensor:
     """focal_weight * focal + sparsity_weight * sparsity + concentration_weight * concentration.
 
@@ -309,7 +308,8 @@ def composite_loss(
     """
     weights = dict(focal=focal_weight, sparsity=sparsity_weight, concentration=concentration_weight)
     _check_at_least_zero(**{f"{name}_weight": weight for name, weight in weights.items()})
-    parts = output.under(composite_components, y, alpha, gamma, l1_weight, normalize)
+    common = dict(from_logits=from_logits, reduction=reduction)
+    parts = composite_components(input, target, alpha, gamma, l1_weight, normalize, **common)
     focal, sparsity, concentration = (weights[name] * part for name, part in parts.items())
     return focal + sparsity + concentration
 
@@ -334,7 +334,7 @@ def dice_loss(output: Output, y: Tensor, smooth: float = 1e-5) -> Tensor:
     Milletari et al. (2016) without the squares in the denominator. `smooth` is no detail: it is what an empty frame
     and an empty prediction are worth (see the known answers of chapter 2).
     """
-    _check_above_zero(smooth=smooth)
+    _check_above_zero("smooth", smooth)
     p = output.p
     return 1 - (2 * (p * y).sum(FRAME) + smooth) / (p.sum(FRAME) + y.sum(FRAME) + smooth)
 
@@ -364,7 +364,7 @@ def tversky_loss(output: Output, y: Tensor, alpha: float = 0.3, beta: float = 0.
     TP = sum(p y), FP = sum(p (1 - y)), FN = sum((1 - p) y), s = `smooth` > 0. alpha = beta = 1/2 with s/2 is Dice.
     """
     _check_at_least_zero(alpha=alpha, beta=beta)
-    _check_above_zero(smooth=smooth)
+    _check_above_zero("smooth", smooth)
     p = output.p
     errors = alpha * (p * (1 - y)).sum(FRAME) + beta * ((1 - p) * y).sum(FRAME)
     return errors / (errors + (p * y).sum(FRAME) + smooth)  # never below 0 by rounding
@@ -380,8 +380,8 @@ def focal_tversky_loss(
     `alpha` weighs false positives and `beta` false negatives as in `tversky_loss` (that paper swaps the letters).
     Below a Tversky loss of one rounding step the gradient is 0: the root is infinitely steep there.
     """
-    _check_above_zero(gamma=gamma)
-    distance = output.under(tversky_loss, y, alpha, beta, smooth)
+    _check_above_zero("gamma", gamma)
+    distance = tversky_loss(output, y, alpha, beta, smooth)
     return distance.clamp_min(torch.finfo(distance.dtype).eps) ** (1 / gamma)
 
 

@@ -157,7 +157,7 @@ def composite_at_pixel_loss(
     """
     if not squared_distance >= 0:
         raise ValueError(f"squared_distance must be at least 0 px^2, got {squared_distance}")
-    others = output.under(composite_loss, y, focal_weight, sparsity_weight, 0.0)
+    others = composite_loss(output, y, focal_weight, sparsity_weight, 0.0)
     return others + concentration_weight * squared_distance * (1 - y) * output.p
 
 
