@@ -8,6 +8,8 @@ Every baseline takes windows of points (x, y) in px, and is used the same way:
 Those with a density also have `log_density(inputs, n_out)`.
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -34,7 +36,7 @@ class Baseline:
     def __init__(self, size: int = 32):
         self.size = size
 
-    def fit(self, coordinates: Tensor, n_in: int) -> "Baseline":
+    def fit(self, coordinates: Tensor, n_in: int) -> Self:
         """Learn from windows (N, T, 2): the first `n_in` points are observed, the rest is to be predicted."""
         windows = self._check_points(coordinates, "coordinates")
         if not 1 <= n_in < windows.shape[1]:
@@ -227,7 +229,7 @@ class TransitionTable(Baseline):
         source, target = _pairs(pixels[-held_out:], horizon)
         source, target = source[source != target], target[source != target]
         counts, _ = self._count_moves(pixels[:-held_out], horizon)
-        best, settings = -float("inf"), None
+        best, settings = -float("inf"), (0.0, 0.0, 0.0)
         for source_bandwidth in SOURCE_BANDWIDTHS:
             near = self._gather_sources(counts, source_bandwidth)
             for target_bandwidth in TARGET_BANDWIDTHS:

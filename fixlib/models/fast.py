@@ -60,6 +60,8 @@ class WideDepthwise(nn.Conv2d):
     convolved without dilation. Taps that there meet nothing but padding (24 of 49 of the 7 x 7 on 8 x 8) are left out.
     """
 
+    bias: Tensor
+
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cuda:
             return super().forward(x)

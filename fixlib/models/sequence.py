@@ -20,7 +20,7 @@ class GazeGRU(nn.Module):
         super().__init__()
         if min(n_out, hidden, size) < 1:
             raise ValueError(f"n_out, hidden and size must be at least 1, got {n_out}, {hidden} and {size}")
-        self.n_out, self.half = n_out, size / 2
+        self.n_out, self.half_grid = n_out, size / 2
         self.gru = nn.GRU(4, hidden, batch_first=True)
         self.readout = nn.Linear(hidden, 2 * n_out)
 
@@ -32,8 +32,8 @@ class GazeGRU(nn.Module):
         """(B, n_in, 2) px -> (B, n_out, 2) px."""
         if points.dim() != 3 or points.shape[-1] != 2 or points.shape[1] < 1:
             raise ValueError(f"expected points of shape (batch, points, 2), got {tuple(points.shape)}")
-        positions = points / self.half - 1
+        positions = points / self.half_grid - 1
         displacements = positions.diff(dim=1, prepend=positions[:, :1])
         states, _ = self.gru(torch.cat([positions, displacements], dim=-1))
         displacement = self.readout(states[:, -1]).view(-1, self.n_out, 2)
-        return points[:, -1:] + self.half * displacement
+        return points[:, -1:] + self.half_grid * displacement

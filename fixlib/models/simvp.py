@@ -13,13 +13,14 @@ from __future__ import annotations
 import inspect
 import math
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fixlib.models.registry import NETWORKS
 
-MISSION = dict(in_shape=(10, 1, 32, 32), hid_S=64, hid_T=256, N_S=4, N_T=8)
+MISSION: dict[str, Any] = dict(in_shape=(10, 1, 32, 32), hid_S=64, hid_T=256, N_S=4, N_T=8)
 
 
 def _named(**layers: nn.Module) -> nn.Sequential:
@@ -35,7 +36,7 @@ class ConvNormSiLU(nn.Module):
         wide = channels_out * 4 if up else channels_out
         convolution = nn.Conv2d(channels_in, wide, kernel, stride=2 if down else 1, padding=kernel // 2)
         nn.init.trunc_normal_(convolution.weight, std=0.02)
-        nn.init.zeros_(convolution.bias)
+        nn.init.zeros_(convolution.get_parameter("bias"))
         self.conv = nn.Sequential(convolution, nn.PixelShuffle(2)) if up else convolution
         self.norm = nn.GroupNorm(2, channels_out)
         self.act = nn.SiLU()
@@ -157,7 +158,7 @@ def _normal_by_fan_out(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
         nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
-        nn.init.zeros_(module.bias)
+        nn.init.zeros_(module.get_parameter("bias"))
 
 
 def meta_block(channels_in: int, channels_out: int, *options) -> nn.Module:
@@ -245,7 +246,8 @@ class SimVP(nn.Module):
         if prior_probability is not None:
             if not 0 < prior_probability < 1:
                 raise ValueError(f"prior_probability must lie between 0 and 1, got {prior_probability}")
-            nn.init.constant_(self.dec.readout.bias, math.log(prior_probability / (1 - prior_probability)))
+            odds = prior_probability / (1 - prior_probability)
+            nn.init.constant_(self.dec.readout.get_parameter("bias"), math.log(odds))
 
     @classmethod
     def for_task(cls, n_in: int, n_out: int, size: int, **options) -> SimVP:
