@@ -35,6 +35,7 @@ PREDICTORS = {
     "composite": ("composite", "#56B4E9"),
     "dice": ("Dice", "#009E73"),
     "weighted_mse": ("weighted MSE", "#D55E00"),
+    "dice_smooth_1": ("Dice, smooth 1", "#009E73"),
     "bce": ("BCE", "#661100"),
     "softmax_cross_entropy": ("softmax cross-entropy", "#882255"),
     "tversky": ("Tversky", "#44AA99"),
@@ -151,20 +152,27 @@ class Row:
     hollow: bool = False
 
 
-def dots(axes: Axes, rows: Sequence[Row], written: str = ".2f", spread: float = 0.22) -> None:
-    """One line a row, from top to bottom: value and 95% interval of each seed, `spread` apart about the line."""
+def dots(axes: Axes, rows: Sequence[Row], written: str = ".2f", shift: float = 0.0) -> None:
+    """One line a row, from top to bottom: value and 95% interval of each seed, about the line.
+
+    Args:
+        written: how the mean is written beside the dots; "" for not at all.
+        shift: how far above the middle of its line each row is drawn.
+    """
     for height, row in zip(range(len(rows))[::-1], rows):
-        offsets = np.linspace(spread, -spread, len(row.numbers)) if len(row.numbers) > 1 else [0.0]
-        for number, at in zip(row.numbers, height + np.array(offsets)):
+        offsets = shift + (np.linspace(0.22, -0.22, len(row.numbers)) if len(row.numbers) > 1 else np.zeros(1))
+        for number, at in zip(row.numbers, height + offsets):
             axes.plot([number["low"], number["high"]], [at, at], color=row.color, lw=2, alpha=0.5)
             face = "white" if row.hollow else row.color
             axes.plot(number["value"], at, row.marker, color=row.color, mfc=face, ms=5)
         axes.plot(row.best, height - 0.28, "D", mfc="none", mec=OPTIMUM_COLOR, ms=5, mew=1.5)
-        drawn = [row.best, *(number[end] for number in row.numbers for end in ("value", "high"))]
-        if row.numbers and np.isfinite(drawn).any():
-            mean = np.mean([number["value"] for number in row.numbers])
-            note(axes, row.text or f"{mean:{written}}", (np.nanmax(drawn), height))
+        values = [number["value"] for number in row.numbers]
+        drawn = np.array([row.best, *values, *(number["high"] for number in row.numbers)])
+        if text := row.text or (f"{np.mean(values):{written}}" if written and np.isfinite(values).any() else ""):
+            note(axes, text, (np.nanmax(drawn) if np.isfinite(drawn).any() else 0.0, height))
     axes.set(yticks=range(len(rows))[::-1], yticklabels=[row.label for row in rows], ylim=(-0.6, len(rows) - 0.4))
+    for row, label in zip(rows, axes.get_yticklabels()):
+        label.set(color=row.color, weight="normal" if row.numbers else "bold")
     axes.margins(x=0.14)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=8)
@@ -181,6 +189,25 @@ def note(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, fl
 def legend(where: Axes | Figure, lines: dict[str, dict[str, Any]], **place: Any) -> None:
     """A legend of lines and marks that need not be drawn: label -> how it looks."""
     where.legend(handles=[plt.Line2D([], [], label=label, **look) for label, look in lines.items()], **place)
+
+
+def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], last: float, gap: float = 0.055) -> None:
+    """Name curves (end value, name, color) at their right end x = `last`, moved apart where they would overlap.
+
+    `gap`: the least distance between names, as a share of the axes' height.
+    """
+    bottom, top = axes.get_ylim()
+    gap *= top - bottom
+    ends = sorted(ends)
+    heights = np.array([value for value, _, _ in ends], dtype=float)
+    for _ in range(200):  # push neighbors apart, each half the way
+        overlap = np.clip(gap - np.diff(heights), 0, None) / 2
+        heights -= np.append(overlap, 0)
+        heights += np.insert(overlap, 0, 0)
+        heights += max(0, bottom + gap / 2 - heights[0])
+    for height, (value, name, color) in zip(heights, ends):
+        axes.plot([1.005 * last, 1.035 * last], [value, height], color=color, lw=0.5, clip_on=False)
+        axes.text(1.04 * last, height, name, color=color, fontsize=8, va="center")
 
 
 def image_axes(axes: Axes, title: str = "") -> Axes:

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from fixlib.chapters.simulated_control import figures as control
+from fixlib.chapters.simulated_control import figures, tables
 from fixlib.chapters.simulated_control import runs as simulated_control
 from fixlib.runs.config import Config, Data, Loss, Model, RunSpec
 from fixlib.runs.store import Results, Run
@@ -25,12 +25,14 @@ def make_run(variant, *, error, loss=None, test_loss=None, f1=0.2, seed=0, train
     name = "error_median" if loss else "error"
     metrics[name] = dict(value=error, low=error - 0.1, high=error + 0.1)
     errors = error + 0.01 * np.cos(np.arange(len(SUBJECT)))
-    payload = dict(metrics=metrics, per_window={"subject": SUBJECT, "stimulus": STIMULUS, name: errors})
+    windows = {"subject": SUBJECT, "stimulus": STIMULUS, "frames": np.ones(len(SUBJECT)), name: errors}
+    payload = dict(metrics=metrics, per_window=windows, content_sha256=dict(test="0"), data_label="x", simulated=True)
     if test_loss is not None:
         payload["test_loss"] = test_loss
     if trained:
         payload["history"] = [dict(epoch=1, train_loss=1.0, val_loss=1.0)]
-    config = Config(Data("simulated"), Model("simvp" if trained else "optimum"), Loss(loss or "l1"))
+    kind = "optimum" if not trained else "simvp" if loss else "regression"
+    config = Config(Data("simulated", rate_hz=10.0), Model(kind), Loss(loss or "l1"))
     spec = RunSpec("simulated_control", "simulated", variant, "smoke", seed, config, "0" * 16)
     return Run(spec, Path(spec.filename), payload)
 
@@ -52,34 +54,34 @@ class TestLeftToLearn:
     @pytest.mark.parametrize("test_loss, left", [(0.0006, 0.0), ((1 / 1024) * (1023 / 1024), 1.0), (0.0018, 3.19)])
     def test_is_0_at_the_optimum_and_1_at_the_best_constant(self, test_loss, left):
         study = make_study(test_loss=test_loss)
-        found = control.left_to_learn(study.run("frames_mse.10hz"), study.run("optimum_mse.10hz"))
+        found = tables.left_to_learn(study.run("frames_mse.10hz"), study.run("optimum_mse.10hz"))
         assert found == pytest.approx(left, abs=0.01)
 
     def test_is_undefined_where_the_constant_is_the_optimum(self):
         black = make_run("frames_concentration.10hz", error=9.0, loss="concentration", test_loss=0.01)
         optimum = make_run("optimum_concentration.10hz", error=9.0, loss="concentration", test_loss=0.0, trained=False)
-        assert np.isnan(control.left_to_learn(black, optimum))
+        assert np.isnan(tables.left_to_learn(black, optimum))
 
 
 class TestBeyondPossible:
     def test_worse_than_the_optimum_is_as_it_should_be(self):
         study = make_study()
-        assert not control.beyond_possible(study, "frames_mse.10hz") + control.beyond_possible(study, "hybrid_l1.10hz")
+        assert not tables.beyond_possible(study, "frames_mse.10hz") + tables.beyond_possible(study, "hybrid_l1.10hz")
 
     @pytest.mark.parametrize(
         "change, metric",
         [(dict(error=2.5), "error_median"), (dict(f1=0.7), "best_f1"), (dict(test_loss=0.0005), "test_loss")],
     )
     def test_better_is_named_with_its_seed(self, change, metric):
-        found = control.beyond_possible(make_study(**change), "frames_mse.10hz")
+        found = tables.beyond_possible(make_study(**change), "frames_mse.10hz")
         assert [f"frames_mse.10hz, seed {seed}: {metric}" in found for seed in (0, 1)] == [True, True]
 
     def test_a_hybrid_that_is_better_is_found_too(self):
-        assert control.beyond_possible(make_study(error=2.5), "hybrid_l1.10hz") == ["hybrid_l1.10hz, seed 0: error"]
+        assert tables.beyond_possible(make_study(error=2.5), "hybrid_l1.10hz") == ["hybrid_l1.10hz, seed 0: error"]
 
 
 def test_the_figure_shows_every_network_seed_and_optimum():
-    axes = control.beside_optimum(make_study(), "frames_").axes
+    axes = figures.beside_optimum(make_study()).axes
     try:
         assert [label.get_text() for label in axes[0].get_yticklabels()] == ["MSE"]
         for panel, best in zip(axes, (0.0, 0.3, 0.5, 3.0)):
@@ -93,10 +95,5 @@ def test_the_figure_shows_every_network_seed_and_optimum():
 def test_no_recorded_network_is_better_than_the_best_possible():
     runs = tuple(Results().read(spec) for spec in simulated_control.specs("simulated", "quick", (0, 1, 2)))
     study = Study("simulated", "simulated", runs, 0)
-    beyond = [
-        found
-        for framing in control.framings_of(study)
-        for name in control.networks_of(study, framing)
-        for found in control.beyond_possible(study, name)
-    ]
+    beyond = [found for name in study.variants(trained=True) for found in tables.beyond_possible(study, name)]
     assert not beyond, "a bug in the networks' scores or in the optimum: " + "; ".join(beyond)

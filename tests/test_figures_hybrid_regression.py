@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from fixlib.chapters.hybrid_regression import figures
-from fixlib.chapters.hybrid_regression import tables as comparisons
+from fixlib.chapters.hybrid_regression import figures, tables
 from fixlib.chapters.hybrid_regression.tables import Predictor
-from fixlib.runs.config import Config, Data, Model, RunSpec
+from fixlib.runs.config import Config, Data, Loss, Model, RunSpec
 from fixlib.runs.store import Run
 from fixlib.runs.study import Study
 
 matplotlib.use("Agg")
 BOTH = "measured (one frame a fixation / one frame every 100 ms)"
+FIXATIONS, AT_10HZ = "One frame a fixation", "One frame every 100 ms"
 SUBJECT, STIMULUS = np.repeat([0, 1, 2, 3], 6), np.tile(np.arange(6), 4)
 AMPLITUDE = np.linspace(0.25, 20, len(SUBJECT))
 
@@ -36,14 +36,36 @@ def make_run(variant, errors, seed=0, history=True, undershoot=0.5):
     payload = dict(
         metrics=metrics,
         parameters=1234,
-        per_window=dict(subject=SUBJECT, stimulus=STIMULUS, amplitude=AMPLITUDE.astype(np.float16), **windows),
+        data_label="OSIE",
+        simulated=False,
+        content_sha256=dict(test=variant.partition(".")[2]),
+        per_window=dict(
+            subject=SUBJECT,
+            stimulus=STIMULUS,
+            frames=np.ones(len(SUBJECT)),
+            amplitude=AMPLITUDE.astype(np.float16),
+            **windows,
+        ),
     )
     if history:
         payload["history"] = [
             dict(epoch=e + 1, train_loss=t, val_loss=v) for e, (t, v) in enumerate([(4.0, 3.0), (3.0, 2.0), (1.0, 2.5)])
         ]
-    spec = RunSpec("hybrid_regression", "osie", variant, "smoke", seed, Config(Data("osie"), Model("simvp")), "0" * 16)
+    name, _, framing = variant.partition(".")
+    kind, _, loss = name.partition("_")
+    model = {"hybrid": "regression", "frames": "simvp", "gru": "gru", "optimum": "optimum"}.get(kind, name)
+    options = dict(hid_T=256) if loss.endswith("_narrow") else {}
+    config = Config(
+        Data("osie", rate_hz=None if framing == "fixations" else 10.0),
+        Model(model, options),
+        Loss("l2" if name == "hybrid_mse" else loss.removesuffix("_narrow")),
+    )
+    spec = RunSpec("hybrid_regression", "osie", variant, "smoke", seed, config, "0" * 16)
     return Run(spec, Path(spec.filename), payload)
+
+
+def predictor(study, variant, decoding=""):
+    return Predictor(tuple(study.runs_of(variant)), decoding)
 
 
 @pytest.fixture
@@ -65,7 +87,7 @@ def study():
 
 class TestPredictors:
     def test_least_error_comes_first_and_frame_networks_count_once_a_decoding(self, study):
-        labels = [predictor.label for predictor in comparisons.predictors_of(study, "10hz")]
+        labels = [predictor.label for predictor in tables.predictors_of(study, AT_10HZ)]
         assert labels == [
             "Repeat last point",
             "Transition table",
@@ -77,29 +99,29 @@ class TestPredictors:
             "Centre",
         ]
 
-    def test_the_best_is_sought_among_networks_or_baselines(self, study):
-        assert comparisons.best(study, "10hz") == Predictor("frames_mse.10hz", "argmax")
-        assert comparisons.best(study, "10hz", "hybrid") == Predictor("hybrid_l1.10hz")
-        assert comparisons.best(study, "fixations", trained=False) == Predictor("repeat_last.fixations")
+    def test_the_best_frame_network_has_a_decoding(self, study):
+        assert tables.best_frames(study, AT_10HZ) == predictor(study, "frames_mse.10hz", "_argmax")
+        assert tables.find(study, AT_10HZ, "hybrid_l1") == predictor(study, "hybrid_l1.10hz")
+        assert tables.predictors_of(study, FIXATIONS, trained=False)[0] == predictor(study, "repeat_last.fixations")
 
     def test_undershoot_follows_the_decoding(self, study):
-        run = study.run("frames_mse.10hz")
-        assert Predictor("frames_mse.10hz", "median").undershoot_of(run)["value"] == 1.5
-        assert Predictor("frames_mse.10hz", "argmax").undershoot_of(run)["value"] == 0.5
+        assert predictor(study, "frames_mse.10hz", "_median").undershoot["value"] == 1.5
+        assert predictor(study, "frames_mse.10hz", "_argmax").undershoot["value"] == 0.5
 
 
 class TestComparisons:
     def test_errors_and_intervals_are_averaged_over_seeds(self, study):
-        assert comparisons.error(study, Predictor("hybrid_l1.10hz")) == dict(value=3.0, low=2.5, high=3.5)
-        assert comparisons.window_errors(study, Predictor("hybrid_l1.10hz")) == pytest.approx(3.0)
+        hybrid = predictor(study, "hybrid_l1.10hz")
+        assert hybrid.error == dict(value=3.0, low=2.5, high=3.5)
+        assert hybrid.window_errors().mean(axis=0) == pytest.approx(3.0)
 
     def test_a_difference_is_a_minus_b_on_the_same_windows(self, study):
-        found = comparisons.error_difference(study, Predictor("hybrid_mse.10hz"), Predictor("hybrid_l1.10hz"))
+        found = predictor(study, "hybrid_mse.10hz").minus(predictor(study, "hybrid_l1.10hz"))
         assert found == pytest.approx(dict(value=1.0, low=1.0, high=1.0))
 
     def test_sizes_stand_beside_the_small_study_window_by_window(self, study):
         large = Study("osie", "osie", (make_run("hybrid_l1.10hz", 2.5), make_run("centre.10hz", 8.0, history=False)), 0)
-        table = comparisons.size_table(large, study)
+        table = tables.size_table(large, study)
         assert list(table.index) == ["Hybrid, L1 (one frame every 100 ms)"]  # a baseline has no size
         assert list(table.iloc[0]) == [
             1,
@@ -112,35 +134,37 @@ class TestComparisons:
         ]
 
     def test_a_narrow_hybrid_stands_beside_the_small_one(self, study):
-        large = Study("osie", "osie", (make_run("hybrid_l1_narrow.10hz", 2.5),), 0)
-        row = comparisons.size_table(large, study).loc["Hybrid, L1, narrow (one frame every 100 ms)"]
+        wide, narrow = make_run("hybrid_l1.10hz", 2.5), make_run("hybrid_l1_narrow.10hz", 2.5)
+        large = Study("osie", "osie", (wide, narrow), 0)
+        row = tables.size_table(large, study).loc["Hybrid, L1 (one frame every 100 ms), hid_T 256"]
         assert row["minus the small one's"] == "-0.50 [-0.50, -0.50]"
 
-    def test_other_gaze_has_a_row_where_the_hybrid_is_recorded(self, study):
-        table = comparisons.elsewhere_table([study, Study("osie", "osie", study.runs[-1:], 0)])
+    def test_other_gaze_has_a_row_a_framing(self, study):
+        table = tables.elsewhere_table([study])
         assert list(table.index) == [f"{study.label}, one frame {when}" for when in ("a fixation", "every 100 ms")]
         assert table.iloc[-1]["hybrid"] == "3.00 [2.50, 3.50]"
         assert table.iloc[-1]["hybrid minus repeating"] == "2.00 [2.00, 2.00]"
 
     def test_the_table_says_who_is_within_3_px(self, study):
-        table = comparisons.error_table(study, "10hz")
+        table = tables.error_table(study, AT_10HZ)
         assert list(table.loc["Hybrid, L1"]) == ["3.00", "[2.50, 3.50]", "50", "1,234"]  # one seed of two
         assert list(table["within 3 px (%)"][["Repeat last point", "Centre"]]) == ["100", "0"]
 
     def test_decodings_stand_side_by_side(self, study):
-        table = comparisons.decoding_table(study)
+        table = tables.decoding_table(study)
         assert list(table.loc["Frames, MSE (one frame every 100 ms)"]) == ["2.00", "5.00", "4.50", "0.25"]
 
     def test_course_of_training(self, study):
-        assert comparisons.course(study.run("gru_l1.10hz").history) == dict(best_epoch=2, rise=0.25, gap=0.4)
-        row = comparisons.training_table(study).loc["GRU on points, L1 (one frame a fixation)"]
+        found = predictor(study, "gru_l1.10hz").course()
+        assert found.to_dict("records") == [dict(best_epoch=2, rise=0.25, gap=0.4, epochs=3)]
+        row = tables.training_table(study).loc["GRU on points, L1 (one frame a fixation)"]
         assert list(row) == ["2 of 3", "25%", "0.40"]
 
     def test_rate_at_which_doing_nothing_reaches_an_error(self):
         rates = [dict(rate_hz=rate, repeat_last_error=32 / rate) for rate in (2.0, 8.0, 32.0)]
-        assert comparisons.rate_of_error(rates, 4) == pytest.approx(8)
-        assert comparisons.rate_of_error(rates, 2) == pytest.approx(16)
-        assert np.isnan(comparisons.rate_of_error(rates, 20)) and np.isnan(comparisons.rate_of_error(rates, 0.5))
+        assert tables.rate_of_error(rates, 4) == pytest.approx(8)
+        assert tables.rate_of_error(rates, 2) == pytest.approx(16)
+        assert np.isnan(tables.rate_of_error(rates, 20)) and np.isnan(tables.rate_of_error(rates, 0.5))
 
     def test_bins_hold_their_left_edge(self):
         values, results = np.array([0.0, 1.0, 1.5, 9.0]), np.array([1.0, 2.0, 4.0, 8.0])
@@ -150,7 +174,7 @@ class TestComparisons:
 
 class TestClaims:
     def test_a_verdict_needs_the_whole_interval_and_both_framings(self, study):
-        found = comparisons.claims(study)
+        found = tables.claims(study)
         # the hybrid errs by 6 +- 0.5 and 3 +- 0.5 px, frames by 1 px less, MSE by 1 px more, in every window
         assert list(found.loc["error under 5.12 px"]) == [
             "6.00 [5.50, 6.50] / 3.00 [2.50, 3.50]",
@@ -166,7 +190,7 @@ class TestClaims:
 
     def test_training_is_compared_seed_by_seed(self, study):
         # same history everywhere: not faster, and no rise is smaller than another
-        rows = comparisons.claims(study, control=study)
+        rows = tables.claims(study, control=study)
         assert rows.filter(like="faster", axis=0)["verdict"].item() == "refuted"
         assert rows.filter(like="faster", axis=0)[BOTH].item() == "2 against 2; 2 against 2 / 2 against 2; 2 against 2"
         assert rows.filter(like="stable", axis=0)[BOTH].item() == (
@@ -175,29 +199,29 @@ class TestClaims:
 
     def test_who_is_best_at_the_last_epoch_had_no_time_to_get_worse(self, study):
         still_falling = [dict(epoch=e + 1, train_loss=4.0 - e, val_loss=3.0 - e) for e in range(3)]
-        for run in comparisons.runs_of(study, comparisons.best(study, "10hz", "frames")):
+        for run in tables.best_frames(study, AT_10HZ).runs:
             run.payload["history"] = still_falling
-        row = comparisons.claims(study, control=study).filter(like="stable", axis=0)
+        row = tables.claims(study, control=study).filter(like="stable", axis=0)
         assert row[BOTH].item().endswith(" / no run to judge by; no run to judge by")
         assert row["verdict"].item() == "refuted (one frame a fixation), undecided (one frame every 100 ms)"
 
     def test_one_seed_alone_does_not_decide_how_training_went(self, study):
-        assert comparisons.claims(study).filter(like="faster", axis=0)["verdict"].item() == "undecided"
+        assert tables.claims(study).filter(like="faster", axis=0)["verdict"].item() == "undecided"
 
     def test_errors_are_judged_at_the_original_size_too(self, study):
         large = Study("osie", "osie", (make_run("hybrid_l1.fixations", 2.0), make_run("hybrid_l1.10hz", 4.0)), 0)
-        row = comparisons.claims(study, large=large).loc["error under 3 px"]
+        row = tables.claims(study, large=large).loc["error under 3 px"]
         size = f"; at the original size, {large.label}: "
         assert row[BOTH].endswith(f"{size}2.00 [1.50, 2.50] / 4.00 [3.50, 4.50]")
         assert row["verdict"].endswith(f"{size}supported (one frame a fixation), refuted (one frame every 100 ms)")
 
     def test_sizes_are_those_of_the_original_networks(self, study):
-        rows = comparisons.claims(study)
+        rows = tables.claims(study)
         assert rows.filter(like="parameters", axis=0)[BOTH].item().startswith("41.3M, 2.23M in the head (41.7M")
 
     def test_memory_counts_what_autograd_keeps(self):
         layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4096, 10, bias=False), torch.nn.Sigmoid())
-        parameters, kept = comparisons.training_memory(layers, batch=2)
+        parameters, kept = tables.training_memory(layers, batch=2)
         assert parameters == 16 * 40960 / 2**20
         assert kept == pytest.approx((2 * 4096 + 2 * 10) * 4 / 2**20)  # the input, and the sigmoid's output
 
@@ -207,7 +231,7 @@ class TestClaims:
             make_run("optimum_distance.10hz", 1.25, history=False),
             make_run("optimum_distance.fixations", 4.25, history=False),
         ]
-        table = comparisons.control_table(Study("simulated", "simulated", tuple(runs), 0))
+        table = tables.control_table(Study("simulated", "simulated", tuple(runs), 0))
         assert list(table.loc["Hybrid, L1 (one frame every 100 ms)"]) == [
             "3.00",
             "1.25",
@@ -222,25 +246,26 @@ class TestFigures:
         yield
         plt.close("all")
 
-    def test_the_control_draws_the_least_possible_error(self, study):
+    def test_the_control_draws_the_least_possible_error(self, study, monkeypatch):
+        monkeypatch.setattr(figures, "CONTROL_LOSSES", ("mse",))
         runs = [
             *study.runs,
             *(make_run(f"optimum_distance.{framing}", 1.25, history=False) for framing in ("fixations", "10hz")),
         ]
         control = Study("simulated", "simulated", tuple(runs), 0)
-        axes = figures.beside_optimum(control, losses=("frames_mse",)).axes[1]
+        axes = figures.beside_optimum(control).axes[1]
         assert [label.get_text() for label in axes.get_yticklabels()] == [
-            "Frames, MSE (median)",
-            "Hybrid, MSE",
-            "Hybrid, L1",
             "Frames, MSE (brightest)",
+            "Hybrid, L1",
+            "Hybrid, MSE",
+            "Frames, MSE (median)",
         ]
         assert "best possible 1.25" in {text.get_text().strip() for text in axes.texts}
 
     def test_errors_show_every_predictor_with_both_lines_of_the_claim(self, study):
         axes = figures.errors(study).axes[1]
         assert axes.get_title(loc="left") == "One frame every 100 ms" and len(axes.get_yticklabels()) == 8
-        assert axes.get_yticklabels()[-1].get_text() == "Repeat last point"
+        assert axes.get_yticklabels()[0].get_text() == "Repeat last point"
         vertical = {line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"}
         assert vertical == {5.12, 3.0} and "3.00" in {text.get_text() for text in axes.texts}
 
@@ -248,7 +273,7 @@ class TestFigures:
         axes = figures.differences(study).axes[1]
         assert "Hybrid, L1" not in [label.get_text() for label in axes.get_yticklabels()]
         texts = [text.get_text() for text in axes.texts]
-        assert texts[0] == "+5.00" and "-2.00" in texts  # the centre is last, repeating is 2 px better
+        assert texts[0] == "-2.00" and "+5.00" in texts  # repeating is 2 px better, the centre is last
 
     def test_cumulative_errors_rise_to_all_windows(self, study):
         lines = {line.get_label(): line for line in figures.error_histogram(study).axes[1].lines}
@@ -280,7 +305,8 @@ class TestFigures:
         spec = RunSpec(
             "sparsity", "osie", "description", "smoke", 0, Config(Data("osie"), Model("description")), "0" * 16
         )
-        run = Run(spec, Path(spec.filename), dict(rates=rates, statistics=dict(amplitude_mean=6.4)))
+        payload = dict(rates=rates, statistics=dict(amplitude_mean=6.4), data_label="OSIE", simulated=False)
+        run = Run(spec, Path(spec.filename), payload)
         axes = figures.frame_rate(Study("osie", "osie", (run,), 0)).axes[0]
         texts = {text.get_text() for text in axes.texts}
         assert {"6.2 Hz", "10.7 Hz"} <= texts and any("6.40" in text for text in texts)

@@ -1,5 +1,8 @@
 """What all figures share: where their runs come from, the style, the colors, the names."""
 
+import subprocess
+import sys
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -61,6 +64,20 @@ class TestFrame:
 
 
 class TestStyle:
+    def test_importing_and_drawing_changes_no_setting_of_matplotlib(self):
+        code = (
+            "import matplotlib as mpl\n"
+            "before = dict(mpl.rcParams.copy())\n"
+            "from fixlib import chapters, plots\n"
+            "chapters.load()\n"
+            "assert dict(mpl.rcParams.copy()) == before and mpl.get_backend(auto_select=False) is None\n"
+            "mpl.use('agg')\n"
+            "before = dict(mpl.rcParams.copy())\n"
+            "plots.FIGURES['02_pulls'].draw()\n"
+            "assert dict(mpl.rcParams.copy()) == before\n"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
+
     def test_figures_are_saved_in_their_style(self, tmp_path):
         with plots.book_style():
             figure = plt.figure(figsize=(4, 2))
@@ -70,6 +87,22 @@ class TestStyle:
         assert b"/FontType 42" in pdf.read_bytes() or b"/CIDFontType2" in pdf.read_bytes()
         assert b"/Type3" not in pdf.read_bytes()
         plt.close(figure)
+
+    def test_a_predictor_has_one_color_and_no_other_has_it(self):
+        own = {name: color for name, (_, color) in plots.PREDICTORS.items() if color != plots.BASELINE_COLOR}
+        assert own.pop("dice_smooth_1") == own["dice"]  # the same loss
+        assert len(set(own.values())) == len(own)
+        assert plots.color_of("repeat_last") == plots.color_of("anything") == plots.BASELINE_COLOR
+
+    def test_the_same_network_has_the_same_color_in_every_chapter(self):
+        control = recorded("simulated_control", "simulated", "quick", (0, 1, 2))
+        panel = plots.FIGURES["04_beside_optimum"].draw(control).axes[0]
+        colors = {label.get_text(): label.get_color() for label in panel.get_yticklabels()}
+        losses = plots.FIGURES["03_beside_optimum"].draw(control).axes[0]
+        colors |= {label.get_text(): label.get_color() for label in losses.get_yticklabels()}
+        assert colors["Frames, composite (median)"] == colors["Composite"] == plots.color_of("composite")
+        assert (colors["Hybrid, L1"], colors["Hybrid, MSE"]) == tuple(map(plots.color_of, ("hybrid_l1", "hybrid_mse")))
+        plt.close("all")
 
 
 class TestDots:

@@ -27,7 +27,7 @@ from fixlib.losses import (
     TverskyLoss,
     WeightedMSE,
 )
-from fixlib.theory.pixels import best_constant, best_output
+from fixlib.theory.pixels import best_constant, best_constant_loss, best_output
 
 Q = 1 / 1024
 THREE_DIGITS = {"rel": 5e-4, "abs": 1e-6}
@@ -396,3 +396,17 @@ def test_bad_questions_are_refused():
         best_output(lambda logits, target: (logits + torch.nan).mean(), 0.5)
     with pytest.raises(ValueError, match="not finite"):
         best_constant(lambda logits, target: (logits + torch.nan).mean(), Q)
+
+
+def test_loss_of_the_best_constant():
+    p = 100 * Q / (100 * Q + 1 - Q)
+    expected = {
+        MSE(): Q * (1 - Q),
+        SparsityLoss(): Q,
+        DiceLoss(): 1 - 2 / 1025,
+        WeightedMSE(): 100 * Q * (1 - p) ** 2 + (1 - Q) * p**2,
+        SoftmaxCrossEntropy(): np.log(1024),
+    }
+    for loss, value in expected.items():
+        assert best_constant_loss(loss) == pytest.approx(value, rel=1e-6)
+    assert best_constant_loss(ConcentrationLoss()) < 1e-9

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from fixlib.chapters.predictable_motion import figures
+from fixlib.chapters.predictable_motion import figures, tables
 from fixlib.chapters.predictable_motion.runs import AHEAD, EXACT_LOSSES, KNOWS_PATH, LOSSES, NOISES, NOISY, specs, tag
 from fixlib.data.lattice import SPEEDS
 from fixlib.runs import obtain
@@ -52,7 +52,7 @@ class TestRuns:
 
     def test_the_optimum_stops_where_the_theory_says(self, study):
         def recall(noise, loss):
-            return figures.exact_score(study, loss, "white_pixel_recall", noise)["value"]
+            return tables.exact_score(study, loss, "white_pixel_recall", noise)["value"]
 
         assert recall(0.0, "mse") > 0.9 and recall(0.6, "mse") == 0
         assert recall(0.2, "focal") > 0.4 and recall(0.3, "focal") == 0
@@ -69,7 +69,7 @@ def check_scores(study):
     """No ranking of pixels beats the true probabilities, no point their geometric median, beyond its interval."""
     for variant in study.variants():
         if variant.partition(".")[0] in ("scratch", "onwards", "start"):
-            for noise in figures.noises(study, variant):
+            for noise in tables.noises(study, variant):
                 found = study.run(variant).payload["stages"][tag(noise)]["metrics"]
                 best = study.run(f"exact.{tag(noise)}").payload["exact"]["softmax_cross_entropy"]["metrics"]
                 for name in ("error", "error_argmax", "error_median"):
@@ -85,7 +85,7 @@ def check_costs(study):
     for variant in study.variants():
         way, _, name = variant.partition(".")
         if way in ("scratch", "onwards", "start") and name in EXACT_LOSSES:
-            for noise in figures.noises(study, variant):
+            for noise in tables.noises(study, variant):
                 cost = study.run(variant).payload["stages"][tag(noise)]["expected_loss"]
                 best = study.run(f"exact.{tag(noise)}").payload["exact"][name]["expected_loss"]
                 assert cost >= best - 1e-6 * max(1, abs(best)), f"{variant} at noise {noise}: {cost} < {best}"
@@ -101,7 +101,7 @@ class TestRecordedRuns:
     def test_a_loss_finds_the_pixel_where_there_is_one_to_be_found(self, recorded):
         def both(variant):
             return min(
-                figures.score(recorded, variant, f"white_pixel_{name}")["value"] for name in ("recall", "precision")
+                tables.score(recorded, variant, f"white_pixel_{name}")["value"] for name in ("recall", "precision")
             )
 
         assert max(both(f"{way}.{name}") for way in ("scratch", "onwards") for name in LOSSES) > 0.95
@@ -122,8 +122,8 @@ class TestFigures:
 
     def test_optimum_lines_are_the_exact_scores(self, study):
         figure = figures.falling_with_noise(study, ["mse", "focal"])
-        lines = [line for line in figure.axes[0].lines if line.get_color() == figures.OPTIMUM_COLOUR]
-        best = [figures.exact_score(study, "mse", "white_pixel_recall", level) for level in figures.noises(study)]
+        lines = [line for line in figure.axes[0].lines if line.get_color() == figures.OPTIMUM_COLOR]
+        best = [tables.exact_score(study, "mse", "white_pixel_recall", level) for level in tables.noises(study)]
         assert lines[0].get_ydata() == pytest.approx([found["value"] for found in best])
         dashed = [
             line.get_xdata()[0] for axes in figure.axes[:2] for line in axes.lines if line.get_linestyle() == "--"
@@ -135,34 +135,34 @@ class TestFigures:
         figure = figures.horizon_and_speed(study)
         shown = [line.get_ydata() for line in figure.axes[1].lines]
         assert shown[-1] == pytest.approx(np.zeros(AHEAD), abs=1e-6)  # the path is known
-        velocity = figures.by_horizon(study, "constant_velocity", "error_argmax", "speed 3")
+        velocity = tables.by_horizon(study, "constant_velocity", "error_argmax", "speed 3")
         assert any(np.allclose(values, velocity) for values in shown)
         plt.close(figure)
 
     def test_a_network_that_copies_its_input_is_told_apart_from_one_that_does_not(self, recorded):
         """Recorded: Dice has learnt the next frame, and hands over the k-th given one at half of the horizons."""
-        recall, error = figures.copied_input(recorded)
+        recall, error = tables.copied_input(recorded)
         same = [
-            np.isclose(figures.by_horizon(recorded, name, "error_argmax"), error, atol=0.005).sum()
+            np.isclose(tables.by_horizon(recorded, name, "error_argmax"), error, atol=0.005).sum()
             for name in ("dice", "weighted_mse")
         ]
         assert same == [5, 0]
-        assert np.isclose(figures.by_horizon(recorded, "dice", "white_pixel_recall"), recall, atol=1e-3).sum() == 4
+        assert np.isclose(tables.by_horizon(recorded, "dice", "white_pixel_recall"), recall, atol=1e-3).sum() == 4
 
 
 class TestHiddenInPixels:
     def test_two_lines_share_ten_pixels_and_part(self):
-        one, other = figures.same_past()
+        one, other = tables.same_past()
         assert np.array_equal(np.floor(one[:10]), np.floor(other[:10]))
         assert (np.floor(one[10]) != np.floor(other[10])).any()
         for line in (one, other):
             assert np.allclose(np.diff(line, axis=0), np.diff(line, axis=0)[0], atol=1e-5)
 
     def test_nobody_can_always_know_the_next_pixel(self):
-        found = figures.recall_from_pixels(1.0)
+        found = tables.recall_from_pixels(1.0)
         assert 0.84 < found < 0.86
-        assert figures.recall_from_pixels(1.0, seed=1) == pytest.approx(found, abs=0.005)  # not of the lines drawn
-        assert figures.recall_from_pixels(2.0) == pytest.approx(found, abs=0.01)  # nor, much, of the speed
+        assert tables.recall_from_pixels(1.0, seed=1) == pytest.approx(found, abs=0.005)  # not of the lines drawn
+        assert tables.recall_from_pixels(2.0) == pytest.approx(found, abs=0.01)  # nor, much, of the speed
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ class TestHiddenInPixels:
     ],
 )
 def test_certainty_needed(loss, eta):
-    assert figures.certainty_needed(loss) == pytest.approx(eta, abs=1e-6)
+    assert tables.certainty_needed(loss) == pytest.approx(eta, abs=1e-6)
 
 
 def test_specs_need_patterns_and_a_known_profile():

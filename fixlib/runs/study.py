@@ -54,14 +54,12 @@ class Study:
     @property
     def label(self) -> str:
         """What the data is, for captions: e.g. "OSIE (recorded gaze)"."""
-        recorded = [run.payload["data_label"] for run in self.runs if "data_label" in run.payload]
-        return recorded[0] if recorded else data.describe(self.dataset).label
+        return self.runs[0].payload["data_label"] if self.runs else data.describe(self.dataset).label
 
     @property
     def simulated(self) -> bool:
         """Whether the data was made, and not recorded of anybody."""
-        recorded = [run.payload["simulated"] for run in self.runs if "simulated" in run.payload]
-        return recorded[0] if recorded else data.describe(self.dataset).simulated
+        return self.runs[0].payload["simulated"] if self.runs else data.describe(self.dataset).simulated
 
     @property
     def notice(self) -> str:
@@ -111,7 +109,7 @@ class Study:
     def table(self) -> pd.DataFrame:
         """One row a run: variant, seed, and every metric's value."""
         names = dict(index=["variant", "seed"], columns="metric", values="value")
-        return self.frame().pivot_table(**names, sort=False).reset_index()
+        return self.frame().pivot_table(**names, sort=False).reset_index().rename_axis(columns=None)
 
     def difference(self, a: str, b: str, metric: str, other: Study | None = None) -> Number:
         """Mean over windows of variant a's metric minus b's, with its 95% interval; b is of `other`, where given."""

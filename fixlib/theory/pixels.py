@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from fixlib.losses import Loss
+from fixlib.losses import Loss, SoftmaxCrossEntropy
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -79,6 +79,17 @@ def best_constant(loss: LossFunction, q: float, size: int = 32) -> float:
     if np.ptp(coarse) <= 1e-9 * np.abs(coarse).max():
         raise ValueError(f"{type(loss).__name__} has no best constant: every constant output costs the same")
     return float(_minimize(mean_loss, 1)[0])
+
+
+def best_constant_loss(loss: LossFunction, size: int = 32) -> float:
+    """What a loss costs where every pixel has its own best constant: the score of knowing nothing.
+
+    Each frame of size x size px holds one white pixel, which visits every row and every column once. Softmax
+    cross-entropy, to which all constants are the uniform density, costs log(size^2).
+    """
+    constant = 0.5 if isinstance(loss, SoftmaxCrossEntropy) else best_constant(loss, 1 / size**2, size)
+    logit = torch.logit(torch.tensor(constant, dtype=torch.float64), eps=1e-13)
+    return _constant_loss(loss, float(logit), moving_frames(1, size))
 
 
 def _distinct(loss: LossFunction, frames: Tensor) -> Tensor:

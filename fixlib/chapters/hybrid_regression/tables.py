@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,13 +10,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from fixlib.chapters._old_plots import FRAMING_TITLES, framings_of, name_of
 from fixlib.chapters.hybrid_regression.runs import NAME, NARROW
-from fixlib.chapters.simulated_control.figures import POINT_OPTIMUM as OPTIMUM
-from fixlib.metrics import paired_difference
+from fixlib.chapters.simulated_control.tables import optimum
 from fixlib.models import SimVP, SimVP_RegressionHead, count_parameters
+from fixlib.plots import color_of, in_text, name_of
 from fixlib.runs.store import Run
-from fixlib.runs.study import Study, recorded
+from fixlib.runs.study import Number, Study, difference, facts, recorded
 
 # The error reported for the approaches before the hybrid, and the one hoped for, by the original document (px).
 REPORTED_PX, HOPED_PX = 5.12, 3.0
@@ -25,51 +24,86 @@ DECODINGS = {"error_argmax": "brightest pixel", "error_mean": "mean", "error_med
 
 @dataclass(frozen=True)
 class Predictor:
-    """A variant (NAME.FRAMING) and how its maps become points: "argmax", "median", or "" where it gives points."""
+    """A network or baseline and how its maps become points.
 
-    variant: str
+    Attributes:
+        runs: one a seed.
+        decoding: "_argmax", "_median", or "" where it gives points.
+    """
+
+    runs: tuple[Run, ...]
     decoding: str = ""
 
     @property
-    def trained(self) -> bool:
-        """Whether it is a network, and not a baseline."""
-        return self.variant.startswith(("hybrid", "frames", "gru"))
+    def about(self) -> dict:
+        """`facts` of the runs; they differ in the seed only."""
+        return facts(self.runs[0])
+
+    @property
+    def color(self) -> str:
+        """Its color in every figure."""
+        return color_of(self.about["predictor"])
 
     @property
     def label(self) -> str:
         """Its name for readers; frame networks come with two decodings, which the name then tells apart."""
-        if not self.variant.startswith("frames"):
-            return name_of(self.variant)
-        loss = self.variant.partition(".")[0].removeprefix("frames_").replace("cross_entropy", "cross-entropy")
-        loss = loss.replace("_", " ").replace("mse", "MSE").replace("dice", "Dice")
-        return f"Frames, {loss}" + {"argmax": " (brightest)", "median": " (median)"}.get(self.decoding, "")
+        if self.about["model"] != "simvp":
+            return name_of(self.about["predictor"])
+        decoded = {"_argmax": " (brightest)", "_median": " (median)"}.get(self.decoding, "")
+        return f"Frames, {in_text(self.about['predictor'])}{decoded}"
 
     @property
     def label_with_framing(self) -> str:
         """Its name in a table of both framings."""
-        return f"{self.label} ({FRAMING_TITLES[self.variant.partition('.')[2]].lower()})"
+        return f"{self.label} ({self.about['framing'].lower()})"
 
-    def error_of(self, run: Run) -> dict[str, float]:
-        """Mean error of a run, px: value, low, high."""
-        return run.metrics[f"error_{self.decoding}" if self.decoding else "error"]
+    @property
+    def error(self) -> Number:
+        """Mean error (px) and the ends of its 95% interval, each averaged over seeds."""
+        return self.mean(f"error{self.decoding}")
 
-    def undershoot_of(self, run: Run) -> dict[str, float]:
-        """Predicted / true movement of a run: value, low, high."""
-        return run.metrics["undershoot_median" if self.decoding == "median" else "undershoot"]
+    @property
+    def undershoot(self) -> Number:
+        """Predicted / true movement."""
+        return self.mean("undershoot_median" if self.decoding == "_median" else "undershoot")
 
-    def window_errors_of(self, run: Run) -> np.ndarray:
-        """Error of each test window, px."""
-        return run.per_window[f"error_{self.decoding}" if self.decoding else "error"].astype(float)
+    def mean(self, metric: str) -> Number:
+        """A metric and the ends of its 95% interval, each averaged over seeds."""
+        found = [run.metrics[metric] for run in self.runs]
+        return {key: float(np.mean([one[key] for one in found])) for key in ("value", "low", "high")}
+
+    def window_errors(self) -> np.ndarray:
+        """Error (px) of each test window, (seeds, windows); the same windows in the same order within a framing."""
+        return np.array([run.per_window[f"error{self.decoding}"].astype(float) for run in self.runs])
+
+    def minus(self, other: Predictor) -> Number:
+        """Mean error less that of another on the same windows (px). Below 0, this one is better."""
+        return difference(self.runs, other.runs, f"error{self.decoding}", f"error{other.decoding}")
+
+    def course(self) -> pd.DataFrame:
+        """What the losses say about the training, a row a seed.
+
+        best_epoch: of least validation loss. rise: how far the last epoch's lies above it, as a share of it. gap: last
+        training loss / last validation loss; below 1 where the network knows its training windows better. epochs.
+        """
+        rows = []
+        for run in self.runs:
+            losses = np.array([entry["val_loss"] for entry in run.history])
+            best, rise, gap = (
+                losses.argmin() + 1,
+                losses[-1] / losses.min() - 1,
+                run.history[-1]["train_loss"] / losses[-1],
+            )
+            rows.append(dict(best_epoch=best, rise=rise, gap=gap, epochs=len(losses)))
+        return pd.DataFrame(rows)
 
 
 def recorded_sizes() -> list[Study]:
     """On OSIE, as recorded: a study of all `quick` runs, and one of the hybrid's `paper` runs, also narrow."""
-    large, narrow = (
-        recorded(NAME, "osie", "paper", seeds, networks=(network,))
-        for seeds, network in (((0, 1, 2), "hybrid_l1"), ((0,), NARROW))
-    )
-    added = tuple(run for run in narrow.runs if run.spec.variant not in large.variants())
-    return [recorded(NAME, "osie", "quick"), replace(large, runs=large.runs + added)]
+    wide = recorded(NAME, "osie", "paper", (0, 1, 2), networks=("hybrid_l1",))
+    narrow = recorded(NAME, "osie", "paper", networks=(NARROW,))
+    added = tuple(run for run in narrow.runs if run.spec.variant not in wide.variants())
+    return [recorded(NAME, "osie", "quick"), replace(wide, runs=wide.runs + added)]
 
 
 def recorded_elsewhere() -> list[Study]:
@@ -80,161 +114,130 @@ def recorded_elsewhere() -> list[Study]:
     ]
 
 
-def runs_of(study, predictor: Predictor) -> list[Run]:
-    """The runs of a predictor, one a seed."""
-    return [run for run in study.runs if run.spec.variant == predictor.variant]
+def find(study: Study, framing: str, name: str) -> Predictor:
+    """The network or baseline of that name (as of `fixlib.plots.PREDICTORS`); its maps, if it has any, not decoded."""
+    return Predictor(tuple(study.runs_of(study.variants(framing=framing, predictor=name)[0])))
 
 
-def predictors_of(study, framing: str) -> list[Predictor]:
-    """Every predictor of that framing, least error first.
+def predictors_of(study: Study, framing: str, **wanted) -> list[Predictor]:
+    """Every predictor of a framing with those `facts`, least error first.
 
     Densities (baselines) are decoded by their geometric median, the point of least expected distance. The maps of
     frame networks are no densities, and count twice: by their brightest pixel and by their geometric median.
     """
     found = []
-    for name in study.variants():
-        if name.partition(".")[2] == framing:
-            maps = "error_median" in study.run(name).metrics
-            decodings = ("argmax", "median") if name.startswith("frames") else ("median",) if maps else ("",)
-            found += [Predictor(name, decoding) for decoding in decodings]
-    return sorted(found, key=lambda predictor: error(study, predictor)["value"])
+    for runs in (tuple(study.runs_of(name)) for name in study.variants(framing=framing, **wanted)):
+        decodings = ["_median"] if "error_median" in runs[0].metrics else [""]
+        found += [
+            Predictor(runs, each) for each in (["_argmax"] if facts(runs[0])["model"] == "simvp" else []) + decodings
+        ]
+    return sorted(found, key=lambda predictor: predictor.error["value"])
 
 
-def best(study, framing: str, start: str = "", trained: bool = True) -> Predictor:
-    """The network (or baseline) of least error on the test windows, of those whose variant starts like that."""
-    return next(
-        predictor
-        for predictor in predictors_of(study, framing)
-        if predictor.trained == trained and predictor.variant.startswith(start)
-    )
+def best_frames(study: Study, framing: str) -> Predictor:
+    """The frame network and decoding of least error on the test windows."""
+    return predictors_of(study, framing, model="simvp")[0]
 
 
-def error(study, predictor: Predictor) -> dict[str, float]:
-    """Mean error (px) and the ends of its 95% interval, each averaged over seeds: value, low, high."""
-    return mean_over_seeds(predictor.error_of(run) for run in runs_of(study, predictor))
+def networks_of(study: Study) -> list[Predictor]:
+    """Every network of every framing, in the order of its runs."""
+    return [Predictor(tuple(study.runs_of(name))) for name in study.variants(trained=True)]
 
 
-def window_errors(study, predictor: Predictor) -> np.ndarray:
-    """Error (px) of each test window, averaged over seeds; the same windows in the same order within a framing."""
-    return np.mean([predictor.window_errors_of(run) for run in runs_of(study, predictor)], axis=0)
-
-
-def error_difference(study, a: Predictor, b: Predictor, other=None) -> dict[str, float]:
-    """Mean error of a minus that of b on the same windows (px): value, low, high. Below 0, a is better.
-
-    b is looked for in `other`, where that is given.
-    """
-    windows = runs_of(study, a)[0].per_window
-    errors = window_errors(study, a), window_errors(other or study, b)
-    return paired_difference(*errors, windows["subject"], windows["stimulus"])
-
-
-def mean_over_seeds(found: Iterable[dict[str, float]]) -> dict[str, float]:
-    """value, low and high of several runs, each averaged."""
-    found = list(found)
-    return {key: float(np.mean([one[key] for one in found])) for key in ("value", "low", "high")}
-
-
-def error_table(study, framing: str) -> pd.DataFrame:
+def error_table(study: Study, framing: str) -> pd.DataFrame:
     """Every predictor of a framing, least error first: error (px), interval, windows within 3 px, parameters."""
-    rows = []
+    rows = {}
     for predictor in predictors_of(study, framing):
-        found, runs = error(study, predictor), runs_of(study, predictor)
-        within = 100 * np.mean([predictor.window_errors_of(run) <= HOPED_PX for run in runs])
-        size = f"{runs[0].payload['parameters']:,}" if "parameters" in runs[0].payload else "-"
-        rows.append(
-            [
-                predictor.label,
-                f"{found['value']:.2f}",
-                f"[{found['low']:.2f}, {found['high']:.2f}]",
-                f"{within:.0f}",
-                size,
-            ]
-        )
-    columns = ["predictor", "error (px)", "95% interval", "within 3 px (%)", "parameters"]
-    return pd.DataFrame(rows, columns=columns).set_index("predictor")
+        parameters, error = predictor.runs[0].payload.get("parameters"), predictor.error
+        rows[predictor.label] = {
+            "error (px)": f"{error['value']:.2f}",
+            "95% interval": f"[{error['low']:.2f}, {error['high']:.2f}]",
+            "within 3 px (%)": f"{100 * np.mean(predictor.window_errors() <= HOPED_PX):.0f}",
+            "parameters": f"{parameters:,}" if parameters else "-",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("predictor")
 
 
-def size_table(large, small) -> pd.DataFrame:
+def size_table(large: Study, small: Study) -> pd.DataFrame:
     """The networks of `large` beside the same ones, repeating and the best frame network of `small`.
 
     A row a network and framing: seeds, parameters (millions), error and differences of error (px) on the same windows,
     best epoch.
     """
-    rows = {}
-    for name in (name for name in large.variants() if Predictor(name).trained):
-        network, framing = Predictor(name), name.partition(".")[2]
-        small_one = Predictor(name.replace("_narrow", ""))  # those of `small` are all as narrow as each other
+    rows, settings = {}, large.frame().drop_duplicates("variant").set_index("variant")["options"]
+    for network in networks_of(large):
+        about, course = network.about, network.course().mean()
         rivals = {
-            "minus the small one's": small_one,
-            "minus repeating's": Predictor(f"repeat_last.{framing}"),
-            "minus small frames' (best)": best(small, framing, "frames"),
+            "minus the small one's": find(small, about["framing"], about["predictor"]),
+            "minus repeating's": find(small, about["framing"], "repeat_last"),
+            "minus small frames' (best)": best_frames(small, about["framing"]),
         }
-        runs, found = runs_of(large, network), error(large, network)
-        best_epoch = np.mean([course(run.history)["best_epoch"] for run in runs])
-        rows[network.label_with_framing] = {
-            "seeds": len(runs),
-            "parameters (M)": f"{runs[0].payload['parameters'] / 1e6:.1f}",
-            "error (px)": _written([found]),
-            **{column: _written([error_difference(large, network, rival, small)]) for column, rival in rivals.items()},
-            "best epoch": f"{best_epoch:.0f} of {len(runs[0].history)}",
+        rows[", ".join(filter(None, (network.label_with_framing, settings[about["variant"]])))] = {
+            "seeds": len(network.runs),
+            "parameters (M)": f"{network.runs[0].payload['parameters'] / 1e6:.1f}",
+            "error (px)": written(network.error),
+            **{column: written(network.minus(rival)) for column, rival in rivals.items()},
+            "best epoch": f"{course['best_epoch']:.0f} of {course['epochs']:.0f}",
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def elsewhere_table(studies) -> pd.DataFrame:
+def elsewhere_table(studies: Sequence[Study]) -> pd.DataFrame:
     """The hybrid beside repeating the last point, on the data of each study; errors in px, on the same windows."""
     rows = {}
     for study in studies:
-        for framing in framings_of(study):
-            hybrid, idle = (Predictor(f"{name}.{framing}") for name in ("hybrid_l1", "repeat_last"))
-            if runs_of(study, hybrid):
-                rows[f"{study.label}, {FRAMING_TITLES[framing].lower()}"] = {
-                    "hybrid": _written([error(study, hybrid)]),
-                    "repeating": _written([error(study, idle)]),
-                    "hybrid minus repeating": _written([error_difference(study, hybrid, idle)]),
-                }
+        for framing in study.framings():
+            hybrid, idle = (find(study, framing, name) for name in ("hybrid_l1", "repeat_last"))
+            rows[f"{study.label}, {framing.lower()}"] = {
+                "hybrid": written(hybrid.error),
+                "repeating": written(idle.error),
+                "hybrid minus repeating": written(hybrid.minus(idle)),
+            }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def decoding_table(study) -> pd.DataFrame:
+def decoding_table(study: Study) -> pd.DataFrame:
     """Error (px) of each frame network by how its map becomes a point, and the mean of the map's largest p."""
     rows = {}
-    for name in (name for name in study.variants() if name.startswith("frames")):
-        runs = runs_of(study, Predictor(name))
-        means = [np.mean([run.metrics[metric]["value"] for run in runs]) for metric in (*DECODINGS, "max_probability")]
-        rows[Predictor(name).label_with_framing] = [f"{mean:.2f}" for mean in means[:3]] + [f"{means[3]:.2g}"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=[*DECODINGS.values(), "largest p"])
+    for network in (network for network in networks_of(study) if network.about["model"] == "simvp"):
+        errors = {text: f"{network.mean(metric)['value']:.2f}" for metric, text in DECODINGS.items()}
+        rows[network.label_with_framing] = errors | {"largest p": f"{network.mean('max_probability')['value']:.2g}"}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def course(history: list[dict]) -> dict[str, float]:
-    """What a network's losses say about its training.
-
-    Returns:
-        best_epoch: of least validation loss. rise: how far the last epoch's lies above it, as a share of it.
-        gap: last training loss / last validation loss; below 1 where it knows its training windows better.
-    """
-    losses = np.array([entry["val_loss"] for entry in history])
-    return dict(
-        best_epoch=int(losses.argmin()) + 1,
-        rise=losses[-1] / losses.min() - 1,
-        gap=history[-1]["train_loss"] / losses[-1],
-    )
-
-
-def training_table(study) -> pd.DataFrame:
-    """How each network trained (see `course`), averaged over seeds."""
+def training_table(study: Study) -> pd.DataFrame:
+    """How each network trained (see `Predictor.course`), averaged over seeds."""
     rows = {}
-    for name in (name for name in study.variants() if Predictor(name).trained):
-        runs = runs_of(study, Predictor(name))
-        found = pd.DataFrame([course(run.history) for run in runs]).mean()
-        rows[Predictor(name).label_with_framing] = [
-            f"{found['best_epoch']:.0f} of {len(runs[0].history)}",
-            f"{100 * found['rise']:.0f}%",
-            f"{found['gap']:.2f}",
-        ]
-    columns = ["best epoch", "rise of validation loss after it", "training / validation loss at the end"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    for network in networks_of(study):
+        course = network.course().mean()
+        rows[network.label_with_framing] = {
+            "best epoch": f"{course['best_epoch']:.0f} of {course['epochs']:.0f}",
+            "rise of validation loss after it": f"{course['rise']:.0%}",
+            "training / validation loss at the end": f"{course['gap']:.2f}",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def control_table(control: Study) -> pd.DataFrame:
+    """The hybrids and the best frame network beside the least possible error on simulated gaze, px."""
+    rows = {}
+    for framing in control.framings():
+        floor = least_possible(control, framing)
+        hybrids = [find(control, framing, name) for name in ("hybrid_l1", "hybrid_mse")]
+        for network in [*hybrids, best_frames(control, framing)]:
+            seeds = [run.metrics[f"error{network.decoding}"]["value"] for run in network.runs]
+            rows[network.label_with_framing] = {
+                "error (px)": f"{network.error['value']:.2f}",
+                "least possible": f"{floor.error['value']:.2f}",
+                "above it": written(network.minus(floor)),
+                "by seed": f"{min(seeds):.2f} to {max(seeds):.2f}",
+            }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def least_possible(control: Study, framing: str) -> Predictor:
+    """The points of least expected error, which nobody can beat."""
+    return Predictor((optimum(control, framing, "distance"),))
 
 
 def rate_of_error(rates: list[dict], error: float) -> float:
@@ -246,25 +249,9 @@ def rate_of_error(rates: list[dict], error: float) -> float:
     return float(np.exp(np.interp(-np.log(error), -errors, hertz, left=np.nan, right=np.nan)))
 
 
-def control_table(control) -> pd.DataFrame:
-    """The hybrids and the best frame network beside the least possible error on simulated gaze, px."""
-    rows = {}
-    for framing in framings_of(control):
-        floor = Predictor(f"{OPTIMUM}.{framing}")
-        for network in (
-            Predictor(f"hybrid_l1.{framing}"),
-            Predictor(f"hybrid_mse.{framing}"),
-            best(control, framing, "frames"),
-        ):
-            seeds = [network.error_of(run)["value"] for run in runs_of(control, network)]
-            gap = error_difference(control, network, floor)
-            rows[network.label_with_framing] = [
-                f"{error(control, network)['value']:.2f}",
-                f"{error(control, floor)['value']:.2f}",
-                f"{gap['value']:.2f} [{gap['low']:.2f}, {gap['high']:.2f}]",
-                f"{min(seeds):.2f} to {max(seeds):.2f}",
-            ]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["error (px)", "least possible", "above it", "by seed"])
+def written(*found: Number) -> str:
+    """Values with their intervals, for readers."""
+    return " / ".join(f"{one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}]" for one in found)
 
 
 def training_memory(network: nn.Module, batch: int = 8) -> tuple[float, float]:
@@ -290,7 +277,7 @@ def training_memory(network: nn.Module, batch: int = 8) -> tuple[float, float]:
     return 16 * count_parameters(network) / 2**20, results / 2**20
 
 
-def claims(study, control=None, large=None) -> pd.DataFrame:
+def claims(study: Study, control: Study | None = None, large: Study | None = None) -> pd.DataFrame:
     """The original document's claims about the hybrid: what was measured, by framing, and the verdict.
 
     A number is met where the whole 95% interval lies below it, missed where it lies above. A difference supports a
@@ -298,96 +285,87 @@ def claims(study, control=None, large=None) -> pd.DataFrame:
     test windows. How training went is compared seed by seed, in `study` and (on simulated gaze) in `control`. Errors
     are also judged at the original size, in `large`.
     """
-    framings = framings_of(study)
-    hybrids = [Predictor(f"hybrid_l1.{framing}") for framing in framings]
-    frames = [best(study, framing, "frames") for framing in framings]
-    found = [error(study, hybrid) for hybrid in hybrids]
-    lead = [error_difference(study, *pair) for pair in zip(hybrids, frames)]
-    over_mse = [
-        error_difference(study, hybrid, Predictor(f"hybrid_mse.{framing}"))
-        for hybrid, framing in zip(hybrids, framings)
-    ]
+    framings = study.framings()
+    hybrids, over_mse = ([find(study, framing, name) for framing in framings] for name in ("hybrid_l1", "hybrid_mse"))
+    lead = [hybrid.minus(best_frames(study, framing)) for hybrid, framing in zip(hybrids, framings)]
+    over_mse = [hybrid.minus(other) for hybrid, other in zip(hybrids, over_mse)]
     studies = [runs for runs in (study, control) if runs is not None]
     epochs, rises = (
         [[_courses(runs, framing, key) for runs in studies] for framing in framings] for key in ("best_epoch", "rise")
     )
-    head, whole, unused, ours, one_out, all_out = _mission_sizes()
-    sizes = {"": found}
+    sizes = {"": [hybrid.error for hybrid in hybrids]}
     if large is not None:
-        sizes[f"; at the original size, {large.label}: "] = [error(large, hybrid) for hybrid in hybrids]
-    rows = [
-        [
-            f"error under {line:g} px",
-            "".join(size + _written(errors) for size, errors in sizes.items()),
-            "ill-posed without a frame rate; given one: "
-            + "".join(
-                size + _verdict([_below(one, line) for one in errors], framings) for size, errors in sizes.items()
-            ),
+        sizes[f"; at the original size, {large.label}: "] = [
+            find(large, framing, "hybrid_l1").error for framing in framings
         ]
-        for line in (REPORTED_PX, HOPED_PX)
-    ]
-    rows += [
-        [
-            "about 41.7M parameters, 1.7M of them in the head",
-            f"{whole / 1e6:.1f}M, {head / 1e6:.2f}M in the head ({(whole + unused) / 1e6:.1f}M with an unused decoder)",
-            "refuted",
-        ],
-        [
+
+    def verdict(answers: list[bool | None]) -> str:
+        words = [{True: "supported", False: "refuted", None: "undecided"}[answer] for answer in answers]
+        by_framing = (f"{word} ({framing.lower()})" for word, framing in zip(words, framings))
+        return words[0] if len(set(words)) == 1 else ", ".join(by_framing)
+
+    def error_under(line: float) -> tuple[str, str, str]:
+        measured = "".join(size + written(*errors) for size, errors in sizes.items())
+        judged = "".join(size + verdict([_below(one, line) for one in errors]) for size, errors in sizes.items())
+        return f"error under {line:g} px", measured, f"ill-posed without a frame rate; given one: {judged}"
+
+    rows = [
+        error_under(REPORTED_PX),
+        error_under(HOPED_PX),
+        _claimed_parameters(),
+        (
             "faster convergence: epochs to the best, against frames",
             _written_courses(epochs, "{:.0f}"),
-            _verdict([_smaller(pairs) for pairs in epochs], framings),
-        ],
-        [
-            "better accuracy: error minus that of frames (px)",
-            _written(lead),
-            _verdict([_below(one) for one in lead], framings),
-        ],
-        [
+            verdict([_smaller(pairs) for pairs in epochs]),
+        ),
+        ("better accuracy: error minus that of frames (px)", written(*lead), verdict([_below(one) for one in lead])),
+        (
             "more stable: rise of validation loss after the best epoch, against frames",
             _written_courses(rises, "{:.0%}"),
-            _verdict([_smaller(pairs) for pairs in rises], framings),
-        ],
-        [
-            "lower memory: to train, against frames of equal width",
-            f"{ours:.0f} MiB against {one_out:.0f} (one frame decoded) to {all_out:.0f} (four)",
-            "supported" if ours < one_out else "refuted" if ours > all_out else "ill-posed: depends on frames decoded",
-        ],
-        [
+            verdict([_smaller(pairs) for pairs in rises]),
+        ),
+        _claimed_memory(),
+        (
             "L1 better than MSE: error minus that with MSE (px)",
-            _written(over_mse),
-            _verdict([_below(one) for one in over_mse], framings),
-        ],
+            written(*over_mse),
+            verdict([_below(one) for one in over_mse]),
+        ),
     ]
-    measured = "measured (" + " / ".join(FRAMING_TITLES[framing].lower() for framing in framings) + ")"
+    measured = "measured (" + " / ".join(framing.lower() for framing in framings) + ")"
     return pd.DataFrame(rows, columns=["claim", measured, "verdict"]).set_index("claim")
 
 
-def _mission_sizes() -> tuple[int, int, int, float, float, float]:
-    """Of the original hybrid: parameters of its head, of all, of the decoder it lacks; MiB to train it, and to train a
-    SimVP of equal width that decodes one frame, or all four."""
+def original_networks() -> dict[str, nn.Module]:
+    """The original hybrid, and SimVPs of equal width that decode one frame and all four, without their weights."""
     wide = dict(in_shape=(4, 1, 32, 32), hid_S=64, hid_T=512, N_S=4, N_T=8)
     with torch.device("meta"):
-        hybrid, one_out, all_out = SimVP_RegressionHead(**wide), SimVP(out_frames=1, **wide), SimVP(**wide)
-    return (
-        count_parameters(hybrid.head),
-        count_parameters(hybrid),
-        count_parameters(all_out.dec),
-        *(sum(training_memory(network)) for network in (hybrid, one_out, all_out)),
+        return dict(hybrid=SimVP_RegressionHead(**wide), one_frame=SimVP(out_frames=1, **wide), frames=SimVP(**wide))
+
+
+def _claimed_parameters() -> tuple[str, str, str]:
+    networks = original_networks()
+    whole, head, unused = map(count_parameters, (networks["hybrid"], networks["hybrid"].head, networks["frames"].dec))
+    measured = (
+        f"{whole / 1e6:.1f}M, {head / 1e6:.2f}M in the head ({(whole + unused) / 1e6:.1f}M with an unused decoder)"
     )
+    return "about 41.7M parameters, 1.7M of them in the head", measured, "refuted"
 
 
-def _courses(study, framing: str, key: str) -> list[tuple[float, float]]:
-    """`key` of `course` of the hybrid and of the best frame network, a pair a seed.
+def _claimed_memory() -> tuple[str, str, str]:
+    ours, one, every = (sum(training_memory(network)) for network in original_networks().values())
+    measured = f"{ours:.0f} MiB against {one:.0f} (one frame decoded) to {every:.0f} (four)"
+    judged = "supported" if ours < one else "refuted" if ours > every else "ill-posed: depends on frames decoded"
+    return "lower memory: to train, against frames of equal width", measured, judged
+
+
+def _courses(study: Study, framing: str, key: str) -> list[tuple[float, float]]:
+    """`key` of the `course` of the hybrid and of the best frame network, a pair a seed.
 
     No pair's losses are said to rise after the best epoch where one network's best is its last.
     """
-    pair = (runs_of(study, Predictor(f"hybrid_l1.{framing}")), runs_of(study, best(study, framing, "frames")))
-    seeds = [seed for seed in zip(*pair) if key != "rise" or all(_passed_its_best(run.history) for run in seed)]
-    return [tuple(course(run.history)[key] for run in seed) for seed in seeds]
-
-
-def _passed_its_best(history: list[dict]) -> bool:
-    return course(history)["best_epoch"] < len(history)
+    pair = [find(study, framing, "hybrid_l1").course(), best_frames(study, framing).course()]
+    over = [course["best_epoch"] < course["epochs"] for course in pair]
+    return [(a, b) for a, b, judged in zip(pair[0][key], pair[1][key], over[0] & over[1]) if judged or key != "rise"]
 
 
 def _smaller(studies: list[list[tuple[float, float]]]) -> bool | None:
@@ -396,20 +374,9 @@ def _smaller(studies: list[list[tuple[float, float]]]) -> bool | None:
     return found[0] if len(found) > 1 and len(set(found)) == 1 else None
 
 
-def _below(found: dict[str, float], line: float = 0.0) -> bool | None:
+def _below(found: Number, line: float = 0.0) -> bool | None:
     """Whether a value lies below a line; None where its interval holds the line."""
     return True if found["high"] < line else False if found["low"] > line else None
-
-
-def _verdict(answers: list[bool | None], framings: list[str]) -> str:
-    words = [{True: "supported", False: "refuted", None: "undecided"}[answer] for answer in answers]
-    if len(set(words)) == 1:
-        return words[0]
-    return ", ".join(f"{word} ({FRAMING_TITLES[framing].lower()})" for word, framing in zip(words, framings))
-
-
-def _written(found: list[dict[str, float]]) -> str:
-    return " / ".join(f"{one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}]" for one in found)
 
 
 def _written_courses(framings: list[list[list[tuple[float, float]]]], form: str) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fixlib.chapters._old_plots import book_style, image_axes, name_of, stamp, stamp_study
 from fixlib.grid import create_sparse_frames
+from fixlib.plots import LINES, book_style, color_of, figure, image_axes, name_of, note, stamp
+from fixlib.runs.study import Study, facts
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
 TRIVIAL = ("black", "centre", "repeat_last")
 SCORES = {
     "accuracy": "Accuracy",
@@ -20,186 +23,149 @@ SCORES = {
 }
 
 
+@book_style()
 def one_pixel(frame, point) -> Figure:
     """One frame (H, W) with the point (x, y) that lit it, to show which way x and y run."""
     x, y = float(point[0]), float(point[1])
     frame = np.asarray(frame)
     height, width = frame.shape
-    with book_style():
-        figure, axes = plt.subplots(figsize=(4.4, 4.2))
-        axes.imshow(frame, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
-        row, column = (int(index[0]) for index in np.nonzero(frame))
-        axes.annotate("", (x, row), (x, 0), arrowprops=dict(arrowstyle="->", color="#56B4E9", lw=1.5))
-        axes.annotate("", (column, y), (0, y), arrowprops=dict(arrowstyle="->", color="#E69F00", lw=1.5))
-        axes.text(x + 0.8, row / 2, f"y = {y:g}", color="#56B4E9", va="center")
-        axes.text(column / 2, y + 1.2, f"x = {x:g}", color="#E69F00", ha="center", va="top")
-        axes.text(column + 0.5, row + 2, f"frame[{row}, {column}]", color="white", ha="center", va="top")
-        axes.set(
-            xlabel="x (px, to the right)",
-            ylabel="y (px, downwards)",
-            xticks=range(0, width + 1, 8),
-            yticks=range(0, height + 1, 8),
-            title="A point and its pixel",
-        )
-        return figure
+    drawn, axes = plt.subplots(figsize=(4.4, 4.2))
+    axes.imshow(frame, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
+    row, column = (int(index[0]) for index in np.nonzero(frame))
+    axes.annotate("", (x, row), (x, 0), arrowprops=dict(arrowstyle="->", color="#56B4E9", lw=1.5))
+    axes.annotate("", (column, y), (0, y), arrowprops=dict(arrowstyle="->", color="#E69F00", lw=1.5))
+    axes.text(x + 0.8, row / 2, f"y = {y:g}", color="#56B4E9", va="center")
+    axes.text(column / 2, y + 1.2, f"x = {x:g}", color="#E69F00", ha="center", va="top")
+    axes.text(column + 0.5, row + 2, f"frame[{row}, {column}]", color="white", ha="center", va="top")
+    axes.set_title("A point and its pixel")
+    _grid_ticks(axes, width, height)
+    return drawn
 
 
-def window_as_frames(sequences: dict, row: int, n_in: int) -> Figure:
+def _grid_ticks(axes: Axes, width: int, height: int) -> None:
+    ticks = dict(xticks=range(0, width + 1, 8), yticks=range(0, height + 1, 8))
+    axes.set(xlabel="x (px, to the right)", ylabel="y (px, downwards)", **ticks)
+
+
+@book_style()
+def window_as_frames(sequences, row: int, n_in: int) -> Figure:
     """The frames of one window: the `n_in` frames that are given above, those to be predicted below."""
     meta, length = sequences["meta"], sequences["coordinates"].shape[1]
     frames = create_sparse_frames(sequences["coordinates"][[row]], sequences["fixation_mask"][[row]], meta["size"])
-    columns = max(n_in, length - n_in)
-    with book_style():
-        figure, panels = plt.subplots(2, columns, figsize=(10, 2.75))
-        for axes in panels.flat:
-            axes.set_axis_off()
-        for number, frame in enumerate(frames[0, :, 0].numpy()):
-            line, column = (0, number) if number < n_in else (1, number - n_in)
-            axes = panels[line, column]
-            axes.set_axis_on()
-            image_axes(axes.imshow(frame, cmap="gray", vmin=0, vmax=1).axes)
-            axes.set_title(str(number + 1), fontsize=9, loc="center", pad=2)
-        panels[0, 0].set_ylabel("given")
-        panels[1, 0].set_ylabel("to be predicted")
-        figure.suptitle(f"One window, {meta['frames']}: {meta['label']}", x=0.01, ha="left", fontsize=11)
-        return stamp(figure, meta["label"], meta["simulated"])
+    drawn, panels = plt.subplots(2, max(n_in, length - n_in), figsize=(10, 2.75))
+    for axes in panels.flat:
+        axes.set_axis_off()
+    for number, frame in enumerate(frames[0, :, 0].numpy()):
+        axes = panels[(0, number) if number < n_in else (1, number - n_in)]
+        axes.set_axis_on()
+        image_axes(axes.imshow(frame, cmap="gray", vmin=0, vmax=1).axes)
+        axes.set_title(str(number + 1), fontsize=9, loc="center", pad=2)
+    panels[0, 0].set_ylabel("given")
+    panels[1, 0].set_ylabel("to be predicted")
+    drawn.suptitle(f"One window, {meta['frames']}: {meta['label']}", x=0.01, ha="left", fontsize=11)
+    return stamp(drawn, meta["label"], meta["simulated"])
 
 
-def scanpaths(sequences: dict, rows) -> Figure:
+@book_style()
+def scanpaths(sequences, rows: Sequence[int]) -> Figure:
     """Scanpaths drawn over the grid, one panel each, frames numbered in order."""
-    meta = sequences["meta"]
-    with book_style():
-        figure, panels = plt.subplots(1, len(rows), figsize=(10, 3.3), sharey=True, squeeze=False)
-        for axes, row in zip(panels[0], rows):
-            points = sequences["coordinates"][row][sequences["fixation_mask"][row]].numpy()
-            axes.plot(*points.T, "-", color=BLUE, lw=1.2)
-            axes.plot(*points.T, "o", color="white", mec=BLUE, ms=10)
-            for number, (x, y) in enumerate(points, 1):
-                axes.text(x, y, str(number), ha="center", va="center_baseline", fontsize=7)
-            axes.spines[:].set(visible=True, color=GREY)
-            viewer, image = int(sequences["subject"][row]), int(sequences["stimulus"][row])
-            axes.set(
-                xlim=(0, meta["size"]),
-                ylim=(meta["size"], 0),
-                aspect="equal",
-                xlabel="x (px)",
-                xticks=range(0, meta["size"] + 1, 8),
-                yticks=range(0, meta["size"] + 1, 8),
-            )
-            axes.set_title(f"viewer {viewer}, image {image}", fontsize=9)
-        panels[0, 0].set_ylabel("y (px, downwards)")
-        figure.suptitle(f"Single scanpaths, {meta['frames']}: {meta['label']}", x=0.01, ha="left", fontsize=11)
-        return stamp(figure, meta["label"], meta["simulated"])
+    meta, size = sequences["meta"], sequences["meta"]["size"]
+    drawn, panels = plt.subplots(1, len(rows), figsize=(10, 3.3), sharey=True, squeeze=False)
+    for axes, row in zip(panels[0], rows):
+        points = sequences["coordinates"][row][sequences["fixation_mask"][row]].numpy()
+        axes.plot(*points.T, "-", color=BLUE, lw=1.2)
+        axes.plot(*points.T, "o", color="white", mec=BLUE, ms=10)
+        for number, (x, y) in enumerate(points, 1):
+            axes.text(x, y, str(number), ha="center", va="center_baseline", fontsize=7)
+        axes.spines[:].set(visible=True, color=GREY)
+        _grid_ticks(axes, size, size)
+        axes.set(xlim=(0, size), ylim=(size, 0), aspect="equal", xlabel="x (px)", ylabel="")
+        axes.set_title(f"viewer {int(sequences['subject'][row])}, image {int(sequences['stimulus'][row])}", fontsize=9)
+    panels[0, 0].set_ylabel("y (px, downwards)")
+    drawn.suptitle(f"Single scanpaths, {meta['frames']}: {meta['label']}", x=0.01, ha="left", fontsize=11)
+    return stamp(drawn, meta["label"], meta["simulated"])
 
 
-def positions(study) -> Figure:
+@figure("01_positions", of="sparsity")
+def positions(study: Study) -> Figure:
     """Where fixations fall: counts a pixel on the grid, with the two marginal distributions."""
     payload = study.run("description").payload
     counts, statistics = payload["counts"]["positions"], payload["statistics"]
     height, width = counts.shape
-    with book_style():
-        figure, (axes, profile) = plt.subplots(1, 2, figsize=(9.5, 3.9), width_ratios=(1, 1.25))
-        image = axes.imshow(100 * counts / counts.sum(), extent=(0, width, height, 0), vmin=0)
-        figure.colorbar(image, ax=axes, label="% of fixations in the pixel", shrink=0.85)
-        axes.set(
-            xlabel="x (px)",
-            ylabel="y (px, downwards)",
-            title="Where fixations fall",
-            xticks=range(0, width + 1, 8),
-            yticks=range(0, height + 1, 8),
-        )
-        for axis, name, height_of_label in ((0, "x", 0.97), (1, "y", 0.89)):
-            share = 100 * counts.sum(axis) / counts.sum()
-            (line,) = profile.plot(np.arange(len(share)) + 0.5, share)
-            mean, sd = statistics[f"{name}_mean"], statistics[f"{name}_sd"]
-            profile.text(
-                0.02,
-                height_of_label,
-                f"{name}: mean {mean:.1f}, sd {sd:.1f} px",
-                color=line.get_color(),
-                transform=profile.transAxes,
-                va="top",
-            )
-        profile.axhline(100 / width, color=GREY, lw=1, ls=":")
-        profile.text(width, 100 / width, "uniform", va="bottom", ha="right", fontsize=9, color=GREY)
-        profile.set(
-            xlabel="x or y (px)",
-            ylabel="% of fixations per px",
-            title="Centre bias",
-            ylim=(0, 1.25 * profile.dataLim.ymax),
-            xlim=(0, width),
-            xticks=range(0, width + 1, 8),
-        )
-        return stamp_study(figure, study)
+    drawn, (axes, profile) = plt.subplots(1, 2, figsize=(9.5, 3.9), width_ratios=(1, 1.25))
+    image = axes.imshow(100 * counts / counts.sum(), extent=(0, width, height, 0), vmin=0)
+    drawn.colorbar(image, ax=axes, label="% of fixations in the pixel", shrink=0.85)
+    _grid_ticks(axes, width, height)
+    axes.set(xlabel="x (px)", title="Where fixations fall")
+    for axis, name, at in ((0, "x", 0.97), (1, "y", 0.89)):
+        share = 100 * counts.sum(axis) / counts.sum()
+        (line,) = profile.plot(np.arange(len(share)) + 0.5, share)
+        text = f"{name}: mean {statistics[f'{name}_mean']:.1f}, sd {statistics[f'{name}_sd']:.1f} px"
+        profile.text(0.02, at, text, color=line.get_color(), transform=profile.transAxes, va="top")
+    profile.axhline(100 / width, color=GREY, lw=1, ls=":")
+    profile.text(width, 100 / width, "uniform", va="bottom", ha="right", fontsize=9, color=GREY)
+    profile.set(xlabel="x or y (px)", ylabel="% of fixations per px", title="Centre bias")
+    profile.set(ylim=(0, 1.25 * profile.dataLim.ymax), xlim=(0, width), xticks=range(0, width + 1, 8))
+    return drawn
 
 
-def saccades(study) -> Figure:
+@figure("01_saccades", of="sparsity")
+def saccades(study: Study) -> Figure:
     """How far and which way the next fixation lies, and how long a fixation lasts."""
     payload = study.run("description").payload
-    counts, statistics, edges = payload["counts"], payload["statistics"], payload["edges"]
-    with book_style():
-        figure = plt.figure(figsize=(10, 3.4))
-        amplitude, duration = figure.add_subplot(131), figure.add_subplot(133)
-        rose = figure.add_subplot(132, projection="polar")
-        _histogram(amplitude, edges["amplitudes"], counts["amplitudes"], "How far")
-        amplitude.set(xlabel="saccade amplitude (px)", ylabel="% of saccades per 0.5 px")
-        _marks(amplitude, statistics["amplitude_median"], statistics["amplitude_mean"], "px")
-        width = np.deg2rad(np.diff(edges["directions"].astype(float)))
-        share = 100 * counts["directions"] / counts["directions"].sum()
-        rose.bar(np.deg2rad(edges["directions"][:-1].astype(float)) + width / 2, share, width=0.9 * width, color=BLUE)
-        rose.set_theta_direction(-1)  # y runs downwards in a frame, so 90 degrees points down
-        rose.set_xticks(np.deg2rad([0, 90, 180, 270]), ["right", "down", "left", "up"])
-        rose.set_yticks([2, 4, 6], ["", "4%", "6%"], fontsize=8)
-        rose.set_rlabel_position(45)
-        rose.set_rmax(max(6.5, 1.05 * share.max()))
-        rose.set_title("Which way (per 10°)")
-        _histogram(duration, edges["durations"], counts["durations"], "How long")
-        duration.set(xlabel="fixation duration (ms)", ylabel="% of fixations per 20 ms")
-        _marks(duration, statistics["duration_median"], statistics["duration_mean"], "ms")
-        return stamp_study(figure, study)
+    statistics = payload["statistics"]
+    drawn = plt.figure(figsize=(10, 3.4))
+    amplitude, duration = drawn.add_subplot(131), drawn.add_subplot(133)
+    _histogram(amplitude, payload, "amplitudes", "How far")
+    amplitude.set(xlabel="saccade amplitude (px)", ylabel="% of saccades per 0.5 px")
+    _marks(amplitude, statistics["amplitude_median"], statistics["amplitude_mean"], "px")
+    _histogram(duration, payload, "durations", "How long")
+    duration.set(xlabel="fixation duration (ms)", ylabel="% of fixations per 20 ms")
+    _marks(duration, statistics["duration_median"], statistics["duration_mean"], "ms")
+    rose = drawn.add_subplot(132, projection="polar")
+    edges = np.deg2rad(payload["edges"]["directions"].astype(float))
+    share = 100 * payload["counts"]["directions"] / payload["counts"]["directions"].sum()
+    rose.bar((edges[:-1] + edges[1:]) / 2, share, width=0.9 * np.diff(edges), color=BLUE)
+    rose.set_theta_direction(-1)  # y runs downwards in a frame, so 90 degrees points down
+    rose.set_xticks(np.deg2rad([0, 90, 180, 270]), ["right", "down", "left", "up"])
+    rose.set_yticks([2, 4, 6], ["", "4%", "6%"], fontsize=8)
+    rose.set_rlabel_position(45)
+    rose.set_rmax(max(6.5, 1.05 * share.max()))
+    rose.set_title("Which way (per 10°)")
+    return drawn
 
 
-def _histogram(axes: Axes, edges, counts, title: str) -> None:
+def _histogram(axes: Axes, payload: dict, name: str, title: str) -> None:
+    counts, edges = payload["counts"][name], payload["edges"][name]
     axes.stairs(100 * counts / counts.sum(), edges, fill=True, color=BLUE)
     axes.set(title=title, xlim=(edges[0], edges[-1]), ylim=(0, None))
 
 
 def _marks(axes: Axes, median: float, mean: float, unit: str) -> None:
     """Median and mean as labelled lines."""
-    for name, value, height, style in (("median", median, 0.97, "-"), ("mean", mean, 0.86, "--")):
+    look = dict(ha="right", va="top", transform=axes.get_xaxis_transform(), color=ORANGE, fontsize=9)
+    for name, value, height, style, line in (("median", median, 0.97, "-", "—"), ("mean", mean, 0.86, "--", "- -")):
         axes.axvline(value, color=ORANGE, lw=1.2, ls=style)
-        drawn = "—" if style == "-" else "- -"
-        axes.text(
-            axes.get_xlim()[1],
-            height,
-            f"{name} {value:.3g} {unit}  {drawn}",
-            ha="right",
-            va="top",
-            transform=axes.get_xaxis_transform(),
-            color=ORANGE,
-            fontsize=9,
-        )
+        axes.text(axes.get_xlim()[1], height, f"{name} {value:.3g} {unit}  {line}", **look)
 
 
-def staying(study) -> Figure:
+@figure("01_staying", of="sparsity")
+def staying(study: Study) -> Figure:
     """How often gaze is still in the same pixel one frame later, and what repeating the last frame costs, by rate."""
     payload = study.run("description").payload
-    rates, statistics, intervals = payload["rates"], payload["statistics"], payload["intervals"]
-    with book_style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6))
-        _by_rate(left, rates, "same_pixel", 100)
-        _level(left, rates, statistics["same_pixel"], intervals["same_pixel"], 100)
-        left.set(ylabel="% of frames in the same pixel", title="How often nothing moves", ylim=(0, 100))
-        _by_rate(right, rates, "repeat_last_error", 1)
-        _level(right, rates, statistics["amplitude_mean"], intervals["amplitude_mean"], 1)
-        right.axhline(3, color=GREY, lw=1, ls=":")
-        right.text(1000, 3, "3 px", color=GREY, va="bottom", ha="right", fontsize=9)
-        right.set(ylabel="mean error one frame ahead (px)", title="What repeating the last frame costs", ylim=(0, None))
-        return stamp_study(figure, study)
+    drawn, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6))
+    _by_rate(left, payload, "same_pixel", "same_pixel", 100)
+    left.set(ylabel="% of frames in the same pixel", title="How often nothing moves", ylim=(0, 100))
+    _by_rate(right, payload, "repeat_last_error", "amplitude_mean", 1)
+    right.axhline(3, color=GREY, lw=1, ls=":")
+    right.text(1000, 3, "3 px", color=GREY, va="bottom", ha="right", fontsize=9)
+    right.set(ylabel="mean error one frame ahead (px)", title="What repeating the last frame costs", ylim=(0, None))
+    return drawn
 
 
-def _by_rate(axes: Axes, rates: list[dict], name: str, scale: float) -> None:
-    """One recorded number of each frame rate, with its interval, over the time between frames."""
+def _by_rate(axes: Axes, payload: dict, name: str, by_fixation: str, scale: float) -> None:
+    """A number of each frame rate, with its interval, over the time between frames; and where a frame is a fixation."""
+    rates = payload["rates"]
     between = [1000 / rate["rate_hz"] for rate in rates]
     low, high = scale * np.array([rate[f"{name}_interval"] for rate in rates]).T
     axes.fill_between(between, low, high, color=BLUE, alpha=0.25, lw=0)
@@ -207,92 +173,63 @@ def _by_rate(axes: Axes, rates: list[dict], name: str, scale: float) -> None:
     axes.set(xscale="log", xlabel="time between frames (ms)")
     axes.set_xticks([20, 50, 100, 200, 500, 1000], ["20", "50", "100", "200", "500", "1000"])
     axes.minorticks_off()
+    low, high = scale * np.array(payload["intervals"][by_fixation])
+    axes.axhline(scale * payload["statistics"][by_fixation], color=ORANGE, lw=1.2)
+    axes.axhspan(low, high, color=ORANGE, alpha=0.2, lw=0)
+    axes.text(min(between), high, "one frame a fixation", color=ORANGE, va="bottom", fontsize=9)
 
 
-def _level(axes: Axes, rates: list[dict], value: float, interval, scale: float) -> None:
-    """The same number where a frame is a fixation and has no rate."""
-    axes.axhline(scale * value, color=ORANGE, lw=1.2)
-    axes.axhspan(scale * interval[0], scale * interval[1], color=ORANGE, alpha=0.2, lw=0)
-    shortest = 1000 / max(rate["rate_hz"] for rate in rates)
-    axes.text(shortest, scale * interval[1], "one frame a fixation", color=ORANGE, va="bottom", fontsize=9)
-
-
-def memory(study) -> Figure:
+@figure("01_memory", of="sparsity")
+def memory(study: Study) -> Figure:
     """Autocorrelation of position: by fixations back, and by 100 ms frames back."""
     found = study.run("description").payload["autocorrelation"]
-    with book_style():
-        figure, panels = plt.subplots(1, 2, figsize=(9.5, 3.3), sharey=True)
-        lags = {"fixations": "lag (fixations)", "frames_10hz": "lag (frames of 100 ms)"}
-        for axes, (key, label) in zip(panels, lags.items()):
-            for name, lag, offset in (("x", 1, (-8, -10)), ("y", 2, (8, 6))):
-                values = found[key][name]
-                (line,) = axes.plot(range(len(values)), values, "o-", ms=4)
-                axes.annotate(
-                    name,
-                    (lag, values[lag]),
-                    offset,
-                    textcoords="offset points",
-                    color=line.get_color(),
-                    weight="bold",
-                    ha="center",
-                    va="center",
-                )
-            axes.axhline(0, color=GREY, lw=0.8)
-            axes.set(xlabel=label, xticks=range(0, len(values), 2))
-        panels[0].set(ylabel="correlation", title="One frame a fixation", ylim=(-0.25, 1.05))
-        panels[1].set(title="One frame every 100 ms")
-        return stamp_study(figure, study)
-
-
-def doing_nothing(study, predictors=TRIVIAL) -> Figure:
-    """What predictors that learn nothing score on the metrics of the original experiment, at its threshold of 0.5."""
-    with book_style():
-        figure, panels = plt.subplots(1, 4, figsize=(10, 2.4), sharey=True)
-        places = np.arange(len(predictors))[::-1]
-        for axes, (metric, title) in zip(panels, SCORES.items()):
-            found = [study.run(name).metrics[metric] for name in predictors]
-            values, low, high = (np.array([each[key] for each in found]) for key in ("value", "low", "high"))
-            axes.barh(places, values, color=BLUE, height=0.6)
-            axes.errorbar(
-                values, places, xerr=[values - low, high - values], fmt="none", ecolor="black", lw=1, capsize=2
+    drawn, panels = plt.subplots(1, 2, figsize=(9.5, 3.3), sharey=True)
+    lags = {"fixations": "lag (fixations)", "frames_10hz": "lag (frames of 100 ms)"}
+    for axes, (key, label) in zip(panels, lags.items()):
+        for name, lag, offset in (("x", 1, (-8, -10)), ("y", 2, (8, 6))):
+            values = found[key][name]
+            (line,) = axes.plot(range(len(values)), values, "o-", ms=4)
+            note(
+                axes, name, (lag, values[lag]), offset, color=line.get_color(), weight="bold", ha="center", fontsize=10
             )
-            for place, value, end in zip(places, values, high):
-                text = f"{value:.2%}" if metric == "accuracy" else f"{value:.1%}"
-                inside = value > 0.6
-                axes.text(
-                    value - 0.04 if inside else end + 0.03,
-                    place,
-                    text,
-                    va="center",
-                    fontsize=9,
-                    ha="right" if inside else "left",
-                    color="white" if inside else "black",
-                )
-            axes.set(xlim=(0, 1.02), title=title, xticks=[0, 0.5, 1], xticklabels=["0", "50%", "100%"])
-        panels[0].set_yticks(places, [name_of(name) for name in predictors])
-        return stamp_study(figure, study)
+        axes.axhline(0, color=GREY, lw=0.8)
+        axes.set(xlabel=label, xticks=range(0, len(values), 2))
+    panels[0].set(ylabel="correlation", title="One frame a fixation", ylim=(-0.25, 1.05))
+    panels[1].set(title="One frame every 100 ms")
+    return drawn
 
 
-def by_horizon(study, predictors=("repeat_last", "centre")) -> Figure:
+@figure("01_doing_nothing", of="sparsity")
+def doing_nothing(study: Study, predictors: Sequence[str] = TRIVIAL) -> Figure:
+    """What predictors that learn nothing score on the metrics of the original experiment, at its threshold of 0.5."""
+    drawn, panels = plt.subplots(1, 4, figsize=(10, 2.4), sharey=True)
+    places = np.arange(len(predictors))[::-1]
+    frame = study.frame().set_index(["metric", "variant"])
+    for axes, (metric, title) in zip(panels, SCORES.items()):
+        values, low, high = frame.loc[metric].loc[list(predictors), ["value", "low", "high"]].to_numpy(float).T
+        axes.barh(places, values, color=BLUE, height=0.6)
+        errors = [values - low, high - values]
+        axes.errorbar(values, places, xerr=errors, fmt="none", ecolor="black", lw=1, capsize=2)
+        for place, value, end in zip(places, values, high):
+            text = f"{value:.2%}" if metric == "accuracy" else f"{value:.1%}"
+            inside = dict(ha="right", color="white") if value > 0.6 else dict(ha="left", color="black")
+            axes.text(value - 0.04 if value > 0.6 else end + 0.03, place, text, va="center", fontsize=9, **inside)
+        axes.set(xlim=(0, 1.02), title=title, xticks=[0, 0.5, 1], xticklabels=["0", "50%", "100%"])
+    panels[0].set_yticks(places, [name_of(name) for name in predictors])
+    return drawn
+
+
+@figure("01_by_horizon", of="sparsity")
+def by_horizon(study: Study, predictors: Sequence[str] = tuple(LINES)) -> Figure:
     """Recall and pixel error of predictors that learn nothing, by how far ahead they predict."""
-    rate_hz = study.run(predictors[0]).spec.config.data.rate_hz
-    with book_style():
-        figure, (recall, error) = plt.subplots(1, 2, figsize=(9.5, 3.3))
-        for axes, metric, scale in ((recall, "white_pixel_recall", 100), (error, "error_argmax", 1)):
-            for name, colour, lift, align in zip(predictors, (BLUE, ORANGE), (0, 6), ("center", "bottom")):
-                values = scale * np.array(study.run(name).by_horizon[metric], dtype=float)
-                ahead = 1000 / rate_hz * np.arange(1, len(values) + 1)
-                axes.plot(ahead, values, "o-", ms=4, color=colour)
-                axes.annotate(
-                    name_of(name),
-                    (ahead[1], values[1]),
-                    (8, lift),
-                    textcoords="offset points",
-                    color=colour,
-                    va=align,
-                    fontsize=9,
-                )
-            axes.set(xlabel="time ahead (ms)", xlim=(0, None), ylim=(0, None))
-        recall.set(ylabel="recall (% of fixated pixels)", title="Finding the pixel")
-        error.set(ylabel="mean error (px)", title="Missing it by")
-        return stamp_study(figure, study)
+    drawn, (recall, error) = plt.subplots(1, 2, figsize=(9.5, 3.3))
+    for axes, metric, scale in ((recall, "white_pixel_recall", 100), (error, "error_argmax", 1)):
+        for name, lift in zip(predictors, (0, 10)):
+            values = scale * np.array(study.run(name).by_horizon[metric], dtype=float)
+            ahead = 1000 / facts(study.run(name))["rate_hz"] * np.arange(1, len(values) + 1)
+            axes.plot(ahead, values, marker="o", ms=4, color=color_of(name), ls=LINES.get(name, "-"))
+            note(axes, name_of(name), (ahead[1], values[1]), (8, lift), color=color_of(name), fontsize=9)
+        axes.set(xlabel="time ahead (ms)", xlim=(0, None), ylim=(0, None))
+    recall.set(ylabel="recall (% of fixated pixels)", title="Finding the pixel")
+    error.set(ylabel="mean error (px)", title="Missing it by")
+    return drawn

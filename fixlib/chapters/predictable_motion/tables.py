@@ -1,0 +1,127 @@
+"""The numbers behind chapter 5: motion whose continuation is known, and the same with noise.
+
+A study here is one of `predictable_motion`: networks start.NAME, scratch.NAME, onwards.NAME and ahead.NAME (a loss, or
+hybrid_l1), with scores by noise under payload["stages"]; and exact.noiseNN, exact.ahead, with scores by predictor under
+payload["exact"].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fixlib.chapters.predictable_motion.runs import AHEAD, LOSSES, N_IN, tag
+from fixlib.data.lattice import drawn_paths, lattice_paths
+from fixlib.losses import DiceLoss, SoftmaxCrossEntropy, make_loss
+from fixlib.runs.study import Number, Study
+from fixlib.theory.frames import crossing_threshold
+
+MARGIN = 1.0  # px that lines keep from the border
+SLANT = 4.0  # frames' worth of way along both axes, for a picture with room in it
+
+
+def networks(study: Study, way: str) -> list[str]:
+    """The losses of the frame predictors "scratch", "onwards" or "ahead"."""
+    return [name for name in LOSSES if f"{way}.{name}" in study.variants()]
+
+
+def score(study: Study, variant: str, metric: str, noise: float = 0.0) -> Number:
+    """A network's metric at a noise; KeyError where it was not trained there."""
+    return _numbers(study.run(variant).payload["stages"][tag(noise)]["metrics"][metric])
+
+
+def exact_score(study: Study, predictor: str, metric: str, noise: float = 0.0) -> Number:
+    """The same of the best output under a loss, or of another of the predictors under `exact`."""
+    return _numbers(study.run(f"exact.{tag(noise)}").payload["exact"][predictor]["metrics"][metric])
+
+
+def _numbers(found: dict) -> Number:
+    """null, of an undefined number, as NaN."""
+    return {key: np.nan if value is None else value for key, value in found.items()}
+
+
+def noises(study: Study, variant: str = "") -> list[float]:
+    """The noises that a network went through; by default those of which the exact answers are recorded."""
+    if variant:
+        return list(study.run(variant).spec.config.noises)
+    exact = [study.run(name).spec.config for name in study.variants(model="exact")]
+    return [config.noises[0] for config in exact if config.data.n_out == 1]
+
+
+def by_horizon(study: Study, predictor: str, metric: str, group: str = "all") -> np.ndarray:
+    """A metric 1 ... 10 frames ahead, over all test windows or those of a kind or speed ("arc", "speed 3")."""
+    if predictor in networks(study, "ahead"):
+        found = study.run(f"ahead.{predictor}").payload["stages"][tag(0.0)]
+    else:
+        found = study.run("exact.ahead").payload["exact"][predictor]
+    return np.array([np.nan if value is None else value for value in found["by_horizon"][group][metric]])
+
+
+def certainty_needed(loss: str) -> float:
+    """The probability above which the best output of a pixel exceeds 0.5; 0 for Dice, which always paints one."""
+    made = make_loss(loss)
+    if isinstance(made, SoftmaxCrossEntropy):
+        return 0.5
+    return 0.0 if isinstance(made, DiceLoss) else crossing_threshold(made)
+
+
+def copied_input(study: Study) -> tuple[np.ndarray, np.ndarray]:
+    """Without noise, taking the k-th given frame for the k-th to come, as SimVP's skip connection hands it over.
+
+    Returns:
+        Recall and mean pixel error (px) one to AHEAD frames ahead, each (AHEAD,), over the test windows.
+    """
+    where = study.run("exact.ahead").spec.config.data
+    rows = drawn_paths(where.size, N_IN + AHEAD, 0.0, where.test, where.seed)
+    y, x = np.divmod(lattice_paths(where.size, N_IN + AHEAD).pixels[rows], where.size)
+    apart = np.hypot(x[:, :AHEAD] - x[:, N_IN:], y[:, :AHEAD] - y[:, N_IN:])
+    return (apart == 0).mean(0), apart.mean(0)
+
+
+def straight_lines(n: int, length: int, speed: float, seed: int = 0, size: int = 32) -> np.ndarray:
+    """`n` straight paths (n, length, 2) px that start anywhere inside a pixel, at `speed` px a frame, any way."""
+    generator, way = np.random.default_rng(seed), speed * (length - 1)
+    angle = generator.uniform(0, 2 * np.pi, n)
+    direction = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    lowest, highest = MARGIN - np.minimum(way * direction, 0), size - MARGIN - np.maximum(way * direction, 0)
+    return generator.uniform(lowest, highest)[:, None] + speed * np.arange(length)[:, None] * direction[:, None]
+
+
+def recall_from_pixels(speed: float, n: int = 300_000, size: int = 32, seed: int = 0) -> float:
+    """Share of next pixels that the ten before give away, on straight lines which start anywhere.
+
+    The best guess after each sequence of pixel steps is its most frequent continuation in one half of `n` lines, tried
+    on the other half. Lines that are mirror images of each other count as one sequence, so that few of the other half
+    are new. Nobody can do better, except by what the walls say.
+    """
+    pixels = np.floor(straight_lines(n, N_IN + 1, speed, seed, size)).astype(int)
+    steps = _mirrored_alike(np.diff(pixels, axis=1)) + 4  # at most 3 px either way, as digits of a number
+    digits = steps[..., 1] * 8 + steps[..., 0]
+    _, past = np.unique(digits[:, :-1] @ 64 ** np.arange(N_IN - 1), return_inverse=True)
+    half = n // 2
+    counts = np.zeros((past.max() + 1, 64), np.int32)
+    np.add.at(counts, (past[:half], digits[:half, -1]), 1)
+    return float((counts.argmax(1)[past[half:]] == digits[half:, -1]).mean())
+
+
+def _mirrored_alike(steps: np.ndarray) -> np.ndarray:
+    """Steps (N, T, 2), mirrored so that all but the last together lead right, down, and more right than down."""
+    net = steps[:, :-1].sum(1, keepdims=True)
+    steps = np.where(net < 0, -steps, steps)
+    return np.where(abs(net[..., :1]) < abs(net[..., 1:]), steps[..., ::-1], steps)
+
+
+def same_past(speed: float = 1.0, seed: int = 0, n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Two slanting lines, (11, 2) px each, that share the pixels of ten frames and not the next; among `n` drawn.
+
+    Raises:
+        ValueError: none of them do.
+    """
+    lines = straight_lines(n, N_IN + 1, speed, seed)
+    lines = lines - np.floor(lines[:, :1])  # the same pixel to begin with; frames elsewhere look alike
+    lines = lines[(abs(lines[:, -1] - lines[:, 0]) > SLANT * speed).all(-1)]
+    first_with: dict[bytes, int] = {}
+    for number, pixels in enumerate(np.floor(lines).astype(np.int8)):
+        other = first_with.setdefault(pixels[:N_IN].tobytes(), number)
+        if (np.floor(lines[other, N_IN]) != np.floor(lines[number, N_IN])).any():
+            return lines[other], lines[number]
+    raise ValueError(f"no two of {n} lines at {speed} px a frame share ten pixels and part then; draw more")

@@ -1,0 +1,62 @@
+"""Networks beside the exact optimum, on simulated gaze whose every probability is known (chapters 3 and 4).
+
+A study here is one of `simulated_control`: networks, and the optimum, the best that anyone could have said on the same
+windows: under a loss, by the true probabilities ("density"), by the point of least expected error ("distance").
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fixlib.chapters.loss_comparison.tables import constant_of
+from fixlib.runs.store import Run
+from fixlib.runs.study import Study, difference, facts
+
+LUCK = 0.03  # of a loss: more than 600 windows can be kind by
+
+
+def optimum(study: Study, framing: str, *losses: str) -> Run:
+    """The optimum of a framing under the first of those losses for which it is known; KeyError where there is none."""
+    for loss in losses:
+        for name in study.variants(model="optimum", framing=framing, loss=loss):
+            return study.run(name)
+    raise KeyError(f"no optimum under {' or '.join(losses)}, {framing.lower()}")
+
+
+def optimum_of(study: Study, variant: str) -> Run:
+    """The best that a network could have said: under its own loss, or else the point of least expected error."""
+    about = facts(study.run(variant))
+    return optimum(study, about["framing"], about["loss"], "distance", "density")
+
+
+def left_to_learn(run: Run, best: Run) -> float:
+    """How much of what could be learnt was not: 0 at the optimum, 1 where the loss is that of the best constant.
+
+    NaN where there is nothing to learn: the constant is the optimum. Above 1 a network is worse than a constant.
+    """
+    if "test_loss" not in best.payload:
+        return np.nan
+    constant, least = constant_of(run), best.payload["test_loss"]
+    if constant - least < 1e-6 * abs(constant) + 1e-9:
+        return np.nan
+    return (run.payload["test_loss"] - least) / (constant - least)
+
+
+def beyond_possible(study: Study, variant: str) -> list[str]:
+    """Where a network's runs are better than anyone can be, beyond their 95% interval: not luck, but a bug.
+
+    No ranking of pixels beats that of the true probabilities (average precision, best F1), no density their bits, no
+    point their geometric median (errors, paired by window), no output the optimum under its own loss. Runs keep no
+    interval of the loss: below the optimum's by more than LUCK is called beyond.
+    """
+    true, found = optimum(study, facts(study.run(variant))["framing"], "density"), []
+    for run in study.runs_of(variant):
+        scores = {"average_precision", "best_f1", "information_gain_uniform"} & set(run.metrics)
+        better = [name for name in scores if run.metrics[name]["low"] > true.metrics[name]["value"]]
+        errors = {"error", "error_argmax", "error_median"} & set(run.per_window)
+        better += [name for name in errors if difference([true], [run], "error_median", name)["low"] > 0]
+        if "test_loss" in run.payload and "information_gain_uniform" not in run.metrics:
+            least = optimum_of(study, variant).payload["test_loss"]
+            better += ["test_loss"] if run.payload["test_loss"] < (1 - LUCK) * least else []
+        found += [f"{variant}, seed {run.spec.seed}: {name}" for name in sorted(better)]
+    return found

@@ -1,0 +1,70 @@
+"""The numbers behind chapter 2: the best output of each loss, and how sure one who knows the simulator can be."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+
+from fixlib.data.simulator import transition_matrix
+from fixlib.losses import LOSSES, MSE, CompositeLoss, DiceLoss, FocalLoss, SparsityLoss, WeightedMSE
+from fixlib.theory.bayes import expected_squared_distance
+from fixlib.theory.forecast import likeliest_pixel
+from fixlib.theory.frames import CompositeAtPixel, balance, best_painting, crossing_threshold, painting_threshold
+from fixlib.theory.pixels import best_output
+
+WHERE = 6.4  # px: mean saccade amplitude on OSIE (chapter 1); how far the white pixel is when it is not here
+COMPOSITE_WEIGHTS = {"focal": 1.0, "sparsity": 0.8, "concentration": 1.5}
+PIXELWISE = {"mse": MSE(), "weighted_mse": WeightedMSE(), "focal": FocalLoss(), "sparsity": SparsityLoss()}
+DICE = {"dice": DiceLoss(), "dice_smooth_1": DiceLoss(smooth=1.0)}
+
+
+def best_output_curves(etas: np.ndarray, size: int = 32) -> dict[str, np.ndarray]:
+    """The best p of a pixel for each true probability eta, by loss.
+
+    Dice: of one pixel in an otherwise black frame. Composite: where the white pixel is WHERE px away if not here.
+    """
+    concentration = CompositeAtPixel(WHERE**2, focal_weight=0, sparsity_weight=0)
+    pixelwise = PIXELWISE | {"composite": CompositeAtPixel(WHERE**2), "concentration": concentration}
+    curves = {name: best_output(loss, etas) for name, loss in pixelwise.items()}
+    return curves | {name: np.where(etas > painting_threshold(loss, size), 1.0, 0.0) for name, loss in DICE.items()}
+
+
+def belief_after(x: int, y: int, size: int = 32) -> np.ndarray:
+    """The simulator's exact probability (size, size) of each pixel being next, after a fixation at (x, y) px."""
+    return transition_matrix(size=size)[y * size + x].reshape(size, size)
+
+
+def wanted_frames(belief: np.ndarray) -> dict[str, np.ndarray]:
+    """The frame of least expected loss under a belief (H, W) that sums to 1, by loss."""
+    frames = {name: best_output(loss, belief) for name, loss in PIXELWISE.items()}
+    away = COMPOSITE_WEIGHTS["concentration"] * expected_squared_distance(torch.from_numpy(belief)).numpy()
+    composite = best_output(CompositeLoss(concentration_weight=0), belief, away)
+    frames |= {"concentration": np.zeros_like(belief), "composite": composite}
+    return frames | {name: best_painting(loss, belief) for name, loss in DICE.items()}
+
+
+def composite_terms(p: float, size: int = 32) -> dict[str, float]:
+    """The composite's weighted terms where every pixel has the output p, mean over a frame."""
+    terms = {name: weight * balance(LOSSES[name](), p, size).loss for name, weight in COMPOSITE_WEIGHTS.items()}
+    return terms | {"normalized concentration": terms["concentration"] / (2 * size**2)}
+
+
+def composite_certainty(distances: np.ndarray, size: int = 32) -> dict[str, np.ndarray]:
+    """The eta above which p > 0.5 pays, where the white pixel is that far (px) if not here; by form of composite."""
+
+    def needed(scale: float) -> np.ndarray:
+        return np.array([crossing_threshold(CompositeAtPixel(scale * distance**2)) for distance in distances])
+
+    return {"d in px": needed(1.0), "normalized": needed(1 / (2 * size**2))}
+
+
+@cache
+def highest_probability(frames_ahead: int = 10, size: int = 32, interval_ms: float = 100.0) -> tuple[float, np.ndarray]:
+    """Probability of the likeliest next pixel for one who knows the simulator and the present pixel, on average.
+
+    Returns:
+        For one frame a fixation, one ahead; for frames every `interval_ms`, 1 to `frames_ahead` ahead.
+    """
+    return float(likeliest_pixel(1, size, None)[0]), likeliest_pixel(frames_ahead, size, interval_ms)
