@@ -52,6 +52,7 @@ class Loss(nn.Module):
     """
 
     function: Callable[..., Tensor]
+    reduction: str
 
     def __init__(self, *values, **options) -> None:
         super().__init__()

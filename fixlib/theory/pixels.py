@@ -39,7 +39,7 @@ def best_output(loss: LossFunction, eta: ArrayLike, ramp: ArrayLike = 0.0) -> fl
     """
     etas = np.asarray(eta, dtype=np.float64)
     if not np.all((etas >= 0) & (etas <= 1)):  # NaN is refused too
-        raise ValueError(f"eta is a probability and must lie in [0, 1], got {eta}")
+        raise ValueError(f"eta is a probability and must lie in [0, 1], got {eta!r}")
     _check_pixelwise(loss)
     chance, slope = etas.reshape(-1, 1), np.broadcast_to(ramp, etas.shape).reshape(-1, 1)
 
