@@ -6,11 +6,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import fixlib
+from fixlib import losses
 from fixlib.cli import _parser
+from fixlib.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -92,3 +95,14 @@ def test_the_files_that_a_page_links_to_exist(page):
 def test_the_environment_is_read_in_two_places():
     readers = [p.name for p in (ROOT / "fixlib").rglob("*.py") if re.search(r"os\.(environ|getenv)", p.read_text())]
     assert set(readers) <= {"cli.py", "system.py", "fetch.py", "sweep.py"}
+
+
+def test_what_contributing_shows_works(monkeypatch):
+    monkeypatch.setattr(losses, "LOSSES", losses.Losses("loss"))
+    monkeypatch.setattr("fixlib.models.registry.NETWORKS", Registry("network"))
+    loss, network = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    exec(loss, shown := {})
+    exec(network, shown)
+    frames = torch.zeros(2, 1, 4, 4)
+    assert losses.make_loss("absolute", weight=2.0)(frames, frames) == 0.5
+    assert shown["NETWORKS"]["resting"].for_task(4, 2, 32)(torch.ones(3, 4, 2)).shape == (3, 2, 2)
