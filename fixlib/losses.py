@@ -26,6 +26,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, wraps
+from operator import methodcaller
 from typing import Any
 
 import torch
@@ -36,11 +37,7 @@ from fixlib.registry import Registry
 
 # The seven of the original experiment, which chapter 3 compares.
 MISSION_LOSSES = ("mse", "focal", "sparsity", "concentration", "composite", "dice", "weighted_mse")
-REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mean": torch.mean,
-    "sum": torch.sum,
-    "none": lambda values: values,
-}
+REDUCTIONS = ("mean", "sum", "none")
 FRAME = (-2, -1)  # its dimensions
 ALIASES = {"normalise": "normalize"}  # options under the names that recorded runs hold
 
@@ -167,13 +164,13 @@ def loss_function(formula: Callable[..., Any]) -> Callable[..., Any]:
         found = formula(*_checked(input, target, from_logits), *values, **options)
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
-        reduce = REDUCTIONS[reduction]
+        if reduction == "none":
+            return found
+        reduce = methodcaller(reduction)
         return {name: reduce(part) for name, part in found.items()} if isinstance(found, dict) else reduce(found)
 
-    common = [
-        p for p in inspect.signature(function, follow_wrapped=False).parameters.values() if p.kind is p.KEYWORD_ONLY
-    ]
-    own = inspect.signature(formula).parameters.values()
+    own, made = (inspect.signature(each, follow_wrapped=False).parameters.values() for each in (formula, function))
+    common = [parameter for parameter in made if parameter.kind is parameter.KEYWORD_ONLY]
     function.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]  # as inspect reads it
     return function
 

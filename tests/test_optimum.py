@@ -25,7 +25,7 @@ from fixlib.runs.config import Config, Data, Loss, Model
 from fixlib.runs.execute import baseline_logits
 from fixlib.theory import forecast as theory
 from fixlib.theory.bayes import bayes_logits, expected_loss, expected_squared_distance
-from fixlib.theory.forecast import best_points, forecast, likeliest_pixel, saccade_counts, window_starts
+from fixlib.theory.forecast import best_points, forecast, likeliest_pixel, saccade_counts
 from fixlib.theory.pixels import best_output
 
 PHASES, PHASE_RATE = DEFAULT.duration_shape, DEFAULT.duration_shape / DEFAULT.duration_mean_ms  # per ms
@@ -63,7 +63,7 @@ def at_fixations():
 def small():
     """Log density (N, 2, 8, 8): few pixels, so that every outcome can be tried."""
     windows = windows_of(10.0, 3, 20, size=8, length=6)
-    return forecast(windows, 4, 2, window_starts(6, 6, 10.0)).log_density()
+    return forecast(windows, 4, 2).log_density()
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def generator_matrix(transitions):
 
 @pytest.mark.parametrize("n_out", [1, 4])
 def test_filter_equals_a_dense_hidden_markov_model(n_out):
-    size, n_in, starts = 6, 4, (0, 3, 9)
+    size, n_in, starts = 6, 4, (0, 7, 14, 21)
     windows = windows_of(10.0, 2, 30, size=size, length=n_in)
     step = expm(100 * generator_matrix(transition_matrix(size=size)))
     begin = np.zeros((size**2, PHASES))
@@ -115,7 +115,7 @@ def test_filter_equals_a_dense_hidden_markov_model(n_out):
             belief /= belief.sum()
         ahead = [belief @ np.linalg.matrix_power(step, t) for t in range(1, n_out + 1)]
         expected.append(np.reshape(ahead, (n_out, size, size, PHASES)).sum(-1))
-    found = forecast(windows, n_in, n_out, starts).log_density().exp().numpy()
+    found = forecast(windows, n_in, n_out, stride=7).log_density().exp().numpy()
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
@@ -177,7 +177,7 @@ def test_density_is_what_simulation_gives_after_the_same_history():
     """Draws with the same pixels seen (rejection), on 4 x 4 pixels; each frequency within 4.5 standard errors."""
     size, n_in = 4, 3
     windows = windows_of(10.0, 100, 400, size=size, length=n_in + 1, stride=8)
-    density = forecast(windows, n_in, 1, window_starts(n_in + 1, 8, 10.0)).log_density().exp().flatten(1).numpy()
+    density = forecast(windows, n_in, 1, stride=8).log_density().exp().flatten(1).numpy()
     pixels = pixel_index(windows["coordinates"], size).numpy()
     histories, group, n = np.unique(pixels[:, :n_in], axis=0, return_inverse=True, return_counts=True)
     assert len(histories) > 500
@@ -191,7 +191,7 @@ def test_density_is_what_simulation_gives_after_the_same_history():
 
 def test_what_is_expected_is_what_happens(at_10hz):
     """Bits, staying and error on 2,000 windows, each within 4 standard errors of its expectation."""
-    known = forecast(at_10hz, 4, 1, window_starts(5, 5, 10.0))
+    known = forecast(at_10hz, 4, 1)
     log_density, next_point = known.log_density()[:, 0].flatten(1), at_10hz["coordinates"][:, 4]
     surprise = log_density.gather(1, pixel_index(next_point)[:, None])[:, 0]
     assert within(surprise - (log_density.exp() * log_density).sum(1))
@@ -200,12 +200,14 @@ def test_what_is_expected_is_what_happens(at_10hz):
     assert within((points[:, 0] - next_point).norm(dim=1) - expected_distance(known, points)[:, 0])
 
 
-def test_window_starts_are_those_of_cut_windows():
-    assert window_starts(5, 5, 10.0) == (0, 5, 10, 15, 20)
-    assert window_starts(20, 10, 10.0) == (0,)
-    assert len(windows_of(10.0, 2, 3, length=5)["subject"]) == 2 * 3 * 5
+def test_a_forecast_knows_at_which_frames_windows_begin(at_10hz):
+    """25 frames: windows of 5 begin at 0, 5, ... 20, those of 20 where the scanpath does, in its first phase."""
+    assert len(at_10hz["subject"]) == 10 * 40 * 5
+    of_20 = windows_of(10.0, 2, 30, length=20)
+    fresh, later = (forecast(of_20, 1, stride=stride).saccades[:, 0, 0] for stride in (20, 1))
+    assert (fresh > later).all()  # a fixation that has just begun goes on for longer
     with pytest.raises(ValueError, match="25 frames"):
-        window_starts(26, 1, 10.0)
+        forecast(of_20 | dict(coordinates=torch.zeros(60, 26, 2), fixation_mask=torch.ones(60, 26).bool()), 4)
 
 
 # Points
@@ -301,7 +303,7 @@ def test_losses_without_a_derived_optimum_are_refused(small):
 @pytest.mark.parametrize("rate_hz", [None, 10.0])
 def test_no_baseline_beats_the_optimum(rate_hz, at_10hz, at_fixations):
     windows = first(at_fixations if rate_hz is None else at_10hz, 400)
-    known, truth = forecast(windows, 4, 1, window_starts(5, 5, rate_hz)), Truth.of(windows, 4)
+    known, truth = forecast(windows, 4, 1), Truth.of(windows, 4)
     best = evaluate_points(best_points(known), truth)
     least = expected_distance(known, best_points(known))
     for name in ("centre", "constant_velocity", "transition_table"):  # not repeat_last, which knows more than pixels
@@ -323,7 +325,7 @@ def test_what_is_recorded_of_an_optimum(at_10hz, name):
     windows = first(at_10hz, 300)
     config = Config(Data("simulated", n_in=4, n_out=1, stride=5), Model("optimum"), Loss(name))
     payload = optimum(config, dict(train=windows, val=windows, test=windows))
-    known, found = forecast(windows, 4, 1, window_starts(5, 5, 10.0)), payload["metrics"]
+    known, found = forecast(windows, 4, 1), payload["metrics"]
     if name == "distance":
         expected = float(expected_distance(known, best_points(known)).mean())
         assert expected == pytest.approx(found["error"]["value"], rel=0.1)
@@ -344,8 +346,8 @@ def test_bad_input_is_refused(at_10hz):
         forecast(patterns, 4)
     with pytest.raises(ValueError, match="n_in"):
         forecast(at_10hz, 6)
-    with pytest.raises(ValueError, match="start"):
-        forecast(at_10hz, 4, starts=())
+    with pytest.raises(ValueError, match="one frame ahead"):
+        forecast(at_10hz, 4, n_out=0)
     with pytest.raises(ValueError, match="valid"):
         forecast(at_10hz | dict(fixation_mask=torch.zeros_like(at_10hz["fixation_mask"])), 4)
 

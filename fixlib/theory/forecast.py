@@ -9,9 +9,8 @@ pixels' transition matrix. No matrix exponential of 3072 x 3072 is needed, and s
 filter carries a few numbers a window.
 
 What is seen is which pixel is white in every frame, as a network on frames sees it. At the first frame of a window the
-distribution of the process is a mixture over the frames of the scanpath at which windows begin (`window_starts`). That
-is all a network can have learnt about the beginning of a window, so that no predictor of the same frames has a better
-expected score.
+distribution of the process is a mixture over the frames of the scanpath at which windows begin. That is all a network
+can have learnt about the beginning of a window, so that no predictor of the same frames has a better expected score.
 
 Positions inside a pixel are resolved by CELLS x CELLS cells. They matter to errors in px only: probabilities of pixels
 are exact.
@@ -89,7 +88,7 @@ def forecast(
     windows: Mapping[str, Any],
     n_in: int,
     n_out: int = 1,
-    starts: Sequence[int] = (0,),
+    stride: int | None = None,
     parameters: SimulatorParameters = DEFAULT,
 ) -> Forecast:
     """The exact distribution of the fixation in each of the `n_out` frames after the first `n_in`.
@@ -98,42 +97,27 @@ def forecast(
         windows: windows of simulated gaze, every frame valid; frames after `n_in` are not looked at.
         n_in: frames seen.
         n_out: frames predicted.
-        starts: frames of the scanpath at which windows may begin, each as likely; see `window_starts`. At one
-            fixation a frame they make no difference.
+        stride: of `cut_windows`, which says at which frames of a scanpath windows begin; their length by default.
         parameters: of the simulator.
 
     Raises:
-        ValueError: the windows are not of the simulator, shorter than `n_in`, or have invalid frames; a number of
-            frames below 1; no start.
+        ValueError: the windows are not of the simulator, shorter than `n_in`, longer than its scanpaths, or have
+            invalid frames; no frame to predict.
     """
-    _check(windows, n_in, n_out, starts)
-    size, rate_hz = windows["meta"]["size"], windows["meta"]["rate_hz"]
+    _check(windows, n_in, n_out)
+    length, size, rate_hz = windows["coordinates"].shape[1], windows["meta"]["size"], windows["meta"]["rate_hz"]
     pixels = pixel_index(windows["coordinates"][:, :n_in], size).numpy()
     if rate_hz is None:
         saccades = np.broadcast_to(np.eye(n_out + 1)[1:], (len(pixels), n_out, n_out + 1))
         staying = np.zeros((len(pixels), n_out, CELLS, CELLS))
     else:
+        frames = int(np.ceil(parameters.trial_ms * rate_hz / 1000))  # of every scanpath
+        if frames < length:
+            raise ValueError(f"a simulated scanpath has {frames} frames at {rate_hz:g} Hz: no window of {length} fits")
+        starts = range(0, frames - length + 1, stride or length)
         belief = _filter(pixels, 1000 / rate_hz, starts, parameters, size)
         saccades, staying = _ahead(belief, 1000 / rate_hz, n_out, parameters)
     return Forecast(pixels[:, -1], saccades, staying, parameters, size)
-
-
-def window_starts(
-    length: int, stride: int, rate_hz: float | None, parameters: SimulatorParameters = DEFAULT
-) -> tuple[int, ...]:
-    """Frames of a scanpath at which `cut_windows` begins windows; at a fixed rate every scanpath has them all.
-
-    At one fixation a frame (None) the answer makes no difference to the next frame, and (0,) is given.
-
-    Raises:
-        ValueError: a scanpath at that rate is shorter than a window.
-    """
-    if rate_hz is None:
-        return (0,)
-    frames = int(np.ceil(parameters.trial_ms * rate_hz / 1000))
-    if frames < length:
-        raise ValueError(f"a simulated scanpath has {frames} frames at {rate_hz:g} Hz: no window of {length} fits")
-    return tuple(range(0, frames - length + 1, stride))
 
 
 def saccade_counts(elapsed_ms: float, parameters: SimulatorParameters = DEFAULT) -> np.ndarray:
@@ -195,14 +179,14 @@ def best_points(known: Forecast) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(found)).float().view(len(known), -1, 2)
 
 
-def _check(windows: Mapping[str, Any], n_in: int, n_out: int, starts: Sequence[int]) -> None:
+def _check(windows: Mapping[str, Any], n_in: int, n_out: int) -> None:
     name, length = windows["meta"]["name"], windows["coordinates"].shape[1]
     if name != "simulated":
         raise ValueError(f"the exact density is known for 'simulated' only; these windows are of {name!r}")
     if not 1 <= n_in <= length:
         raise ValueError(f"n_in must lie between 1 and {length}, the frames of a window, not {n_in}")
-    if n_out < 1 or len(starts) < 1:
-        raise ValueError(f"at least one frame ahead and one start are needed, not {n_out} and {len(starts)}")
+    if n_out < 1:
+        raise ValueError(f"at least one frame ahead is needed, not {n_out}")
     if not windows["fixation_mask"][:, :n_in].all():
         raise ValueError("every frame seen must be valid: cut windows with cut_windows")
 

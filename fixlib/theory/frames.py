@@ -80,7 +80,7 @@ def balance(loss: Loss, p: float, size: int = 32) -> Balance:
     return Balance(value.item(), white, black, share)
 
 
-def painting_losses(loss: LossFunction, probabilities: ArrayLike, empty: float = 0.0) -> np.ndarray:
+def painting_losses(loss: LossFunction, probabilities: ArrayLike) -> np.ndarray:
     """Expected loss of painting the k most probable pixels white and the others black, k = 0 ... H * W.
 
     For losses that treat all pixels alike (not concentration). Dice and Tversky with alpha + beta = 1 want exactly
@@ -88,43 +88,40 @@ def painting_losses(loss: LossFunction, probabilities: ArrayLike, empty: float =
     so that a corner of the cube [0, 1]^n is best.
 
     Args:
-        probabilities: (..., H, W), of each pixel being the white one.
-        empty: the probability that a frame has none.
+        probabilities: (..., H, W), of each pixel being the white one; ValueError unless a frame's sum to 1.
 
     Returns:
         (..., H * W + 1).
-
-    Raises:
-        ValueError: the probabilities of a frame and `empty` do not sum to 1.
     """
     eta = np.asarray(probabilities, dtype=np.float64)
     covered = np.cumsum(-np.sort(-eta.reshape(*eta.shape[:-2], -1), axis=-1), axis=-1)
+    if not np.allclose(covered[..., -1], 1, rtol=0, atol=1e-6):
+        raise ValueError(f"the probabilities of a frame must sum to 1, found {covered[..., -1].min():g}")
     covered = np.concatenate([np.zeros_like(covered[..., :1]), covered], axis=-1)
-    if not np.allclose(covered[..., -1] + empty, 1, rtol=0, atol=1e-6):
-        raise ValueError(f"probabilities and empty must sum to 1, found {covered[..., -1].min() + empty:g}")
-    hit, miss, blank = _painted(loss, covered.shape[-1] - 1)
-    return covered * hit + (1 - empty - covered) * miss + empty * blank
+    hit, miss, _ = _painted(loss, covered.shape[-1] - 1)
+    return covered * hit + (1 - covered) * miss
 
 
-def best_painting(loss: LossFunction, probabilities: ArrayLike, empty: float = 0.0) -> np.ndarray:
+def best_painting(loss: LossFunction, probabilities: ArrayLike) -> np.ndarray:
     """The 0/1 frames, in the shape of `probabilities`, of least expected loss; see `painting_losses`."""
     eta = np.asarray(probabilities, dtype=np.float64)
-    count = painting_losses(loss, eta, empty).argmin(-1, keepdims=True)
+    count = painting_losses(loss, eta).argmin(-1, keepdims=True)
     order = np.argsort(-eta.reshape(*eta.shape[:-2], -1), axis=-1, kind="stable")
-    frames = np.zeros_like(order, dtype=np.float64)
-    np.put_along_axis(frames, order, (np.arange(order.shape[-1]) < count).astype(np.float64), axis=-1)
+    frames = np.zeros(order.shape)
+    np.put_along_axis(frames, order, np.where(np.arange(order.shape[-1]) < count, 1.0, 0.0), axis=-1)
     return frames.reshape(eta.shape)
 
 
 def painting_threshold(loss: LossFunction, size: int = 32, empty: float = 0.0) -> float:
     """The probability eta above which painting one pixel white costs less than painting none.
 
-    Both expected losses are linear in eta, so this is exact. See `painting_losses` for `empty`. Painting a pixel half
-    never pays under Dice and its kin, so that this is also where the best p of a pixel goes from 0 to 1.
+    Both expected losses are linear in eta, so this is exact; `empty` is the probability that a frame has no white
+    pixel. Painting a pixel half never pays under Dice and its kin, so that this is also where the best p of a pixel
+    goes from 0 to 1.
     """
     hit, miss, blank = _painted(loss, size**2, most=1)
-    cost_of_none = (1 - empty) * miss[0] + empty * blank[0]
-    return ((1 - empty) * miss[1] + empty * blank[1] - cost_of_none) / (miss[1] - hit[1])
+    cost_of_none, cost_if_missed = (1 - empty) * miss + empty * blank
+    return (cost_if_missed - cost_of_none) / (miss[1] - hit[1])
 
 
 def _painted(loss: LossFunction, n: int, most: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

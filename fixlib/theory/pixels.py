@@ -56,11 +56,10 @@ def best_constant(loss: LossFunction, q: float, size: int = 32) -> float:
     """The p that, given to every pixel, minimizes the mean loss over frames of which a fraction `q` is white.
 
     The frames are size x size px; each holds q * size^2 white pixels. Where that is not a whole number, frames with
-    the number below and above are mixed so that the mean is (q = 0.5 / 1024: every second frame is empty). Position
-    matters to no loss here but concentration and composite: the mean runs over `size` frames in which each white pixel
-    visits every row and every column once, which for a single one gives the mean squared distance over all positions
-    exactly; a loss to which position is nothing, which is measured, is asked about one of them. For a loss on pixels
-    this is `best_output(loss, q)`.
+    the number below and above are mixed (q = 0.5 / 1024: every second frame is empty). Position matters to
+    concentration and composite: the mean runs over `size` frames in which each white pixel visits every row and every
+    column once, which for a single one gives the mean squared distance over all positions exactly; other losses are
+    asked about one of them. For a loss on pixels this is `best_output(loss, q)`.
 
     Raises:
         ValueError: q outside [0, 1], or every constant costs the same (softmax cross-entropy).
@@ -68,9 +67,8 @@ def best_constant(loss: LossFunction, q: float, size: int = 32) -> float:
     if not 0 <= q <= 1:
         raise ValueError(f"q is the fraction of white pixels and must lie in [0, 1], got {q}")
     count, share = divmod(q * size**2, 1)
-    parts = [(1 - share, _distinct(loss, moving_frames(int(count), size)))]
-    if share > 0:
-        parts.append((share, _distinct(loss, moving_frames(int(count) + 1, size))))
+    shares = {int(count): 1 - share, int(count) + 1: share}
+    parts = [(w, _distinct(loss, moving_frames(white, size))) for white, w in shares.items() if w]
 
     def mean_loss(logits: np.ndarray) -> np.ndarray:
         return np.array([[sum(w * _constant_loss(loss, z, frames) for w, frames in parts) for z in logits[0]]])
@@ -93,10 +91,9 @@ def best_constant_loss(loss: LossFunction, size: int = 32) -> float:
 
 
 def _distinct(loss: LossFunction, frames: Tensor) -> Tensor:
-    """The first of the frames alone, where they all cost the same."""
-    costs = np.array([[_constant_loss(loss, z, frame.unsqueeze(0)) for frame in frames] for z in PROBES])
-    alike = np.ptp(costs, axis=1) <= 1e-12 * np.abs(costs[:, 0])  # not where a cost is NaN
-    return frames[:1] if alike.all() else frames
+    """The first of the frames alone, where they all cost the same (and not NaN)."""
+    costs = np.array([per_frame(loss, torch.full_like(frames, z), frames) for z in PROBES])
+    return frames[:1] if (np.ptp(costs, axis=1) <= 1e-12 * np.abs(costs[:, 0])).all() else frames
 
 
 def _minimize(cost: Callable[[np.ndarray], np.ndarray], rows: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from fixlib.runs.config import Config, Loss, Model, RunSpec, get_profile, make_s
 from fixlib.runs.execute import load_windows, run_predictor, seen
 from fixlib.runs.store import payload_of
 from fixlib.theory.bayes import bayes_logits
-from fixlib.theory.forecast import best_points, forecast, window_starts
+from fixlib.theory.forecast import best_points, forecast
 from fixlib.training import Checkpoint
 
 NAME = "simulated_control"
@@ -58,8 +58,7 @@ def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict],
 def _optimum(config: Config, windows: dict[str, dict]) -> dict:
     """What is recorded of the optimum on the test windows; its information gain is over the centre bias of train."""
     where, name, test = config.data, config.loss.name, windows["test"]
-    truth, starts = Truth.of(test, where.n_in), window_starts(where.n_in + where.n_out, where.stride, where.rate_hz)
-    known = forecast(test, where.n_in, where.n_out, starts)
+    truth, known = Truth.of(test, where.n_in), forecast(test, where.n_in, where.n_out, where.stride)
     log_density = known.log_density()
     if name == "distance":
         return payload_of(evaluate_points(best_points(known), truth)) | seen(windows)
