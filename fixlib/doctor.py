@@ -66,7 +66,7 @@ def _dataset(name: str) -> Line:
         get = f"; {source.how_to_get}" if source and not source.url else ""
         return what, True, f"not prepared yet; a run that needs it does so, and `fixlib data prepare {name}`{get}"
     try:
-        counts = {file.stem: len(data.load_sequences(file)["coordinates"]) for file in files}
+        counts = {file.stem: len(data.Gaze.load(file)) for file in files}
     except EXPECTED_ERRORS as reason:
         return what, False, f"{reason}; move it away and run `fixlib data prepare {name}`"
     return what, True, f"{counts['train_data']} training sequences in {system.data_dir() / name}"

@@ -92,7 +92,7 @@ def pixel_index(coordinates: torch.Tensor, size: int = 32) -> torch.Tensor:
     return row * size + column
 
 
-def pixel_centre(index: torch.Tensor, size: int = 32) -> torch.Tensor:
+def pixel_center(index: torch.Tensor, size: int = 32) -> torch.Tensor:
     """Centre (x, y) of each pixel, px; int64 (...) -> float32 (..., 2). The inverse of ``pixel_index``."""
     row = torch.div(index, size, rounding_mode="floor")
     return torch.stack([index - row * size, row], dim=-1).to(torch.float32) + 0.5

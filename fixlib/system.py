@@ -45,6 +45,11 @@ def data_dir() -> Path:
     return root() / "data"
 
 
+def data_mirror() -> str | None:
+    """Where raw recordings are looked for before they are downloaded, a folder or address: ``FIXLIB_DATA_MIRROR``."""
+    return os.environ.get("FIXLIB_DATA_MIRROR")
+
+
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
     """A binary file that takes the place of `path` when the block ends; the folder is made where it is missing.

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fixlib import training
-from fixlib.data import cut_windows, fixed_rate_frames, save_sequences, simulate_scanpaths
+from fixlib.data import cut_windows, fixed_rate_frames, simulate_scanpaths
 from fixlib.runs.config import Config, Data, Model, RunSpec
 from fixlib.runs.store import Results
 from fixlib.system import atomic_write, remove_leftovers
@@ -64,7 +64,7 @@ class TestAtomicWriting:
             with pytest.raises(OSError, match="could not be written"):
                 Results(tmp_path / "results").write(spec, payload)
             with pytest.raises(OSError, match="could not be written"):
-                save_sequences(sequences, tmp_path / "data" / "train_data.pt")
+                sequences.save(tmp_path / "data" / "train_data.pt")
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
     def test_leftovers_of_a_killed_writer_are_removed_and_nothing_else(self, tmp_path):

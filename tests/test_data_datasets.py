@@ -12,16 +12,23 @@ from fixlib.cli import main
 from fixlib.data import (
     DATASETS,
     DataFileError,
+    Gaze,
+    Source,
     content_sha256,
     describe,
     fingerprint,
     load_real_training_data,
-    load_sequences,
-    make_patterns,
     open_dataset,
     prepare,
-    save_sequences,
 )
+
+SOURCE = Source("toy", "toy", "0" * 64, "none", "none", simulated=True)
+
+
+def gaze(n=6, length=5, seed=0):
+    points = 32 * torch.rand(n, length, 2, generator=torch.Generator().manual_seed(seed))
+    mask, number = torch.ones(n, length, dtype=torch.bool), torch.arange(n)
+    return Gaze(points, mask, number, number, SOURCE, "steps", None)
 
 
 @pytest.fixture
@@ -42,7 +49,7 @@ def test_prepare_writes_both_kinds_of_frames_and_then_nothing(store, monkeypatch
     assert sorted(written) == sorted(
         f"{sub}{part}_data.pt" for sub in ("", "fixations/") for part in ("train", "val", "test")
     )
-    monkeypatch.setattr(datasets, "save_sequences", None)  # would fail if called
+    monkeypatch.setattr(Gaze, "save", None)  # would fail if called
     prepare("simulated")
     assert files(folder) == written
     data = load_real_training_data("data/simulated")
@@ -74,22 +81,22 @@ def test_a_prepared_file_that_was_edited_is_refused(store, key, change):
     edited = torch.load(path, weights_only=True)
     edited[key] *= change
     torch.save(edited, path)
-    with pytest.raises(FileExistsError, match=r"test_data\.pt is not the prepared simulated .*it was edited"):
+    with pytest.raises(DataFileError, match=r"test_data\.pt is not the prepared simulated .*it was edited"):
         open_dataset("simulated")
 
 
 @pytest.mark.parametrize("content", ["somebody's", "garbage"])
 def test_prepare_never_replaces_other_files(store, content):
     path = store / "simulated" / "val_data.pt"
-    save_sequences(make_patterns("arc", 3, 5), path)
+    gaze().save(path)
     if content == "garbage":
         path.write_bytes(b"garbage")
     before = files(store)
-    with pytest.raises(FileExistsError, match=r"val_data\.pt is not the prepared simulated data"):
+    with pytest.raises(
+        DataFileError, match=r"val_data\.pt (is not the prepared simulated data|cannot be read).* move it"
+    ):
         prepare("simulated")
     assert files(store) == before
-    prepare("simulated", overwrite=True)
-    assert load_sequences(path)["meta"]["name"] == "simulated"
 
 
 def test_open_registered_dataset(store):
@@ -104,15 +111,15 @@ def test_open_registered_dataset(store):
 
 def test_open_folder(tmp_path):
     for part in ("train", "val", "test"):
-        save_sequences(make_patterns("arc", 3, 5), tmp_path / f"{part}_data.pt")
+        gaze(3).save(tmp_path / f"{part}_data.pt")
     assert open_dataset(str(tmp_path), None)["val"]["coordinates"].shape == (3, 5, 2)
     with pytest.raises(ValueError, match="holds frames of steps, 10 Hz was asked for"):
         open_dataset(str(tmp_path))
     with pytest.raises(ValueError, match="32 px grid, 16 px was asked for"):
         open_dataset(str(tmp_path), None, size=16)
-    assert describe(str(tmp_path)).name == "patterns-arc"
+    assert describe(str(tmp_path)) == SOURCE
     first = fingerprint(str(tmp_path))
-    save_sequences(make_patterns("arc", 3, 5, seed=1), tmp_path / "val_data.pt")
+    gaze(3, seed=1).save(tmp_path / "val_data.pt")
     assert fingerprint(str(tmp_path)) != first
     (tmp_path / "val_data.pt").write_bytes(b"garbage")
     with pytest.raises(DataFileError, match=r"val_data\.pt cannot be read"):
@@ -124,9 +131,10 @@ def test_open_folder(tmp_path):
 
 
 def test_bare_pairs_of_a_user_open_at_any_rate(tmp_path):
-    pair = {"coordinates": torch.ones(2, 20, 2), "fixation_mask": torch.ones(2, 20, dtype=torch.bool)}
+    pair = {"coordinates": 9 * torch.ones(2, 20, 2), "fixation_mask": torch.ones(2, 20, dtype=torch.bool)}
     for part in ("train", "val", "test"):
         torch.save(pair, tmp_path / f"{part}_data.pt")
+    assert "Intervals take every row for another viewer" in describe(str(tmp_path)).notice
     assert open_dataset(str(tmp_path))["train"]["fixation_mask"].all()
     for call in (open_dataset, fingerprint):  # frames every 100 ms are not to pass for one frame a fixation
         with pytest.raises(ValueError, match="no subfolder `fixations`"):
@@ -137,14 +145,26 @@ def test_bare_pairs_of_a_user_open_at_any_rate(tmp_path):
     assert open_dataset(str(tmp_path), None)["train"]["fixation_mask"].all()
 
 
+@pytest.mark.parametrize("highest", [1.0, 0.9])
+def test_coordinates_in_units_of_the_picture_are_refused(tmp_path, highest):
+    content = gaze(40)
+    pair = dict(coordinates=content.coordinates / 32 * highest, fixation_mask=content.fixation_mask)
+    for part in ("train", "val", "test"):
+        torch.save(pair, tmp_path / f"{part}_data.pt")
+    for call in (open_dataset, load_real_training_data):
+        with pytest.raises(DataFileError, match=r"train_data\.pt: all points lie between 0 and 1.* coordinates \* 32"):
+            call(str(tmp_path))
+
+
 @pytest.mark.parametrize("call", [open_dataset, fingerprint, describe, prepare])
 def test_unknown_dataset(call, store):
-    with pytest.raises(ValueError, match="unknown dataset 'osei'; known: osie, gazecom, simulated"):
+    with pytest.raises(ValueError, match="unknown dataset 'osei'; known: gazecom, patterns, osie, simulated"):
         call("osei")
 
 
 def test_fingerprints_need_no_data_and_tell_preparations_apart(store, monkeypatch):
-    cases = itertools.product(DATASETS, (10.0, None, 60), (32, 64))
+    recorded = [name for name in DATASETS if name != "patterns"]
+    cases = itertools.product(recorded, (10.0, None, 60), (32, 64))
     made = {fingerprint(*case) for case in cases if case[:2] != ("gazecom", None)}  # which has no fixations
     assert len(made) == 16 and all(len(mark) == 16 for mark in made)
     assert fingerprint("osie", 10) == fingerprint("osie", 10.0)
@@ -163,11 +183,11 @@ def test_fingerprints_are_those_of_the_recorded_runs():
 
 
 def test_content_hash_sees_coordinates_mask_and_shape():
-    data = make_patterns("arc", 4, 6)
-    masked = {**data, "fixation_mask": ~data["fixation_mask"]}
-    reshaped = {**data, "coordinates": data["coordinates"].view(6, 4, 2)}
-    assert len({content_sha256(d) for d in (data, masked, reshaped, make_patterns("arc", 4, 6, seed=1))}) == 4
-    assert content_sha256(data) == content_sha256(make_patterns("arc", 4, 6))
+    content = {key: gaze(4, 6)[key] for key in ("coordinates", "fixation_mask")}
+    masked = {**content, "fixation_mask": ~content["fixation_mask"]}
+    reshaped = {**content, "coordinates": content["coordinates"].view(6, 4, 2)}
+    assert len({content_sha256(d) for d in (content, masked, reshaped, gaze(4, 6, seed=1))}) == 4
+    assert content_sha256(content) == content_sha256(gaze(4, 6))
 
 
 def test_describe():

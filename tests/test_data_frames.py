@@ -1,19 +1,24 @@
 """Frames, pixels, resampling and windows against hand-made answers and plain loops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from fixlib.data import (
+    Gaze,
+    Recordings,
     Scanpaths,
     Source,
     cut_windows,
     fixation_frames,
     fixed_rate_frames,
+    sampled_frames,
     split_by_stimulus_and_subject,
 )
-from fixlib.grid import create_sparse_frames, pixel_centre, pixel_index
+from fixlib.grid import create_sparse_frames, pixel_center, pixel_index
 
 SOURCE = Source("toy", "toy", "0" * 64, "none", "none", True)
 
@@ -45,12 +50,12 @@ def test_point_lights_row_y_column_x():
     assert frames.sum() == 1
 
 
-def test_encode_then_decode_pixel_centres_is_exact():
+def test_encode_then_decode_pixel_centers_is_exact():
     generator = torch.Generator().manual_seed(0)
     centres = torch.randint(0, 32, (1000, 7, 2), generator=generator).float() + 0.5
     frames = create_sparse_frames(centres, torch.ones(1000, 7, dtype=torch.bool))
-    assert torch.equal(pixel_centre(frames.flatten(2).argmax(-1), 32), centres)
-    assert torch.equal(pixel_centre(pixel_index(centres, 32), 32), centres)
+    assert torch.equal(pixel_center(frames.flatten(2).argmax(-1), 32), centres)
+    assert torch.equal(pixel_center(pixel_index(centres, 32), 32), centres)
 
 
 def test_frames_equal_a_plain_double_loop():
@@ -149,6 +154,78 @@ def test_scanpaths_refuse_bad_rows(column, value, message):
         Scanpaths(table, 32, SOURCE)
 
 
+@pytest.mark.parametrize("column", ["scanpath", "subject", "stimulus", "order"])
+@pytest.mark.parametrize("kind", [str, float, "category"])
+def test_ids_that_are_no_whole_numbers_are_refused(column, kind):
+    table = crossed(2, 1).fixations.copy()
+    table[column] = table[column].astype(str).radd("P").astype(kind) if kind is not float else table[column] + 0.5
+    with pytest.raises(
+        ValueError, match=rf"{column} must hold whole numbers.* pandas\.factorize\(table\['{column}'\]\)"
+    ):
+        Scanpaths(table, 32, SOURCE)
+
+
+@pytest.mark.parametrize("column", ["x", "y"])
+@pytest.mark.parametrize("missing", [None, pd.NA, float("nan")])
+@pytest.mark.parametrize("kind", [float, object, "Float64"])
+def test_a_missing_position_is_named_whatever_its_type(column, missing, kind):
+    table = crossed(1, 1).fixations.copy()
+    values = table[column].astype("Float64" if missing is pd.NA and kind is float else kind)
+    values[1] = missing
+    with pytest.raises(
+        ValueError, match="fixation 1 of scanpath 0 .subject 0, stimulus 0.: position is not finite; 1 such"
+    ):
+        Scanpaths(table.assign(**{column: values}), 32, SOURCE)
+
+
+def test_positions_that_are_text_are_refused():
+    table = crossed(1, 1).fixations
+    with pytest.raises(ValueError, match="x must hold numbers"):
+        Scanpaths(table.assign(x="left"), 32, SOURCE)
+
+
+def samples(n=750, **changes):
+    """3 s at 250 Hz, as they should be."""
+    columns = dict(time=4.0 * np.arange(n), x=np.full(n, 3.0), y=np.full(n, 4.0), confidence=np.ones(n)) | changes
+    return np.stack(list(columns.values()), axis=1)
+
+
+def recordings(samples):
+    return Recordings(pd.DataFrame(dict(subject=[0], stimulus=[0]), index=["P1"]), (samples,), 4.0, 3000.0, 32, SOURCE)
+
+
+BAD = {
+    "probabilities": (
+        samples(confidence=np.full(750, 0.98)),
+        r"sample 0: the confidence must be 0 or 1: choose a threshold",
+    ),
+    "own clock": (
+        samples(time=1.6e12 + 4.0 * np.arange(750)),
+        r"are not ms since a film of 3000 ms began.* tracker's clock",
+    ),
+    "microseconds": (samples(time=4000.0 * np.arange(750)), r"0 to 2\.996e\+06, are not ms"),
+    "seconds": (samples(time=0.004 * np.arange(750)), r"0 to 2\.996, are not ms.* convert to ms"),
+    "out of order": (samples()[np.r_[0:10, 11, 10, 12:750]], "sample 11: the time must be later than that before it"),
+    "missing": (samples(x=np.where(np.arange(750) == 7, np.nan, 3.0)), "sample 7: every value must be a finite number"),
+    "none": (samples(0), r"samples must be \(n, 4\), n > 0, not \(0, 4\); leave out who has none"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_recordings_say_which_sample_is_wrong_and_what_to_do(case):
+    wrong, message = BAD[case]
+    with pytest.raises(ValueError, match=f"recording P1.*{message}"):
+        recordings(wrong)
+
+
+def test_recordings_as_they_should_be_show_every_frame():
+    assert sampled_frames(recordings(samples()), 10.0).fixation_mask.sum() == 30
+    with pytest.raises(ValueError, match="0 recordings and 1 rows"):
+        replace(recordings(samples()), samples=())
+    with pytest.raises(ValueError, match="subject must hold whole numbers"):
+        replace(recordings(samples()), rows=pd.DataFrame(dict(subject=["P1"], stimulus=[0])))
+
+
 def test_scanpaths_refuse_missing_columns_and_no_rows():
     table = crossed(1, 1).fixations
     with pytest.raises(ValueError, match="lack the column"):
@@ -190,13 +267,8 @@ def numbered(mask):
     """Frames whose x is the row and whose y is the frame."""
     mask = torch.tensor(mask)
     row, frame = torch.meshgrid(*(torch.arange(n) for n in mask.shape), indexing="ij")
-    return {
-        "coordinates": torch.stack([row, frame], dim=-1).float(),
-        "fixation_mask": mask,
-        "subject": torch.arange(len(mask)) + 10,
-        "stimulus": torch.arange(len(mask)) + 20,
-        "meta": {"name": "toy", "frames": "fixations"},
-    }
+    points, number = torch.stack([row, frame], dim=-1).float(), torch.arange(len(mask))
+    return Gaze(points, mask, number + 10, number + 20, SOURCE, "fixations", None)
 
 
 def test_windows_lie_in_one_scanpath_and_are_never_padded():

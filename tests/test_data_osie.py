@@ -13,25 +13,22 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-import fixlib.data.datasets as datasets
-import fixlib.data.osie as osie
+from examples.fit_simulator import OSIE_STATISTICS, scanpath_statistics
 from fixlib import system
 from fixlib.cli import main
 from fixlib.data import (
-    OSIE_STATISTICS,
     ChecksumError,
     DataFileError,
     DataUnavailable,
     cut_windows,
-    fetch_osie,
     fixation_frames,
     fixed_rate_frames,
     open_dataset,
     open_scanpaths,
     prepare,
     read_osie,
-    scanpath_statistics,
 )
+from fixlib.data.osie import Osie
 
 TROUBLESHOOTING = Path(__file__).resolve().parents[1] / "docs" / "troubleshooting.md"
 NOWHERE = "http://127.0.0.1:9/fixations.mat"  # refuses at once
@@ -81,7 +78,7 @@ def test_parser_against_values_by_hand(small):
     assert table["y"].tolist() == pytest.approx([16, 8, 31.994667, 0, 16, 4], abs=1e-6)
     assert table["duration_ms"].tolist() == [200, 100, 321, 1, 2, 3]
     assert scanpaths.source.sha256 == hashlib.sha256(small.read_bytes()).hexdigest()
-    assert not scanpaths.source.simulated and "MIT" in scanpaths.source.licence
+    assert not scanpaths.source.simulated and "MIT" in scanpaths.source.license
     # x = 800 is outside the image: kept in the table, shown as no valid gaze
     assert fixation_frames(scanpaths)["fixation_mask"][2].tolist() == [True, False, True]
     assert read_osie(small, size=64).fixations["x"].tolist() == pytest.approx([32, 40, 0, 63.992, 64, 2])
@@ -93,7 +90,7 @@ BROKEN = {
     "duration": ([("a", [viewer([1], [1], [0])])], "duration is not a positive"),
     "field": ([("a", [{"fix_x": np.array([[1.0]])}])], "viewer 0: a MATLAB struct with the field 'fix_y'"),
     "text": ([("a", [{**viewer([1], [1], [5]), "fix_x": "one"}])], "fix_x holds"),
-    "nobody": ([("a", [viewer([], [], [])])], "no fixation at all"),
+    "nobody": ([("a", [viewer([], [], [])])], "hold no row"),
 }
 
 
@@ -120,7 +117,7 @@ def test_parser_refuses_other_files(small, tmp_path):
 def published(small, tmp_path, monkeypatch):
     """The small file as if it were the published one; the data folder is empty and the internet absent."""
     digest = hashlib.sha256(small.read_bytes()).hexdigest()
-    monkeypatch.setattr(osie, "OSIE_FILE", replace(osie.OSIE_FILE, url=NOWHERE, sha256=digest))
+    monkeypatch.setattr(Osie, "file", replace(Osie.file, url=NOWHERE, sha256=digest))
     monkeypatch.setenv("FIXLIB_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("FIXLIB_DATA_MIRROR", raising=False)
     mirror = tmp_path / "mirror" / "osie"
@@ -131,11 +128,11 @@ def published(small, tmp_path, monkeypatch):
 
 def test_fetch_from_a_mirror_folder_and_then_the_local_copy(published, tmp_path, monkeypatch):
     monkeypatch.setenv("FIXLIB_DATA_MIRROR", str(published.parent.parent))
-    raw = fetch_osie()
+    raw = Osie.file.fetch()
     assert raw == tmp_path / "data" / "osie" / "raw" / "fixations.mat"
     assert os.listdir(raw.parent) == ["fixations.mat"]
     monkeypatch.delenv("FIXLIB_DATA_MIRROR")
-    assert fetch_osie() == raw and len(read_osie(raw)) == 3
+    assert Osie.file.fetch() == raw and len(read_osie(raw)) == 3
 
 
 @pytest.fixture
@@ -160,20 +157,18 @@ def serve():
 
 def test_fetch_from_a_mirror_address(published, monkeypatch, serve):
     monkeypatch.setenv("FIXLIB_DATA_MIRROR", serve(published.parent.parent))
-    assert fetch_osie().read_bytes() == published.read_bytes()
+    assert Osie.file.fetch().read_bytes() == published.read_bytes()
 
 
 def test_something_else_at_the_published_address(published, tmp_path, monkeypatch, serve):
     (tmp_path / "portal").mkdir()
     (tmp_path / "portal" / "login.html").write_text("please log in")
     address = serve(tmp_path / "portal") + "login.html"
-    monkeypatch.setattr(osie, "OSIE_FILE", replace(osie.OSIE_FILE, url=address))
+    monkeypatch.setattr(Osie, "file", replace(Osie.file, url=address))
     with pytest.raises(ChecksumError) as error:
-        fetch_osie()
+        Osie.file.fetch()
     found = hashlib.sha256(b"please log in").hexdigest()
-    assert f"{address} is not the published file: its sha256 is not {osie.OSIE_FILE.sha256} but {found}" in str(
-        error.value
-    )
+    assert f"{address} is not the published file: its sha256 is not {Osie.file.sha256} but {found}" in str(error.value)
     assert "A login page" in str(error.value) and "Correct the mirror" not in str(error.value)
     listed = "is not the published file: its sha256 is not"  # where a page tells what to do about it
     assert listed in str(error.value) and f"`... {listed} ...`" in TROUBLESHOOTING.read_text(encoding="utf-8")
@@ -183,9 +178,9 @@ def test_something_else_at_the_published_address(published, tmp_path, monkeypatc
 def test_what_is_no_address_was_tried_in_vain(published, monkeypatch, serve):
     monkeypatch.setenv("FIXLIB_DATA_MIRROR", "http://a..b/")
     with pytest.raises(DataUnavailable, match=rf"http://a\.\.b/osie/fixations\.mat \(.*; {NOWHERE}"):
-        fetch_osie()
-    monkeypatch.setattr(osie, "OSIE_FILE", replace(osie.OSIE_FILE, url=serve(published.parent) + "fixations.mat"))
-    assert fetch_osie().read_bytes() == published.read_bytes()
+        Osie.file.fetch()
+    monkeypatch.setattr(Osie, "file", replace(Osie.file, url=serve(published.parent) + "fixations.mat"))
+    assert Osie.file.fetch().read_bytes() == published.read_bytes()
 
 
 def test_wrong_sha256_in_the_mirror_leaves_nothing_and_touches_nothing(published, tmp_path, monkeypatch):
@@ -195,7 +190,7 @@ def test_wrong_sha256_in_the_mirror_leaves_nothing_and_touches_nothing(published
     saved.parent.mkdir(parents=True)
     saved.write_bytes(b"saved before")
     with pytest.raises(ChecksumError, match="is not the published file: its sha256 .* Correct the mirror"):
-        fetch_osie()
+        Osie.file.fetch()
     assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == [saved]
     assert saved.read_bytes() == b"saved before"
 
@@ -205,14 +200,14 @@ def test_wrong_sha256_of_the_local_copy(published, tmp_path):
     raw.parent.mkdir(parents=True)
     raw.write_bytes(b"damaged")
     with pytest.raises(ChecksumError, match="Move it away"):
-        fetch_osie()
+        Osie.file.fetch()
     assert raw.read_bytes() == b"damaged"
 
 
 def test_unavailable_says_what_was_tried(published, tmp_path, monkeypatch):
     monkeypatch.setenv("FIXLIB_DATA_MIRROR", str(tmp_path / "no_such_mirror"))
     with pytest.raises(DataUnavailable) as error:
-        fetch_osie()
+        Osie.file.fetch()
     for part in ("no_such_mirror", NOWHERE, "FIXLIB_DATA_MIRROR"):
         assert part in str(error.value)
     assert not (tmp_path / "data").exists()
@@ -231,10 +226,9 @@ def own(published, tmp_path, monkeypatch):
             for image in range(12)
         ],
     )
-    file = replace(osie.OSIE_FILE, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-    source = replace(datasets.DATASETS["osie"].source, sha256=file.sha256)
-    monkeypatch.setattr(osie, "OSIE_FILE", file)
-    monkeypatch.setitem(datasets.DATASETS, "osie", replace(datasets.DATASETS["osie"], file=file, source=source))
+    file = replace(Osie.file, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(Osie, "file", file)
+    monkeypatch.setattr(Osie, "source", replace(Osie.source, sha256=file.sha256))
     return path
 
 
@@ -252,7 +246,7 @@ def test_prepared_from_a_file_of_ones_own_durations_are_at_hand_too(own, tmp_pat
 def test_a_file_of_ones_own_that_is_not_the_published_one_is_not_kept(own, tmp_path, capsys):
     write_mat(own, [(f"{image}.jpg", [viewer([1], [1], [1])] * 15) for image in range(12)])
     assert main(["data", "prepare", "osie", str(own)]) == 1
-    assert "it has 180 scanpaths where 10500 are expected" in capsys.readouterr().err
+    assert "own.mat does not hold the published recordings of osie, all of them" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
 
 
@@ -265,12 +259,12 @@ def recordings(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         if not raw.is_file():
             patch.setenv("FIXLIB_DATA", str(tmp_path_factory.mktemp("data")))
-        yield read_osie(fetch_osie())
+        yield read_osie(Osie.file.fetch())
 
 
 def test_osie_counts_and_statistics(recordings):
     table = recordings.fixations
-    assert len(recordings) == 10_500 == osie.OSIE_FILE.n_recordings and len(table) == 98_321
+    assert len(recordings) == 10_500 and len(table) == 98_321
     assert table["subject"].nunique() == 15 and table["stimulus"].nunique() == 700
     assert (table.groupby("scanpath").size() >= 8).sum() == 8_934
     assert table["duration_ms"].mean() == pytest.approx(214.3, abs=0.1)

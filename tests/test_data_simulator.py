@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 from scipy.stats import chi2, kstest
 
+from examples.fit_simulator import OSIE_STATISTICS, expected_statistics, fit_parameters, scanpath_statistics
 from fixlib.data import (
-    OSIE_STATISTICS,
     SimulatorParameters,
-    expected_statistics,
     first_pixel_probabilities,
-    fit_parameters,
     fixed_rate_frames,
     next_fixation_density,
-    scanpath_statistics,
     simulate_scanpaths,
     transition_matrix,
 )

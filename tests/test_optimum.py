@@ -1,5 +1,7 @@
 """The exact optimum on simulated gaze: right by independent computation, by simulation, and never beaten."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,13 +13,13 @@ from fixlib.data import (
     first_pixel_probabilities,
     fixation_frames,
     fixed_rate_frames,
-    make_patterns,
+    lattice_windows,
     next_fixation_density,
     simulate_scanpaths,
     transition_matrix,
 )
 from fixlib.data.simulator import DEFAULT
-from fixlib.grid import pixel_centre, pixel_index
+from fixlib.grid import pixel_center, pixel_index
 from fixlib.losses import LOSSES, make_loss
 from fixlib.metrics import Truth, evaluate_frames, evaluate_points, paired_difference
 from fixlib.models import BASELINES
@@ -45,7 +47,7 @@ def windows_of(rate_hz, n_subjects, n_stimuli, size=32, length=5, stride=None, s
 
 
 def first(windows, count):
-    return {key: value if key == "meta" else value[:count] for key, value in windows.items()}
+    return windows.rows(slice(count))
 
 
 @pytest.fixture(scope="module")
@@ -341,7 +343,7 @@ def test_what_is_recorded_of_an_optimum(at_10hz, name):
 
 
 def test_bad_input_is_refused(at_10hz):
-    patterns = make_patterns("line", n=4, length=5, speed=1.0, noise=0.0, seed=0)
+    patterns = lattice_windows(32, 5, 0.0, dict(train=4, val=4, test=4))["test"]
     with pytest.raises(ValueError, match="simulated"):
         forecast(patterns, 4)
     with pytest.raises(ValueError, match="n_in"):
@@ -349,7 +351,7 @@ def test_bad_input_is_refused(at_10hz):
     with pytest.raises(ValueError, match="one frame ahead"):
         forecast(at_10hz, 4, n_out=0)
     with pytest.raises(ValueError, match="valid"):
-        forecast(at_10hz | dict(fixation_mask=torch.zeros_like(at_10hz["fixation_mask"])), 4)
+        forecast(replace(at_10hz, fixation_mask=torch.zeros_like(at_10hz.fixation_mask)), 4)
 
 
 def test_pixel_centres_are_no_substitute_for_points(at_10hz):
@@ -357,6 +359,6 @@ def test_pixel_centres_are_no_substitute_for_points(at_10hz):
     few = first(at_10hz, 100)
     known = forecast(few, 4)
     points = best_points(known)
-    centres = pixel_centre(torch.arange(1024)).double()
+    centres = pixel_center(torch.arange(1024)).double()
     to_centres = (known.log_density().exp().flatten(2) * torch.cdist(points.double(), centres)).sum(-1)
     assert (expected_distance(known, points) - to_centres).mean() > 0.05

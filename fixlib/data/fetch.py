@@ -3,84 +3,84 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from fixlib import system
-from fixlib.data.errors import ChecksumError, DataUnavailable
-from fixlib.data.registry import Download
-from fixlib.system import atomic_write
+from fixlib.data.gaze import ChecksumError, DataUnavailable
 
 TIMEOUT_S = (5, 30)  # to connect, and between two packets
 
 
-def fetch(file: Download) -> Path:
-    """A raw file, verified: the local copy, else the mirror's, else a download where there is an address.
+@dataclass(frozen=True)
+class Download:
+    """A file of recordings.
 
-    For a ``file.path`` of ``osie/fixations.mat`` the local copy is ``data_dir()/osie/raw/fixations.mat``; the
-    mirror is ``FIXLIB_DATA_MIRROR``, a folder or an address, with the file at ``MIRROR/osie/fixations.mat``. What
-    is fetched is checked before it is put in place.
-
-    Raises:
-        ChecksumError: a file was had, but it is not the published one; nothing is kept or replaced.
-        DataUnavailable: it could be had from nowhere; the message lists what was tried.
+    Attributes:
+        path: its place in a mirror, ``dataset/name``.
+        sha256: what it must be.
+        url: where it is published; None where no address has this very file.
+        how_to_get: what to do without a mirror, for messages.
     """
-    target = _local_copy(file)
-    if target.is_file():
-        _verify(target.read_bytes(), file, target, "Move it away, and it will be fetched again")
-        return target
-    tried = []
-    for address, if_another in _addresses(file).items():
-        try:
-            content = _retrieve(address)
-        except (OSError, ValueError) as error:  # no such file, no connection, timeout, HTTP error; not an address
-            tried.append(f"{address} ({type(error).__name__}: {_short(error)})")
-            continue
-        _put(content, file, address, f"Nothing was kept of it. {if_another}")
-        return target
-    raise DataUnavailable(
-        f"the {file.what} recordings are not at {target} and could not be fetched from "
-        + ("; ".join(tried) or "anywhere")
-        + f". {file.how_to_get[0].upper()}{file.how_to_get[1:]}, or set "
-        f"FIXLIB_DATA_MIRROR to a folder or address that holds {file.path}"
-    )
 
+    path: str
+    sha256: str
+    url: str | None
+    how_to_get: str
 
-def keep(path: Path, file: Download) -> None:
-    """Makes the user's own copy of a raw file, at ``path``, the local copy that ``fetch`` finds, if there is none."""
-    if not _local_copy(file).exists():
-        _put(path.read_bytes(), file, path, "Give the published one")
+    @property
+    def local(self) -> Path:
+        """Where it is kept: ``data_dir()/dataset/raw/name``."""
+        dataset, name = self.path.split("/")
+        return system.data_dir() / dataset / "raw" / name
 
+    def fetch(self) -> Path:
+        """The file, verified: the local copy, else that of the mirror (``FIXLIB_DATA_MIRROR``), else a download.
 
-def _put(content: bytes, file: Download, where: Path | str, if_another: str) -> None:
-    """Makes what was found somewhere the local copy, if it is the published file."""
-    _verify(content, file, where, if_another)
-    with atomic_write(_local_copy(file)) as stream:
-        stream.write(content)
-
-
-def _local_copy(file: Download) -> Path:
-    folder, name = file.path.split("/")
-    return system.data_dir() / folder / "raw" / name
-
-
-def _addresses(file: Download) -> dict[str, str]:
-    """Where to look, in this order, and what to do where something other than the published file is there."""
-    mirror, addresses = os.environ.get("FIXLIB_DATA_MIRROR"), {}
-    if mirror:
-        addresses[f"{mirror.rstrip('/')}/{file.path}"] = "Correct the mirror (FIXLIB_DATA_MIRROR) or unset it"
-    if file.url:
-        addresses[file.url] = (
-            "A login page or a proxy may have answered in its place: open the address in a browser, "
-            f"or set FIXLIB_DATA_MIRROR to a folder or address that holds {file.path}"
+        Raises:
+            ChecksumError: a file was had, but it is not the published one; nothing is kept or replaced.
+            DataUnavailable: it could be had from nowhere; the message lists what was tried.
+        """
+        if self.local.is_file():
+            self._verify(self.local.read_bytes(), self.local, "Move it away, and it will be fetched again")
+            return self.local
+        mirror, tried = system.data_mirror(), []
+        named = f"set FIXLIB_DATA_MIRROR to a folder or address that holds {self.path}"
+        for address, if_another in (
+            (mirror and f"{mirror.rstrip('/')}/{self.path}", "Correct the mirror (FIXLIB_DATA_MIRROR) or unset it"),
+            (self.url, f"A login page or a proxy may have answered: open the address in a browser, or {named}"),
+        ):
+            try:
+                content = _retrieve(address) if address else None
+            except (OSError, ValueError) as error:  # no such file, no connection, timeout, HTTP error; not an address
+                tried.append(f"{address} ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]})")
+                continue
+            if content is not None:
+                return self.keep(content, address, f"Nothing was kept of it. {if_another}")
+        raise DataUnavailable(
+            f"the recordings {self.path} are not at {self.local} and could not be fetched from "
+            f"{'; '.join(tried) or 'anywhere'}. To have them, {self.how_to_get}, or {named}"
         )
-    return addresses
+
+    def keep(self, content: bytes, where: Path | str, if_another: str = "Give the published one") -> Path:
+        """Makes what was found somewhere the local copy, if it is the published file."""
+        self._verify(content, where, if_another)
+        with system.atomic_write(self.local) as file:
+            file.write(content)
+        return self.local
+
+    def _verify(self, content: bytes, where: Path | str, if_another: str) -> None:
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.sha256:
+            raise ChecksumError(
+                f"{where} is not the published file: its sha256 is not {self.sha256} but {found}. {if_another}"
+            )
 
 
 def _retrieve(address: str) -> bytes:
-    """What is at an address or in a folder, by pooch."""
+    """What is at an address or in a folder."""
     import pooch
 
     pooch.get_logger().setLevel("WARNING")  # its notes on progress would land in notebooks as stderr
@@ -93,15 +93,3 @@ def _retrieve(address: str) -> bytes:
 
 def _copy(address: str, output_file: str, _pooch: object) -> None:
     shutil.copyfile(Path(address).expanduser(), output_file)
-
-
-def _verify(content: bytes, file: Download, where: Path | str, what_to_do: str) -> None:
-    found = hashlib.sha256(content).hexdigest()
-    if found != file.sha256:
-        raise ChecksumError(
-            f"{where} is not the published file: its sha256 is not {file.sha256} but {found}. {what_to_do}"
-        )
-
-
-def _short(error: Exception) -> str:
-    return str(error).splitlines()[0][:160] if str(error) else "no details"

@@ -1,9 +1,8 @@
 """LATTICE MOTION: one pixel moving on whole pixels, every path known, and so the exact probability of what is next.
 
-Paths of `make_patterns` start anywhere inside a pixel. Frames show pixels only, and what is hidden inside them is
-enough to make the next pixel uncertain. Here points lie on pixels and move whole pixels a frame, so that there are
-finitely many paths and ten frames of one tell where it goes on. With `noise`, each frame's pixel, inputs included, is
-replaced with that probability by one drawn uniformly.
+Paths that start anywhere inside a pixel hide enough in it to make the next pixel uncertain. Here points lie on pixels
+and move whole pixels a frame, so that there are finitely many paths and ten frames of one tell where it goes on. With
+`noise`, each frame's pixel, inputs included, is replaced with that probability by one drawn uniformly.
 
 Nobody's eye was recorded.
 """
@@ -19,23 +18,40 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from fixlib.data.files import sequence_set
-from fixlib.data.scanpaths import PARTS, Source
-from fixlib.grid import pixel_centre
+from fixlib.data.datasets import DATASETS, Dataset
+from fixlib.data.gaze import PARTS, Gaze, Source
+from fixlib.grid import pixel_center
 
 KINDS = ("line", "bounce", "arc")
 SPEEDS = (1, 3)  # px a frame, along each axis that moves; along the circle for arcs
 RADIUS = 1 / 4  # of arcs, in sides of the grid
 SHARES = (0.7, 0.8)  # of all paths: up to the first for training, up to the second for validation, the others for test
+WINDOWS = {"train": 2000, "val": 200, "test": 600}  # of the dataset, of LENGTH frames
+LENGTH = 20
 SOURCE = Source(
     "patterns",
     "LATTICE MOTION (computed, not a recording)",
-    "computed: see lattice_fingerprint",
+    "computed: see its fingerprint",
     "MIT (made by this library)",
     "none: generated, not recorded",
-    True,
+    simulated=True,
 )
 _CHUNK = 64
+
+
+@DATASETS.register("patterns")
+class Patterns(Dataset):
+    """Without noise, a frame a step, whatever rate is asked for."""
+
+    source = SOURCE
+
+    def open(self, rate_hz: float | None, size: int) -> dict[str, Gaze]:
+        return lattice_windows(size, LENGTH, 0.0, WINDOWS)
+
+    def fingerprint(self, rate_hz: float | None, size: int) -> str:
+        paths = lattice_paths(size, LENGTH)
+        numbers = paths.pixels.astype("<i4").tobytes() + paths.prior.round(9).astype("<f4").tobytes()
+        return hashlib.sha256(numbers).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -111,8 +127,8 @@ def _even_prior(kind: np.ndarray, speed: np.ndarray) -> np.ndarray:
     return prior
 
 
-def lattice_windows(size: int, length: int, noise: float, counts: dict[str, int], seed: int = 0) -> dict[str, dict]:
-    """Train, val and test windows: sequence sets of pixel centres; subject and stimulus are the window's number.
+def lattice_windows(size: int, length: int, noise: float, counts: dict[str, int], seed: int = 0) -> dict[str, Gaze]:
+    """Train, val and test windows of pixel centers; subject and stimulus are the window's number.
 
     No path of one part is in another. Who does not know which paths were held out has to think any possible, so that
     `lattice_density` is the best anyone can know in each part.
@@ -121,20 +137,17 @@ def lattice_windows(size: int, length: int, noise: float, counts: dict[str, int]
         noise: probability in [0, 1] that a frame shows any pixel instead of the path's.
         counts: windows in each part.
     """
-    drawn = {part: _draw(size, length, noise, counts[part], seed, part)[1] for part in PARTS}
-    return {part: _as_sequences(pixels, size) for part, pixels in drawn.items()}
+    windows = {}
+    for part in PARTS:
+        pixels = torch.from_numpy(_draw(size, length, noise, counts[part], seed, part)[1])
+        mask, number = torch.ones(pixels.shape, dtype=torch.bool), torch.arange(len(pixels))
+        windows[part] = Gaze(pixel_center(pixels, size), mask, number, number, SOURCE, "steps", None, size)
+    return windows
 
 
 def drawn_paths(size: int, length: int, noise: float, count: int, seed: int = 0, part: str = "test") -> np.ndarray:
     """The numbers in `lattice_paths` of the paths behind a part's windows, (count,)."""
     return _draw(size, length, noise, count, seed, part)[0]
-
-
-def lattice_fingerprint(size: int, length: int = 20) -> str:
-    """16 hex digits that change whenever the paths do."""
-    paths = lattice_paths(size, length)
-    numbers = paths.pixels.astype("<i4").tobytes() + paths.prior.round(9).astype("<f4").tobytes()
-    return hashlib.sha256(numbers).hexdigest()[:16]
 
 
 def _draw(size: int, length: int, noise: float, count: int, seed: int, part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -145,12 +158,6 @@ def _draw(size: int, length: int, noise: float, count: int, seed: int, part: str
     place = np.random.default_rng(seed).permutation(same.max() + 1)[same.ravel()] / (same.max() + 1)
     among = np.flatnonzero(np.searchsorted(SHARES, place, side="right") == PARTS.index(part))
     return paths.draw(count, noise, np.random.default_rng([seed, PARTS.index(part)]), among)
-
-
-def _as_sequences(pixels: np.ndarray, size: int) -> dict:
-    number = np.arange(len(pixels))
-    points = pixel_centre(torch.from_numpy(pixels), size).float().numpy()
-    return sequence_set(points, np.ones(pixels.shape, bool), number, number, SOURCE, "steps", None, size)
 
 
 def path_posterior(paths: Paths, seen: np.ndarray, noise: float) -> np.ndarray:
@@ -173,15 +180,7 @@ def lattice_density(paths: Paths, seen: np.ndarray, noise: float) -> Tensor:
     later, n = paths.pixels[:, seen.shape[1] :], paths.size**2
     rows = np.arange(len(paths.prior))
     shown = [csr_array((np.ones(len(rows)), (rows, frame)), shape=(len(rows), n)) for frame in later.T]
-    density = np.concatenate(
-        [
-            np.stack([weight @ frame for frame in shown], axis=1)
-            for weight in (path_posterior(paths, chunk, noise) for chunk in _chunks(seen))
-        ]
-    )
+    posteriors = (path_posterior(paths, seen[first : first + _CHUNK], noise) for first in range(0, len(seen), _CHUNK))
+    density = np.concatenate([np.stack([weight @ frame for frame in shown], axis=1) for weight in posteriors])
     density = (1 - noise) * density + noise / n
     return torch.from_numpy(density).view(*density.shape[:2], paths.size, paths.size)
-
-
-def _chunks(seen: np.ndarray) -> list[np.ndarray]:
-    return [seen[first : first + _CHUNK] for first in range(0, len(seen), _CHUNK)]

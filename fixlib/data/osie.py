@@ -1,33 +1,58 @@
 """OSIE: 700 images, 15 viewers, free viewing (Xu et al. 2014, Journal of Vision 14(1):28).
 
-``fixations.mat`` is a cell array with one struct an image: ``img`` and ``subjects``, a cell array with one
-struct a viewer: ``fix_x``, ``fix_y`` (px of the 800 x 600 image) and ``fix_duration`` (ms); no onsets.
+``fixations.mat`` is a cell array with one struct an image: ``img`` and ``subjects``, a cell array with one struct a
+viewer: ``fix_x``, ``fix_y`` (px of the 800 x 600 image) and ``fix_duration`` (ms); no onsets.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fixlib.data.errors import DataFileError
-from fixlib.data.fetch import fetch
-from fixlib.data.registry import OSIE_FILE, OSIE_SOURCE
-from fixlib.data.scanpaths import Scanpaths
+from fixlib.data.datasets import DATASETS, Recorded
+from fixlib.data.fetch import Download
+from fixlib.data.gaze import DataFileError, Source
+from fixlib.data.recordings import COLUMNS, IDS, Scanpaths
 
 IMAGE_SIZE = (800, 600)  # px, width and height
+FIELDS = ("fix_x", "fix_y", "fix_duration")
+
+
+@DATASETS.register("osie")
+class Osie(Recorded):
+    file = Download(
+        path="osie/fixations.mat",
+        sha256="2aab9133a407e4eff3f57ab5799872b162dbc77ca462c0391762eb5e67deadb9",
+        url="https://raw.githubusercontent.com/NUS-VIP/predicting-human-gaze-beyond-pixels/"
+        "4a467890fcb40a2fec04cdded552760942bac7a4/data/eye/fixations.mat",
+        how_to_get="connect to the internet",
+    )
+    source = Source(
+        name="osie",
+        label="OSIE (recorded gaze)",
+        sha256=file.sha256,
+        license="MIT, Copyright (c) 2014 NUS VIP - Visual Information Processing Lab",
+        citation="Xu J., Jiang M., Wang S., Kankanhalli M. S., Zhao Q. (2014). Predicting human gaze beyond pixels. "
+        "Journal of Vision 14(1):28. https://doi.org/10.1167/14.1.28",
+        simulated=False,
+    )
+    has_fixations = True
+
+    def read(self, path: Path | None, size: int) -> Scanpaths:
+        return read_osie(path or self.file.fetch(), size)
 
 
 def read_osie(path: Path | str, size: int = 32) -> Scanpaths:
     """Reads OSIE's ``fixations.mat``; positions are scaled from 800 x 600 px to ``size`` x ``size`` px.
 
-    Subjects are numbered 0-14 and stimuli 0-699 in the file's order (stimulus k is image 1001 + k). A viewer
-    without any fixation on an image gives no scanpath. The published file has neither such viewers, nor
-    missing values, nor points outside the image; a point outside would be kept, a missing value is an error
-    (see ``Scanpaths``).
+    Subjects are numbered 0-14 and stimuli 0-699 in the file's order (stimulus k is image 1001 + k). A viewer without
+    any fixation on an image gives no scanpath. The published file has neither such viewers, nor missing values, nor
+    points outside the image; a point outside would be kept, a missing value is an error (see ``Scanpaths``).
 
     Raises:
         FileNotFoundError: no such file.
@@ -37,7 +62,7 @@ def read_osie(path: Path | str, size: int = 32) -> Scanpaths:
 
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no OSIE file at {path}: fetch_osie() downloads it")
+        raise FileNotFoundError(f"no OSIE file at {path}: `fixlib data prepare osie` downloads it")
     with open(path, "rb") as file:
         try:
             content = loadmat(file, variable_names=["fixations"])
@@ -45,42 +70,30 @@ def read_osie(path: Path | str, size: int = 32) -> Scanpaths:
             raise DataFileError(f"{path} cannot be read as a MATLAB file ({error}); fetch it anew") from error
     if "fixations" not in content:
         raise DataFileError(f"{path} holds no variable 'fixations': it is not OSIE's fixations.mat")
-    table = pd.concat(_scanpath_tables(content["fixations"], path), ignore_index=True)
-    table["x"] *= size / IMAGE_SIZE[0]
-    table["y"] *= size / IMAGE_SIZE[1]
-    source = replace(OSIE_SOURCE, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    source = replace(Osie.source, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     try:
+        rows = np.concatenate(list(_scanpaths(content["fixations"])) or [np.empty((0, len(COLUMNS)))])
+        table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(IDS, np.int64))
+        table["x"] *= size / IMAGE_SIZE[0]
+        table["y"] *= size / IMAGE_SIZE[1]
         return Scanpaths(table, size, source)
     except ValueError as error:
         raise DataFileError(f"{path}: {error}") from error
 
 
-def _scanpath_tables(images: np.ndarray, path: Path) -> list[pd.DataFrame]:
-    tables = []
+def _scanpaths(images: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows of each scanpath, (n, 7)."""
+    number = 0
     for stimulus, image in enumerate(images.ravel()):
-        for subject, viewer in enumerate(_field(image, "subjects", f"{path}: image {stimulus}").ravel()):
-            where = f"{path}: image {stimulus}, viewer {subject}"
-            x, y, duration = (_numbers(viewer, name, where) for name in ("fix_x", "fix_y", "fix_duration"))
-            if not len(x) == len(y) == len(duration):
-                counts = f"{len(x)} fix_x, {len(y)} fix_y and {len(duration)} fix_duration"
-                raise DataFileError(f"{where}: {counts}, the same number was expected")
-            if len(x):
-                tables.append(
-                    pd.DataFrame(
-                        {
-                            "scanpath": len(tables),
-                            "subject": subject,
-                            "stimulus": stimulus,
-                            "order": np.arange(len(x)),
-                            "x": x,
-                            "y": y,
-                            "duration_ms": duration,
-                        }
-                    )
-                )
-    if not tables:
-        raise DataFileError(f"{path} holds no fixation at all")
-    return tables
+        for subject, viewer in enumerate(_field(image, "subjects", f"image {stimulus}").ravel()):
+            where = f"image {stimulus}, viewer {subject}"
+            found = [_numbers(viewer, name, where) for name in FIELDS]
+            if len({len(values) for values in found}) > 1:
+                counts = ", ".join(f"{len(values)} {name}" for values, name in zip(found, FIELDS))
+                raise DataFileError(f"{where}: {counts}; the same number was expected")
+            if n := len(found[0]):
+                yield np.column_stack([np.tile((number, subject, stimulus), (n, 1)), np.arange(n), *found])
+                number += 1
 
 
 def _field(struct: np.ndarray, name: str, where: str) -> np.ndarray:
@@ -94,8 +107,3 @@ def _numbers(struct: np.ndarray, name: str, where: str) -> np.ndarray:
     if not np.issubdtype(values.dtype, np.number) or np.iscomplexobj(values):
         raise DataFileError(f"{where}: {name} holds {values.dtype}, numbers were expected")
     return values.ravel().astype(np.float64)
-
-
-def fetch_osie() -> Path:
-    """OSIE's raw file, verified; where it is looked for and the errors are those of ``fixlib.data.fetch.fetch``."""
-    return fetch(OSIE_FILE)

@@ -26,12 +26,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import scipy  # its parts are imported where they are first used: they take a second
+from numpy.random import Generator
 
-from fixlib.data.scanpaths import Scanpaths, Source
+from fixlib.data.datasets import DATASETS, Recorded
+from fixlib.data.gaze import Source
+from fixlib.data.recordings import COLUMNS, Scanpaths
 
 LABEL = "SIMULATED gaze (not a recording)"
 GENERATOR_VERSION = 1  # raise when the same parameters and seed give other scanpaths
@@ -40,7 +44,7 @@ REFERENCE_SIZE = 32  # the grid on which the lengths below are given
 
 @dataclass(frozen=True)
 class SimulatorParameters:
-    """The generator's parameters; defaults fitted to OSIE's statistics by ``fit_parameters``.
+    """The generator's parameters; defaults fitted to OSIE's statistics by ``examples/fit_simulator.py``.
 
     Lengths are px of a 32 x 32 grid (scaled for other sizes); weights of the three components add up to 1.
     """
@@ -60,12 +64,11 @@ class SimulatorParameters:
     def __post_init__(self) -> None:
         if min(self.weight_stay, self.weight_local, self.weight_centre) < 0:
             raise ValueError("the weights of the three components must be 0 or more and add up to 1")
-        if min(self.sd_stay, self.sd_local, self.sd_x, self.sd_y) <= 0:
-            raise ValueError("standard deviations must be positive (px)")
         if not (0 <= self.centre_x < REFERENCE_SIZE and 0 <= self.centre_y < REFERENCE_SIZE):
-            raise ValueError(f"the centre must lie in the {REFERENCE_SIZE} x {REFERENCE_SIZE} grid")
-        if min(self.duration_mean_ms, self.duration_shape, self.trial_ms) <= 0:
-            raise ValueError("duration_mean_ms, duration_shape and trial_ms must be positive")
+            raise ValueError(f"the center must lie in the {REFERENCE_SIZE} x {REFERENCE_SIZE} grid")
+        for name in ("sd_stay", "sd_local", "sd_x", "sd_y", "duration_mean_ms", "duration_shape", "trial_ms"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
 
     @property
     def weight_centre(self) -> float:
@@ -168,41 +171,21 @@ def simulate_scanpaths(
         points[:, step] = current
         component = generator.choice(3, size=n, p=parameters.weights)
     scanpath, order = np.nonzero(durations > 0)
-    table = pd.DataFrame(
-        {
-            "scanpath": scanpath,
-            "subject": scanpath % n_subjects,
-            "stimulus": scanpath // n_subjects,
-            "order": order,
-            "x": points[scanpath, order, 0],
-            "y": points[scanpath, order, 1],
-            "duration_ms": durations[scanpath, order],
-        }
-    )
+    stimulus, subject = np.divmod(scanpath, n_subjects)
+    columns = scanpath, subject, stimulus, order, *points[scanpath, order].T, durations[scanpath, order]
+    table = pd.DataFrame(dict(zip(COLUMNS, columns)))
     return Scanpaths(table, size, simulator_source(n_subjects, n_stimuli, seed, parameters))
 
 
 def simulator_source(n_subjects: int, n_stimuli: int, seed: int, parameters: SimulatorParameters = DEFAULT) -> Source:
     """The ``Source`` of simulated scanpaths; its sha256 is that of everything the generator is given."""
-    given = {
-        "generator": GENERATOR_VERSION,
-        "n_subjects": n_subjects,
-        "n_stimuli": n_stimuli,
-        "seed": seed,
-        **asdict(parameters),
-    }
-    digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
-    return Source(
-        "simulated",
-        LABEL,
-        digest,
-        licence="MIT (made by this library)",
-        citation="none: generated, not recorded",
-        simulated=True,
-    )
+    given = dict(generator=GENERATOR_VERSION, n_subjects=n_subjects, n_stimuli=n_stimuli, seed=seed)
+    digest = hashlib.sha256(json.dumps(given | asdict(parameters), sort_keys=True).encode()).hexdigest()
+    no_one = "none: generated, not recorded"
+    return Source("simulated", LABEL, digest, "MIT (made by this library)", no_one, simulated=True)
 
 
-def _draw_durations(n: int, parameters: SimulatorParameters, generator: np.random.Generator) -> np.ndarray:
+def _draw_durations(n: int, parameters: SimulatorParameters, generator: Generator) -> np.ndarray:
     """Durations (n, steps) in ms that add up to the length of the trial; 0 after its end."""
     shape, trial = parameters.duration_shape, parameters.trial_ms
     scale = parameters.duration_mean_ms / shape
@@ -214,11 +197,7 @@ def _draw_durations(n: int, parameters: SimulatorParameters, generator: np.rando
 
 
 def _draw_points(
-    current: np.ndarray,
-    component: np.ndarray,
-    parameters: SimulatorParameters,
-    size: int,
-    generator: np.random.Generator,
+    current: np.ndarray, component: np.ndarray, parameters: SimulatorParameters, size: int, generator: Generator
 ) -> np.ndarray:
     """Next points (n, 2), each from its component's truncated normal, by inverting its distribution."""
     points = np.empty_like(current)
@@ -228,3 +207,16 @@ def _draw_points(
         low, high = scipy.special.ndtr((0 - mean) / sd), scipy.special.ndtr((size - mean) / sd)
         points[:, axis] = mean + sd * scipy.special.ndtri(low + (high - low) * generator.random(len(mean)))
     return np.clip(points, 0, np.nextafter(size, 0))  # rounding only
+
+
+@DATASETS.register("simulated")
+class Simulated(Recorded):
+    """As many scanpaths as OSIE's."""
+
+    source = simulator_source(n_subjects=15, n_stimuli=700, seed=0)
+    has_fixations = True
+
+    def read(self, path: Path | None, size: int) -> Scanpaths:
+        if path is not None:
+            raise ValueError(f"the simulated scanpaths are made from a seed, not read from {path}: leave the path out")
+        return simulate_scanpaths(n_subjects=15, n_stimuli=700, seed=0, size=size)

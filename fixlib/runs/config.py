@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from fixlib import data
-from fixlib.data.files import resolve_folder
-from fixlib.data.lattice import SOURCE as PATTERNS
+from fixlib.data.datasets import resolve_folder
 
 DESCRIPTION = "description"  # the kind of a run that describes recordings, and predicts nothing
 # Precisions whose recorded names are other ones; float32 is left out, as before there was a choice.
@@ -53,7 +52,7 @@ class Data:
     def of(cls, dataset: str, **windows: Any) -> Data:
         """The windows of a dataset's name or of a folder, however its path is spelt."""
         folder = resolve_folder(dataset).resolve()
-        if dataset in (*data.DATASETS, PATTERNS.name) or not folder.is_dir():
+        if dataset in data.DATASETS or not folder.is_dir():
             return cls(dataset, **windows)
         return cls(folder.name, **windows, location=str(folder))
 

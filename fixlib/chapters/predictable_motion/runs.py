@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from fixlib import metrics, system
 from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.data import lattice
-from fixlib.grid import certain_frames, pixel_centre, pixel_index
+from fixlib.grid import certain_frames, pixel_center, pixel_index
 from fixlib.losses import Loss as LossFunction
 from fixlib.losses import SoftmaxCrossEntropy, make_loss
 from fixlib.models import BASELINES, count_parameters
@@ -302,7 +302,7 @@ def _exact(config: Config, noise: float) -> dict[str, dict]:
         found[name] = _scores_of_frames(loss, logits.float(), windows, config, noise) | dict(expected_loss=cost)
     points = {name: BASELINES[name](size).predict(windows["coordinates"][:, :N_IN], n_out) for name in POINT_BASELINES}
     going_on = lattice.lattice_paths(size, N_IN + n_out).pixels[_test_paths(where, noise), N_IN:]
-    points[KNOWS_PATH] = pixel_centre(torch.from_numpy(going_on), size)
+    points[KNOWS_PATH] = pixel_center(torch.from_numpy(going_on), size)
     return found | {
         name: _scores_of_frames(None, certain_frames(there, size), windows, config, noise)
         for name, there in points.items()

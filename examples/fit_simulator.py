@@ -1,6 +1,8 @@
 """How the simulator got its parameters: fitted to the published summary statistics of OSIE.
 
-Nothing but the nine numbers in ``OSIE_STATISTICS`` enters; no recording is needed to repeat the fit.
+Nothing but the nine numbers in ``OSIE_STATISTICS`` enters; no recording is needed to repeat the fit:
+
+    python examples/fit_simulator.py
 """
 
 from __future__ import annotations
@@ -8,10 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import scipy  # its parts are imported where they are first used: they take a second
+import scipy
 
-from fixlib.data.scanpaths import Scanpaths
-from fixlib.data.simulator import DEFAULT, SimulatorParameters, cell_masses
+from fixlib.data import Scanpaths, SimulatorParameters
+from fixlib.data.simulator import DEFAULT, cell_masses
 
 # OSIE on a 32 x 32 grid (px): amplitudes of the 87,821 saccades, share of them that end in the pixel where
 # they began, and moments of all 98,321 positions. Computed by scanpath_statistics from the recordings.
@@ -177,3 +179,7 @@ def _unpack(z: np.ndarray, start: SimulatorParameters) -> SimulatorParameters:
         centre_y=16 * (1 + z[7]),
     )
     return replace(start, **{name: float(value) for name, value in values.items()})
+
+
+if __name__ == "__main__":
+    print(fit_parameters())
