@@ -66,16 +66,14 @@ class WindowLoader:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        for name, value in (("inputs", inputs), ("targets", targets)):
+        for name, value in dict(inputs=inputs, targets=targets).items():
             if value not in REPRESENTATIONS:
                 raise ValueError(f"{name}={value!r} is not one of {', '.join(REPRESENTATIONS)}")
         length = windows["coordinates"].shape[1]
         if not 0 < n_in < length:
             raise ValueError(f"n_in={n_in} leaves no target in windows of {length} frames; cut longer windows")
         if not windows["fixation_mask"].all():
-            raise ValueError(
-                "a frame of these windows holds no gaze; take windows without one from fixlib.data.cut_windows"
-            )
+            raise ValueError("a frame of these windows holds no gaze; fixlib.data.cut_windows gives windows without")
         self.coordinates, self.size = windows["coordinates"].to(device), windows["meta"]["size"]
         self.n_in, self.inputs, self.targets = n_in, inputs, targets
         self.batch_size, self.shuffle, self.seed, self.epoch = batch_size, shuffle, seed, 0
@@ -183,7 +181,9 @@ def train_model_with_loss(
         try:
             with numerics(precision):
                 train_loss = _train_epoch(passes, train_loader, loss_fn, optimizer, clip_norm, epoch)
-                val_loss = _finite_validation_loss(passes, val_loader, loss_fn, epoch)
+                val_loss = mean_loss(passes, val_loader, loss_fn)
+            if not math.isfinite(val_loss):
+                raise TrainingDiverged(f"epoch {epoch}, validation: loss {val_loss:g}; lower the learning rate")
         except TrainingDiverged as error:
             kept = f"the last good checkpoint is {checkpoint.path}, of epoch {epoch - 1}" if checkpoint else ""
             raise TrainingDiverged(f"{error}; {kept if history and kept else 'there is no checkpoint yet'}") from None
@@ -235,13 +235,6 @@ def _train_epoch(
     return float(found @ torch.tensor(counts, dtype=torch.float64)) / sum(counts)
 
 
-def _finite_validation_loss(model: nn.Module, loader: Iterable, loss_fn: Loss, epoch: int) -> float:
-    found = mean_loss(model, loader, loss_fn)
-    if not math.isfinite(found):
-        raise TrainingDiverged(f"epoch {epoch}, validation: loss {found:g}; lower the learning rate")
-    return found
-
-
 @torch.no_grad()
 def mean_loss(model: nn.Module, loader: Iterable, loss_fn: Loss) -> float:
     """Mean of `loss_fn` over the samples of `loader`, the model in evaluation mode."""
@@ -257,9 +250,6 @@ def mean_loss(model: nn.Module, loader: Iterable, loss_fn: Loss) -> float:
 def _refuse_no_batches(found: int) -> None:
     if not found:
         raise ValueError("the loader gave no batch: it is empty, or an iterator that was used up by an earlier pass")
-
-
-# ---- device and precision ----
 
 
 def best_device() -> torch.device:
@@ -344,9 +334,6 @@ class Replayed(nn.Module):
         self.shape = inputs.shape
 
 
-# ---- between epochs ----
-
-
 class Checkpoint:
     """The file of one training's state.
 
@@ -393,16 +380,14 @@ class Checkpoint:
         candidates = (self.path.with_name(f"{self.path.name}.set-aside-{number}") for number in itertools.count(1))
         aside = next(path for path in candidates if not path.exists())
         self.path.rename(aside)
-        warnings.warn(
-            f"the checkpoint {self.path} {why}: it is now {aside.name}, and the training starts anew", stacklevel=2
-        )
+        found = f"the checkpoint {self.path} {why}"
+        warnings.warn(f"{found}: it is now {aside.name}, and the training starts anew", stacklevel=2)
 
 
 def _state(parts: dict[str, Any], history: list[dict], best: dict) -> dict[str, Any]:
     """All that a training needs to go on as if nothing had happened."""
-    state = {name: part.state_dict() for name, part in parts.items()}
-    state |= dict(history=history, best=best, random_state=torch.get_rng_state())
-    return state | (dict(cuda_random_state=torch.cuda.get_rng_state()) if torch.cuda.is_available() else {})
+    random = dict(random_state=torch.get_rng_state(), cuda_random_state=torch.cuda.get_rng_state_all())
+    return {name: part.state_dict() for name, part in parts.items()} | dict(history=history, best=best) | random
 
 
 def _restore(state: dict[str, Any], parts: dict[str, Any]) -> tuple[list[dict], dict]:
@@ -410,12 +395,8 @@ def _restore(state: dict[str, Any], parts: dict[str, Any]) -> tuple[list[dict], 
     for name, part in parts.items():
         part.load_state_dict(state[name])
     torch.set_rng_state(state["random_state"])
-    if torch.cuda.is_available() and "cuda_random_state" in state:
-        torch.cuda.set_rng_state(state["cuda_random_state"])
+    torch.cuda.set_rng_state_all(state["cuda_random_state"])
     return state["history"], state["best"]
-
-
-# ---- evaluation ----
 
 
 @numerics("float32")
@@ -441,18 +422,12 @@ def evaluate_model(model: nn.Module, test_loader: Iterable, loss_fn: Loss, thres
         white_pixel_recall, white_pixel_precision, f1_score (each 0 where it is undefined), test_loss.
     """
     model.eval()
-    counts = torch.zeros(3, dtype=torch.float64)
-    for inputs, targets in test_loader:
-        found = white_pixel_counts(torch.sigmoid(model(inputs).float()), targets, threshold)
-        counts += torch.tensor([float(f) for f in found], dtype=torch.float64)
-    true_positive, false_positive, false_negative = counts.tolist()
+    batches = [(model(inputs).float().cpu(), targets.cpu()) for inputs, targets in test_loader]
+    logits, frames = map(torch.cat, zip(*batches))
+    found, in_vain, missed = white_pixel_counts(torch.sigmoid(logits), frames, threshold)
     return dict(
-        white_pixel_recall=_ratio(true_positive, true_positive + false_negative),
-        white_pixel_precision=_ratio(true_positive, true_positive + false_positive),
-        f1_score=_ratio(2 * true_positive, 2 * true_positive + false_positive + false_negative),
+        white_pixel_recall=found / max(found + missed, 1),
+        white_pixel_precision=found / max(found + in_vain, 1),
+        f1_score=2 * found / max(2 * found + in_vain + missed, 1),
         test_loss=mean_loss(model, test_loader, loss_fn),
     )
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    return numerator / denominator if denominator else 0.0
