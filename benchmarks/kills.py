@@ -1,7 +1,6 @@
 """Does a sweep survive being killed? SIGKILL to all of its processes at random moments, again and again.
 
-python -m benchmarks kills            # 50 kills
-python -m benchmarks kills --quick    # 4 kills
+python -m benchmarks kills [--quick]    # 50 kills, or 4
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from fixlib.runs.store import Results
 from fixlib.runs.verify import differences
 
 LOSSES = "mse,dice,weighted_mse"
-TITLE = "Sweeps that are killed"
 # A kill comes this many seconds at most after the first sign of work: a smoke run takes about one.
 LONGEST_WAIT = 4.0
 
@@ -37,22 +35,8 @@ def make_dataset(folder: Path) -> Path:
 
 def start_sweep(root: Path, dataset: Path, *more: str) -> subprocess.Popen:
     """A `smoke` sweep of two workers in a process group of its own, in a project folder of its own."""
-    command = [
-        sys.executable,
-        "-m",
-        "fixlib",
-        "run",
-        "loss_comparison",
-        "--dataset",
-        str(dataset),
-        "--profile",
-        "smoke",
-        "--losses",
-        LOSSES,
-        "--workers",
-        "2",
-        *more,
-    ]
+    what = f"run loss_comparison --profile smoke --losses {LOSSES} --workers 2 --dataset".split()
+    command = [sys.executable, "-m", "fixlib", *what, str(dataset), *more]
     here = Path(__file__).resolve().parents[1]
     environment = os.environ | {"FIXLIB_ROOT": str(root), "PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"}
     root.mkdir(parents=True, exist_ok=True)
@@ -80,10 +64,9 @@ def kill_at_random(sweep: subprocess.Popen, root: Path, moments: random.Random) 
     return not ended
 
 
-def _signs(root: Path) -> tuple:
+def _signs(root: Path) -> tuple[int, int]:
     """What changes when a sweep begins to work."""
-    locks, logs = root / "build" / "locks", root / "logs"
-    return (len(list(locks.glob("*"))), sum(log.stat().st_size for log in logs.glob("*")))
+    return len([*root.glob("build/locks/*")]), sum(log.stat().st_size for log in root.glob("logs/*"))
 
 
 def finish(sweep: subprocess.Popen) -> str:
@@ -109,8 +92,7 @@ def compare(reference: Path, root: Path) -> tuple[int, list[str]]:
 
 def measure(kills: int, seeds: str, seed: int = 0, tell: Callable[[str], None] = lambda text: None) -> dict:
     """Kill sweeps `kills` times in all, let each come to its end, and compare with a sweep left in peace."""
-    moments, done = random.Random(seed), 0
-    sweeps, runs, wrong = 0, 0, []
+    moments, done, sweeps, runs, wrong = random.Random(seed), 0, 0, 0, []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         dataset = make_dataset(folder / "gaze")
@@ -129,20 +111,7 @@ def measure(kills: int, seeds: str, seed: int = 0, tell: Callable[[str], None] =
 
 
 def run(quick: bool, threads: int, dataset: str) -> list[dict]:
-    """Rows of name, value, unit and note."""
+    """One row."""
     found = measure(4, "0") if quick else measure(50, "0-5", tell=lambda text: print(text, flush=True))
-    note = f"of {found['kills']} kills in {found['sweeps']} sweeps of {found['runs']} runs"
-    return [
-        dict(name="kills of a smoke sweep", value=found["kills"], unit="kills", note="SIGKILL to all processes"),
-        dict(
-            name="runs lost, different or half-written after a resume",
-            value=len(found["wrong"]),
-            unit="runs",
-            note="; ".join([note, *found["wrong"][:5]]),
-        ),
-    ]
-
-
-def table(rows: list[dict]) -> list[dict]:
-    """What is printed of the rows."""
-    return [dict(what=row["name"], value=f"{row['value']:.4g} {row['unit']}", note=row["note"]) for row in rows]
+    wrong = found.pop("wrong")
+    return [found | {"runs lost, different or half-written": len(wrong), "which": "; ".join(wrong[:5])}]

@@ -2,8 +2,8 @@
 
     python -m benchmarks startup [--quick]
 
-Imports are timed in fresh processes, after PyTorch's. A notebook's time runs from its first cell to the end of the
-first that shows a picture; the start of its kernel does not count. Run it on an idle machine.
+Imports are timed in fresh processes, after PyTorch's; a notebook from its first cell to the end of the first that shows
+a picture, the start of its kernel not counted.
 """
 
 from __future__ import annotations
@@ -20,13 +20,10 @@ from nbclient import NotebookClient
 from fixlib import system
 from fixlib.book import chapter_paths
 
-TITLE = "Start-up"
 IMPORT_LIMIT_S, FIGURE_LIMIT_S = 0.3, 3.0
 STATEMENTS = (
     "import fixlib",
     "from fixlib import create_model",
-    "from fixlib import get_loss_function",
-    "from fixlib import create_sparse_frames",
     "from fixlib import train_model_with_loss",
     "import fixlib.runs",
     "import fixlib.chapters",
@@ -42,29 +39,14 @@ print(torch_there - start, time.perf_counter() - torch_there)
 
 
 def run(quick: bool, threads: int, dataset: str) -> Iterator[dict]:
-    """A row an import and a row a chapter; the reference is the limit, so that a ratio above 1 is within it."""
-    turns = 3 if quick else 7
-    spent = {statement: [] for statement in STATEMENTS}
-    for _ in range(turns):
-        for statement in STATEMENTS:
-            spent[statement].append(import_seconds(statement))
-    yield _row("import torch", [torch for pairs in spent.values() for torch, _ in pairs], limit=None)
+    """A row an import and a row a chapter: seconds, and the limit."""
+    spent = {statement: [import_seconds(statement) for _ in range(3 if quick else 7)] for statement in STATEMENTS}
+    yield dict(what="import torch", seconds=statistics.median(torch for pairs in spent.values() for torch, _ in pairs))
     for statement, pairs in spent.items():
-        yield _row(statement, [beyond for _, beyond in pairs], IMPORT_LIMIT_S)
+        yield dict(what=statement, seconds=statistics.median(beyond for _, beyond in pairs), limit=IMPORT_LIMIT_S)
     for path in chapter_paths():
-        yield _row(path.stem, [first_figure_seconds(path) for _ in range(1 if quick else 3)], FIGURE_LIMIT_S)
-
-
-def table(rows: list[dict]) -> list[dict]:
-    """What is printed of the rows."""
-    return [
-        {
-            "what": row["name"],
-            "seconds": f"{row['ours']:.2f}",
-            "limit": "" if row["reference"] is None else f"{row['reference']:.1f}",
-        }
-        for row in rows
-    ]
+        seconds = [first_figure_seconds(path) for _ in range(1 if quick else 3)]
+        yield dict(what=path.stem, seconds=statistics.median(seconds), limit=FIGURE_LIMIT_S)
 
 
 def import_seconds(statement: str) -> tuple[float, float]:
@@ -87,10 +69,3 @@ def first_figure_seconds(path) -> float:
             if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
                 return time.perf_counter() - start
     raise ValueError(f"{path.name} shows no picture")
-
-
-def _row(name: str, seconds: list[float], limit: float | None) -> dict:
-    ours = statistics.median(seconds)
-    return dict(
-        name=name, ours=ours, reference=limit, ratio=limit / ours if limit else None, unit="s", least=min(seconds)
-    )

@@ -12,22 +12,21 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from benchmarks.turns import Side, paired_ratio, take_turns
+from benchmarks.turns import Side, against, take_turns
 from fixlib import data
 from fixlib.losses import get_loss_function
 from fixlib.models import NETWORKS, accelerate
 from fixlib.system import keep_freed_memory
 from fixlib.training import InBfloat16, Replayed, WindowLoader, best_device, numerics
 
-TITLE = "Training steps, milliseconds and peak memory"
 RATE_HZ, SIZE, BATCH = 10.0, 32, 8
 ORIGINAL = dict(hid_S=64, N_S=4, N_T=8)
-# Frames in and out, and options; a network that is not named here is measured as it is by default.
+# Frames in and out, and options of a case; a network that is not named here is measured as it is by default.
 CASES = {
     "simvp": [(10, 10, ORIGINAL | dict(hid_T=256)), (4, 4, ORIGINAL | dict(hid_T=512))],
     "regression": [(4, 1, ORIGINAL | dict(hid_T=512))],
 }
-NARROW = (10, 10, dict(hid_S=8, hid_T=32, N_S=4, N_T=2))  # as `quick` runs are
+NARROW = (10, 10, dict(hid_S=8, hid_T=32, N_S=4, N_T=2))  # as of `quick` runs
 # Accelerated or not, precision, and whether memory is kept and Adam fused.
 SIDES = {
     "plain": (False, "float32", False),
@@ -38,53 +37,34 @@ SIDES = {
 }
 
 
-def run(quick: bool, threads: int, dataset: str) -> Iterator[dict]:
-    """A row a case."""
+def cases(quick: bool) -> Iterator[tuple[str, int, int, dict, int]]:
+    """Network, frames in and out, options, and the least number of turns."""
     for network in NETWORKS:
-        for n_in, n_out, options in CASES.get(network, [(10, 10, {})])[: 1 if quick else None]:
-            yield measure(network, n_in, n_out, options, 5 if quick else 9, threads, dataset)
-    yield measure("simvp", *NARROW, 30, 1, dataset)
+        for case in CASES.get(network, [(10, 10, {})])[: 1 if quick else None]:
+            yield network, *case, 3 if quick else 9
+    yield "simvp", *NARROW, 20
 
 
-def measure(network: str, n_in: int, n_out: int, options: dict, turns: int, threads: int, dataset: str) -> dict:
-    """One case, every side in turn."""
-    case = dict(network=network, n_in=n_in, n_out=n_out, options=options, dataset=dataset)
-    timed = take_turns({name: Side(training_step, case | dict(side=name)) for name in SIDES}, turns, threads)
-    plain = timed["plain"]
-    sides = {}
-    for name, side in timed.items():
-        ratio, low, high = paired_ratio(plain.seconds, side.seconds)
-        in_processor_time = paired_ratio(plain.processor_seconds, side.processor_seconds)[0]
-        sides[name] = dict(ms=1e3 * side.median, ratio=ratio, ratio_quartiles=[low, high], peak_mb=side.grown_mb)
-        sides[name] |= dict(processor_time_ratio=in_processor_time)
-    return case | dict(turns=turns, threads=threads, sides=sides)
-
-
-def table(rows: list[dict]) -> list[dict]:
-    """What is printed of the rows."""
-    return [
-        {
-            "network": f"{row['network']}, {row['n_in']} frames, "
-            + ", ".join(f"{name} {value}" for name, value in row["options"].items() if name.startswith("hid")),
-            **{
-                name: f"{side['ms']:.0f} ms, {side['ratio']:.2f}x ({side['processor_time_ratio']:.2f}), "
-                f"{side['peak_mb']:.0f} MB"
-                for name, side in row["sides"].items()
-            },
-        }
-        for row in rows
-    ]
+def run(quick: bool, threads: int, dataset: str) -> Iterator[dict]:
+    """A row a case and side."""
+    for network, n_in, n_out, options, turns in cases(quick):
+        task = dict(network=NETWORKS[network], n_in=n_in, n_out=n_out, options=options, dataset=dataset)
+        timed = take_turns({side: Side(training_step, task | dict(side=side)) for side in SIDES}, turns, threads)
+        width = "".join(f", {name} {value}" for name, value in options.items() if name.startswith("hid"))
+        for side, found in timed.items():
+            what = {"network": f"{network}, {n_in} frames{width}", "threads": threads, "side": side}
+            yield what | {"ms": 1e3 * found.median, "peak MB": found.grown_mb} | against(timed["plain"], found)
 
 
 def training_step(
-    side: str, network: str, n_in: int, n_out: int, options: dict, dataset: str
+    side: str, network: type, n_in: int, n_out: int, options: dict, dataset: str
 ) -> Callable[[], torch.Tensor]:
     """A step on windows of real gaze, as the library's loop takes it."""
     fast, precision, kept = SIDES[side]
     if kept:
         keep_freed_memory()
     torch.manual_seed(0)
-    model = NETWORKS[network].for_task(n_in, n_out, SIZE, **options).to(best_device()).train()
+    model = network.for_task(n_in, n_out, SIZE, **options).to(best_device()).train()
     inputs, targets = batch(model, n_in, n_out, dataset)
     loss_fn = get_loss_function("mse") if model.targets == "frames" else nn.L1Loss()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5, fused=kept)

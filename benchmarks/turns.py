@@ -6,12 +6,10 @@ import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-
-MB = 1024  # ru_maxrss counts KB
 
 
 @dataclass(frozen=True)
@@ -24,16 +22,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds of every turn, by the clock and of processor time, and the memory of the process.
-
-    Attributes:
-        memory_mb: the largest memory of the whole process, MB: resident, or on the GPU where it uses one.
-        grown_mb: what it was more than before `build`, MB: model, data and step alone, without Python and PyTorch.
-    """
+    """Seconds of every turn, by the clock and of processor time; MB that the process grew by from before `build`."""
 
     seconds: list[float]
     processor_seconds: list[float]
-    memory_mb: float
     grown_mb: float
 
     @property
@@ -61,15 +53,19 @@ def take_turns(sides: dict[str, Side], turns: int, threads: int, warm_up: int = 
     timed = {}
     for name, (process, connection) in workers.items():
         connection.send("end")
-        timed[name] = Timed(*map(list, zip(*spent[name])), *connection.recv())
+        timed[name] = Timed(*map(list, zip(*spent[name])), connection.recv())
         process.join()
     return timed
 
 
-def paired_ratio(slow: Sequence[float], fast: Sequence[float]) -> tuple[float, float, float]:
-    """Median and quartiles of slow / fast over the turns: neighbours in time, so a drift of the load cancels."""
-    low, middle, high = statistics.quantiles((a / b for a, b in zip(slow, fast)), n=4)
-    return middle, low, high
+def against(slow: Timed, fast: Timed) -> dict[str, float]:
+    """How many times as fast: median and quartiles over the turns, and the median in processor time.
+
+    Of neighbours in time, so that a drift of the load cancels; processor time is disturbed less by other work.
+    """
+    low, middle, high = statistics.quantiles((a / b for a, b in zip(slow.seconds, fast.seconds)), n=4)
+    of_processor = statistics.median(a / b for a, b in zip(slow.processor_seconds, fast.processor_seconds))
+    return {"ratio": middle, "lower quartile": low, "upper quartile": high, "in processor time": of_processor}
 
 
 def _serve(connection, side: Side, threads: int, warm_up: int) -> None:
@@ -83,10 +79,10 @@ def _serve(connection, side: Side, threads: int, warm_up: int) -> None:
         clock, processor = time.perf_counter(), time.process_time()
         step()
         connection.send((time.perf_counter() - clock, time.process_time() - processor))
-    connection.send((_largest_memory(), _largest_memory() - before))
+    connection.send(_largest_memory() - before)
 
 
 def _largest_memory() -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # of KB

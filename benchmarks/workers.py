@@ -1,15 +1,12 @@
 """Do two workers of one thread finish more runs a minute than one worker of one thread?
 
-    python -m benchmarks workers            # about 3 minutes on 2 idle cores
-    python -m benchmarks workers --quick
+python -m benchmarks workers [--quick]    # about 3 minutes on 2 idle cores
 
-Both are timed in turns in one go, on the same runs, once their processes are up. Other work on the machine spoils the
-ratio, so the load of the machine stands beside it.
+Both are timed in turns in one go, on the same runs, once their processes are up.
 """
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 import time
@@ -18,13 +15,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.kills import make_dataset, table  # noqa: F401 (a part has one; this one is the same)
+from benchmarks.kills import make_dataset
 from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.runs.config import RunSpec
 from fixlib.runs.store import Results
 from fixlib.runs.sweep import carry_out
-
-TITLE = "Workers"
 
 
 def specs(dataset: Path, count: int, epochs: int) -> list[RunSpec]:
@@ -46,10 +41,9 @@ def runs_a_minute(runs: list[RunSpec], workers: int, folder: Path) -> float:
 
 
 def run(quick: bool, threads: int, dataset: str) -> list[dict]:
-    """Rows of name, value, unit and note."""
+    """Rows of what, value, unit and note."""
     torch.set_num_threads(1)
     count, epochs, rounds = (4, 2, 1) if quick else (8, 10, 3)
-    load = os.getloadavg()[0]
     measured: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -59,12 +53,9 @@ def run(quick: bool, threads: int, dataset: str) -> list[dict]:
             for workers, found in measured.items():
                 found.append(runs_a_minute(runs, workers, folder / f"{workers}-{number}"))
     one, two = (statistics.median(measured[workers]) for workers in (1, 2))
-    note = (
-        f"medians of {rounds}, {count} runs of {epochs} epochs each; load before it {load:.1f} on "
-        f"{os.cpu_count()} cores"
-    )
+    note = f"medians of {rounds}, {count} runs of {epochs} epochs each"
     return [
-        dict(name="runs a minute, 1 worker of 1 thread", value=one, unit="1/min", note=note),
-        dict(name="runs a minute, 2 workers of 1 thread", value=two, unit="1/min", note=note),
-        dict(name="2 workers against 1", value=two / one, unit="x", note="aim: 1.7; " + note),
+        dict(what="1 worker of 1 thread", value=one, unit="runs a minute", note=note),
+        dict(what="2 workers of 1 thread", value=two, unit="runs a minute", note=note),
+        dict(what="2 workers against 1", value=two / one, unit="x", note="aim: 1.7"),
     ]
