@@ -2,14 +2,20 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from fixlib.models import SimVP, SimVP_RegressionHead, count_parameters, create_model
+from benchmarks import steps
+from fixlib.chapters.loss_comparison.runs import specs
+from fixlib.models import NETWORKS, SimVP, SimVP_RegressionHead, count_parameters, create_model
 from fixlib.models.simvp import Decoder, DropPath
+from fixlib.runs.config import Model
+from fixlib.runs.execute import run_predictor
 
 PUBLISHED = json.loads((Path(__file__).parent / "data" / "simvp_state_dict.json").read_text())
 SMALL = dict(in_shape=(10, 1, 32, 32), hid_S=16, hid_T=64, N_S=4, N_T=4)
@@ -169,7 +175,7 @@ def test_hybrid_counts():
 
 
 def test_count_parameters_leaves_out_the_frozen_ones():
-    layer = torch.nn.Linear(3, 2)
+    layer = nn.Linear(3, 2)
     layer.bias.requires_grad_(False)
     assert count_parameters(layer) == 6
 
@@ -208,6 +214,18 @@ def test_hybrid_agrees_with_a_plain_computation():
             x = x.clamp_min(0) if layer < 4 else x
         expected = torch.stack([32 * (0.5 + x[:, 0] / 2), 16 * (0.5 + x[:, 1] / 2)], dim=1)
         torch.testing.assert_close(model(frames), expected, atol=1e-4, rtol=1e-5)
+
+
+def test_a_known_output_and_known_first_weights():
+    """Of what is stored, computed by version 0.3: a change of the plain network or of its initialisation is noticed."""
+    known = json.loads((Path(__file__).parent / "data" / "simvp_known_output.json").read_text())
+    torch.manual_seed(0)
+    model = SimVP(**TINY | dict(N_T=3))
+    first = [value.flatten()[0].item() for value in model.parameters()]
+    assert first == pytest.approx(known["first_weights"], rel=1e-5, abs=1e-7)
+    with torch.no_grad():
+        output = scramble(model)(frames_for(model))
+    assert output[:, :, 0, ::7, ::7].flatten().tolist() == pytest.approx(known["output"], rel=1e-4, abs=1e-5)
 
 
 def test_hybrid_takes_the_weights_of_a_simvp():
@@ -337,6 +355,43 @@ def test_prior_probability_is_the_readouts_bias(prior):
     difference = model.dec.readout.bias - plain.dec.readout.bias
     frames = frames_for(plain)
     torch.testing.assert_close(model.eval()(frames), plain.eval()(frames) + difference)
+
+
+# ---- a network of one's own ----
+
+
+class Nearby(nn.Module):
+    inputs, targets = "frames", "frames"
+
+    def __init__(self, n_out, width):
+        super().__init__()
+        self.mix = nn.Conv2d(1, n_out, width, padding=width // 2)
+
+    @classmethod
+    def for_task(cls, n_in, n_out, size, width=5):
+        return cls(n_out, width)
+
+    def forward(self, frames):
+        return self.mix(frames[:, -1]).unsqueeze(2)
+
+
+def test_an_own_network_is_trained_like_any_other_and_found_by_the_benchmarks(monkeypatch, project, dataset):
+    monkeypatch.setitem(NETWORKS, "nearby", Nearby)  # taken out again at the end
+    NETWORKS.register("nearby")(Nearby)
+    (spec,) = [spec for spec in specs(dataset, "smoke", losses=["weighted_mse"]) if spec.config.epochs]
+    spec = replace(spec, config=replace(spec.config, model=Model("nearby", dict(width=3))))
+    recorded = run_predictor(spec, None, lambda entry: None)
+    first, last = recorded["history"][0], recorded["history"][-1]
+    assert recorded["parameters"] == 10 * 9 + 10 and last["train_loss"] < first["train_loss"]
+    assert 0 < recorded["metrics"]["average_precision"]["value"] < 1
+    (case,) = [case for case in steps.cases(quick=True) if case[0] == "nearby"]
+    step = steps.training_step("accelerated bf16", NETWORKS["nearby"], *case[1:4], dataset)
+    assert float(step()) > float(step()) > 0
+
+
+def test_an_unknown_network_is_refused_by_name():
+    with pytest.raises(ValueError, match="unknown network 'simvip'; known: simvp, regression, gru"):
+        NETWORKS["simvip"]
 
 
 # ---- errors ----
