@@ -45,28 +45,9 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fixlib", description="Predicting extremely sparse events in video, on real gaze."
-    )
+    parser = argparse.ArgumentParser("fixlib", description="Predicting extremely sparse events in video, on real gaze.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_data(commands)
-    _add_run(commands)
-    _add_verify(commands)
-    _add_book(commands)
-    figures = _command(commands, "figures", _figures, "rebuild every figure of the book from the recorded runs")
-    figures.add_argument("--out", default="figures", help="folder to write to (default: figures)")
-    figures.add_argument("--profile", default="quick", help="of the runs shown (default: quick)")
-    _command(commands, "doctor", _doctor, "check this environment and what data is at hand; changes nothing")
-    return parser
 
-
-def _command(commands, name: str, function: Callable[..., int | None], what: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=what, description=what)
-    parser.set_defaults(command=function)
-    return parser
-
-
-def _add_data(commands) -> None:
     data = commands.add_parser("data", help="prepare recordings or simulated scanpaths")
     kinds = data.add_subparsers(required=True, metavar="COMMAND")
     prepare = _command(kinds, "prepare", _prepare, "fetch a dataset (or read it from PATH) and prepare it")
@@ -74,11 +55,9 @@ def _add_data(commands) -> None:
     prepare.add_argument("path", nargs="?", help="your own copy: OSIE's file, GazeCom's folder or an archive of it")
     simulate = _command(kinds, "simulate", _prepare, "make the simulated scanpaths")
     simulate.set_defaults(name="simulated", path=None)
-    for parser in (prepare, simulate):
-        parser.add_argument("--out", help="folder to write to (default: data/NAME)")
+    for each in (prepare, simulate):
+        each.add_argument("--out", help="folder to write to (default: data/NAME)")
 
-
-def _add_run(commands) -> None:
     run = _command(commands, "run", _run, "carry out an experiment: runs recorded are read, the others trained")
     run.add_argument("experiment", help="a chapter's runs, e.g. loss_comparison; an unknown name lists those there are")
     run.add_argument("--dataset", default="osie", help="a dataset's name or a folder of prepared files (default: osie)")
@@ -89,10 +68,7 @@ def _add_run(commands) -> None:
     run.add_argument("--networks", type=_names, metavar="hybrid_l1,…", help="hybrid_regression only; default: all six")
     run.add_argument("--dask", default="", metavar="ADDRESS", help="a Dask scheduler's address, or `local`")
     run.add_argument("--precision", default="float32", help="float32 (default), bf16, or tf32 on a GPU")
-    _add_where(run)
 
-
-def _add_verify(commands) -> None:
     verify = _command(commands, "verify", _verify, "repeat recorded runs and compare; ends with 1 if one differs")
     verify.add_argument("runs", nargs="*", help="keys or beginnings of file names (default: all that fit the options)")
     how_many = verify.add_mutually_exclusive_group()
@@ -101,17 +77,10 @@ def _add_verify(commands) -> None:
     verify.add_argument("--experiment", help="only its runs")
     verify.add_argument("--dataset", help="only runs on it")
     verify.add_argument("--profile", help="only runs of that size")
-    _add_where(verify)
+    for each in (run, verify):
+        each.add_argument("--results", dest="results_dir", default="", metavar="DIR", help="default: results")
+        each.add_argument("--workers", type=int, help="processes (default: one per processor core)")
 
-
-def _add_where(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--results", dest="results_dir", default="", metavar="DIR", help="of the runs (default: results)"
-    )
-    parser.add_argument("--workers", type=int, help="processes (default: one per processor core)")
-
-
-def _add_book(commands) -> None:
     book = _command(commands, "book", _book, "execute the chapters in order; copies and HTML go to build/book/")
     book.add_argument("chapters", nargs="*", help="e.g. 01_sparsity_analysis (default: all)")
     book.add_argument(
@@ -125,6 +94,18 @@ def _add_book(commands) -> None:
     )
     book.add_argument("--results", metavar="DIR", help="read and record runs there, not in results/")
     book.add_argument("--update", action="store_true", help="replace the committed chapters by the executed ones")
+
+    figures = _command(commands, "figures", _figures, "rebuild every figure of the book from the recorded runs")
+    figures.add_argument("--out", default="figures", help="folder to write to (default: figures)")
+    figures.add_argument("--profile", default="quick", help="of the runs shown (default: quick)")
+    _command(commands, "doctor", _doctor, "check this environment and what data is at hand; changes nothing")
+    return parser
+
+
+def _command(commands, name: str, function: Callable[..., int | None], what: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=what, description=what)
+    parser.set_defaults(command=function)
+    return parser
 
 
 def _seeds(text: str) -> tuple[int, ...]:

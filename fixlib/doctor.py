@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import re
-import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -21,33 +20,27 @@ Line = tuple[str, bool, str]  # what was examined, whether it is as it should be
 
 def examine() -> int:
     """Print what is found; 1 if something is wrong, 0 otherwise."""
-    lines = [_python(), _packages(), _device(), *map(_dataset, data.DATASETS), _results(), _failures()]
+    lines = [_packages(), _device(), *map(_dataset, data.DATASETS), _results(), _failures()]
     for what, good, found in lines:
         print(f"{'ok ' if good else 'BAD'}  {what}: {found}")
     return int(not all(good for _, good, _ in lines))
 
 
-def _python() -> Line:
-    good = sys.version_info >= (3, 11)
-    return "Python", good, platform.python_version() + ("" if good else "; install 3.11 or newer, delete .venv, repeat")
-
-
 def _packages() -> Line:
     """Other versions than the pinned ones may work but are not those that the book was made with."""
-    pinned = system.root() / "constraints.txt"
+    pinned, python = system.root() / "constraints.txt", f"Python {platform.python_version()}"
     if not pinned.is_file():
         todo = "run this in a checkout of the project, or set FIXLIB_ROOT to one"
-        return "packages", False, f"there are no pinned versions at {pinned}: {todo}"
+        return "packages", False, f"{python}; there are no pinned versions at {pinned}: {todo}"
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)", pinned.read_text(), re.MULTILINE))
-    other = [f"{name} {found}, pinned {pins[name]}" for name in NEEDED if (found := _installed(name)) != pins[name]]
-    return "packages", not other, f"{'; '.join(other)}; run make install" if other else "the pinned versions"
-
-
-def _installed(name: str) -> str:
-    try:
-        return metadata.version(name).partition("+")[0]
-    except metadata.PackageNotFoundError:
-        return "missing"
+    installed = {each.name: each.version.partition("+")[0] for each in metadata.distributions()}
+    found = {name: installed.get(name, "missing") for name in NEEDED}
+    other = [f"{name} {version}, pinned {pins[name]}" for name, version in found.items() if version != pins[name]]
+    return (
+        "packages",
+        not other,
+        f"{python}; {'; '.join(other) + '; run make install' if other else 'the pinned versions'}",
+    )
 
 
 def _device() -> Line:

@@ -65,7 +65,7 @@ def test_its_command_works_in_another_folder(installed):
     _, run = installed
     assert "COMMAND" in run("fixlib", "--help").stdout
     report = run("fixlib", "doctor")
-    assert "Python: " in report.stdout and not report.stderr, report.stderr
+    assert "packages: Python 3." in report.stdout and not report.stderr, report.stderr
 
 
 def test_it_says_that_it_has_types(installed):
