@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from fixlib import data, system
+from fixlib.data.datasets import Recorded
 from fixlib.runs.store import Results
 from fixlib.system import EXPECTED_ERRORS
 from fixlib.training import best_device
@@ -20,7 +21,8 @@ Line = tuple[str, bool, str]  # what was examined, whether it is as it should be
 
 def examine() -> int:
     """Print what is found; 1 if something is wrong, 0 otherwise."""
-    lines = [_packages(), _device(), *map(_dataset, data.DATASETS), _results(), _failures()]
+    prepared = [name for name, dataset in data.DATASETS.items() if issubclass(dataset, Recorded)]
+    lines = [_packages(), _device(), *map(_dataset, prepared), _results(), _failures()]
     for what, good, found in lines:
         print(f"{'ok ' if good else 'BAD'}  {what}: {found}")
     return int(not all(good for _, good, _ in lines))

@@ -94,7 +94,7 @@ def test_the_files_that_a_page_links_to_exist(page):
 
 def test_the_environment_is_read_in_two_places():
     readers = [p.name for p in (ROOT / "fixlib").rglob("*.py") if re.search(r"os\.(environ|getenv)", p.read_text())]
-    assert set(readers) <= {"cli.py", "system.py", "fetch.py", "sweep.py"}
+    assert set(readers) <= {"cli.py", "system.py", "sweep.py"}
 
 
 def test_what_contributing_shows_works(monkeypatch):
