@@ -76,7 +76,7 @@ def optima(small):
 
 def expected_distance(known, points):
     """Expected distance (N, T) in px from each point (N, T, 2) to the fixation."""
-    arriving, going_on = (np.concatenate(each) for each in zip(*theory._cells(known)))
+    arriving, going_on = (np.concatenate(each) for each in zip(*known.cells()))
     to_new, to_old = theory._distances(points.double().reshape(-1, 2).numpy(), theory._centers(known))
     return torch.from_numpy((arriving * to_new + going_on * to_old).sum(-1)).view(points.shape[:2])
 
@@ -168,7 +168,7 @@ def test_density_sums_to_1_and_cells_add_up_to_it(at_10hz):
     known = forecast(first(at_10hz, 40), 4, 2)
     density = known.log_density().exp().numpy()
     np.testing.assert_allclose(density.sum((-2, -1)), 1, atol=1e-12)
-    arriving, going_on = known.cells(slice(None))
+    ((arriving, going_on),) = known.cells()
     np.testing.assert_allclose((arriving + going_on).reshape(40, 2, 32, 2, 32, 2).sum((3, 5)), density, atol=1e-12)
     here = going_on.reshape(40, 2, 32, 2, 32, 2).sum((3, 5)).reshape(40, 2, -1)
     np.testing.assert_allclose(here[np.arange(40), :, known.pixel], known.saccades[..., 0], atol=1e-12)
@@ -209,7 +209,8 @@ def test_a_forecast_knows_at_which_frames_windows_begin(at_10hz):
     fresh, later = (forecast(of_20, 1, stride=stride).saccades[:, 0, 0] for stride in (20, 1))
     assert (fresh > later).all()  # a fixation that has just begun goes on for longer
     with pytest.raises(ValueError, match="25 frames"):
-        forecast(of_20 | dict(coordinates=torch.zeros(60, 26, 2), fixation_mask=torch.ones(60, 26).bool()), 4)
+        longer = dict(coordinates=torch.zeros(60, 26, 2), fixation_mask=torch.ones(60, 26, dtype=torch.bool))
+        forecast(replace(of_20, **longer), 4)
 
 
 # Points

@@ -1,31 +1,27 @@
-"""What can be known of simulated gaze: the exact distribution of the next frames given the frames seen.
+"""What can be known of simulated gaze: the exact distribution of the next frames given the white pixels seen.
 
 One fixation a frame: the pixels are a Markov chain, so the next frame depends on the last one alone.
 
 Frames at a fixed rate: a fixation lasts several exponential phases (Erlang), so that pixel x phase is a hidden Markov
 process of which the frames show the pixel. In a time t a Poisson number of phases ends, and every third (the shape)
 end is a saccade: the transition over t is a short sum over the number of saccades, each one a multiplication by the
-pixels' transition matrix. No matrix exponential of 3072 x 3072 is needed, and since the pixel is seen, the forward
-filter carries a few numbers a window.
+pixels' transition matrix. Since the pixel is seen, the forward filter carries a few numbers a window. It begins with a
+mixture over the frames of the scanpath at which windows begin. That is all a network can have learnt about it, so that
+no predictor of the same frames has a better expected score.
 
-What is seen is which pixel is white in every frame, as a network on frames sees it. At the first frame of a window the
-distribution of the process is a mixture over the frames of the scanpath at which windows begin. That is all a network
-can have learnt about the beginning of a window, so that no predictor of the same frames has a better expected score.
-
-Positions inside a pixel are resolved by CELLS x CELLS cells. They matter to errors in px only: probabilities of pixels
-are exact.
+Positions inside a pixel, which matter to errors in px only, are resolved by CELLS x CELLS cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
 
+from fixlib.data.gaze import Gaze
 from fixlib.data.simulator import DEFAULT, SimulatorParameters, cell_masses
 from fixlib.grid import pixel_index
 
@@ -65,17 +61,19 @@ class Forecast:
         density /= density.sum(axis=(-2, -1), keepdims=True)  # rounding only
         return torch.from_numpy(np.log(density))
 
-    def cells(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Probability of each cell, for a fixation that is new and for the one that goes on, of some windows.
+    def cells(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Probability of each cell, for a fixation that is new and for the one that goes on.
 
-        Returns:
-            Two float64 (n, T, H * CELLS, W * CELLS) that sum to 1 together.
+        A few windows at a time with all their frames: two float64 (frames, C), row by row, that sum to 1 together.
         """
-        arriving = _step(self._after(rows, self.saccades[rows, :, 1:]), self.parameters, CELLS)
-        staying, (row, column) = self.staying[rows], np.divmod(self.pixel[rows], self.size)
-        going_on = np.zeros((*staying.shape[:2], self.size, CELLS, self.size, CELLS))
-        going_on[np.arange(len(staying)), :, row, :, column, :] = staying
-        return arriving, going_on.reshape(arriving.shape)
+        side = self.size * CELLS
+        step = max(1, CHUNK_NUMBERS // (self.saccades.shape[1] * side**2))
+        for rows in (slice(first, first + step) for first in range(0, len(self), step)):
+            arriving = _step(self._after(rows, self.saccades[rows, :, 1:]), self.parameters, CELLS)
+            staying, (row, column) = self.staying[rows], np.divmod(self.pixel[rows], self.size)
+            going_on = np.zeros((*staying.shape[:2], self.size, CELLS, self.size, CELLS))
+            going_on[np.arange(len(staying)), :, row, :, column, :] = staying
+            yield arriving.reshape(-1, side**2), going_on.reshape(-1, side**2)
 
     def _after(self, rows: slice, saccades: np.ndarray) -> np.ndarray:
         """Pixels (n, T, H, W) after 0, 1, ... saccades of those probabilities."""
@@ -85,11 +83,7 @@ class Forecast:
 
 
 def forecast(
-    windows: Mapping[str, Any],
-    n_in: int,
-    n_out: int = 1,
-    stride: int | None = None,
-    parameters: SimulatorParameters = DEFAULT,
+    windows: Gaze, n_in: int, n_out: int = 1, stride: int | None = None, parameters: SimulatorParameters = DEFAULT
 ) -> Forecast:
     """The exact distribution of the fixation in each of the `n_out` frames after the first `n_in`.
 
@@ -105,8 +99,8 @@ def forecast(
             invalid frames; no frame to predict.
     """
     _check(windows, n_in, n_out)
-    length, size, rate_hz = windows["coordinates"].shape[1], windows["meta"]["size"], windows["meta"]["rate_hz"]
-    pixels = pixel_index(windows["coordinates"][:, :n_in], size).numpy()
+    length, size, rate_hz = windows.coordinates.shape[1], windows.size, windows.rate_hz
+    pixels = pixel_index(windows.coordinates[:, :n_in], size).numpy()
     if rate_hz is None:
         saccades = np.broadcast_to(np.eye(n_out + 1)[1:], (len(pixels), n_out, n_out + 1))
         staying = np.zeros((len(pixels), n_out, CELLS, CELLS))
@@ -163,7 +157,7 @@ def best_points(known: Forecast) -> torch.Tensor:
     is anywhere in its pixel, so that to know the pixel for sure is still to be 0.38 px off.
     """
     centers, found = _centers(known), []
-    for arriving, going_on in _cells(known):
+    for arriving, going_on in known.cells():
         medians = (arriving + going_on) @ centers
         active = np.arange(len(medians))
         for _ in range(MOST_STEPS):
@@ -179,15 +173,15 @@ def best_points(known: Forecast) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(found)).float().view(len(known), -1, 2)
 
 
-def _check(windows: Mapping[str, Any], n_in: int, n_out: int) -> None:
-    name, length = windows["meta"]["name"], windows["coordinates"].shape[1]
+def _check(windows: Gaze, n_in: int, n_out: int) -> None:
+    name, length = windows.source.name, windows.coordinates.shape[1]
     if name != "simulated":
         raise ValueError(f"the exact density is known for 'simulated' only; these windows are of {name!r}")
     if not 1 <= n_in <= length:
         raise ValueError(f"n_in must lie between 1 and {length}, the frames of a window, not {n_in}")
     if n_out < 1:
         raise ValueError(f"at least one frame ahead is needed, not {n_out}")
-    if not windows["fixation_mask"][:, :n_in].all():
+    if not windows.fixation_mask[:, :n_in].all():
         raise ValueError("every frame seen must be valid: cut windows with cut_windows")
 
 
@@ -269,15 +263,6 @@ def _centers(known: Forecast) -> np.ndarray:
     """(x, y) px of every cell, (C, 2)."""
     row, column = np.divmod(np.arange((known.size * CELLS) ** 2), known.size * CELLS)
     return (np.stack([column, row], axis=-1) + 0.5) / CELLS
-
-
-def _cells(known: Forecast) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """`known.cells`, each (frames, C), a few windows at a time with all their frames."""
-    numbers = known.saccades.shape[1] * (known.size * CELLS) ** 2
-    step = max(1, CHUNK_NUMBERS // numbers)
-    for first in range(0, len(known), step):
-        arriving, going_on = known.cells(slice(first, first + step))
-        yield arriving.reshape(-1, arriving[0, 0].size), going_on.reshape(-1, arriving[0, 0].size)
 
 
 def _distances(points: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
