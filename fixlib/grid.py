@@ -1,6 +1,6 @@
 """Points, pixels and frames: the only place that knows how one becomes the other.
 
-(x, y) in px of the grid, x to the right, y down; the pixel of a point is its floor, the point of a pixel its centre
+(x, y) in px of the grid, x to the right, y down; the pixel of a point is its floor, the point of a pixel its center
 (index + 0.5). A frame is drawn as ``frame[y, x]``. Maps are decoded three ways: `decode_argmax` the most probable
 pixel (best for hitting the pixel itself), `decode_mean` the point of least expected squared distance, `decode_median`
 the point of least expected distance, which is what a mean error in pixels measures.
@@ -66,18 +66,14 @@ def _check_points(coordinates: torch.Tensor, mask: torch.Tensor, size: int) -> N
     if coordinates.ndim != 3 or coordinates.shape[-1] != 2:
         raise ValueError(f"coordinates must have shape (B, T, 2), not {tuple(coordinates.shape)}")
     if mask.shape != coordinates.shape[:2]:
-        raise ValueError(
-            f"fixation_mask must have shape {tuple(coordinates.shape[:2])} as coordinates, not {tuple(mask.shape)}"
-        )
+        shapes = f"{tuple(coordinates.shape[:2])} as coordinates, not {tuple(mask.shape)}"
+        raise ValueError(f"fixation_mask must have shape {shapes}")
     if size < 1:
         raise ValueError(f"size must be at least 1 px, not {size}")
     wrong = mask & ~coordinates.isfinite().all(dim=-1)
     if wrong.any():
-        row, frame = wrong.nonzero()[0].tolist()
-        raise ValueError(
-            f"coordinates[{row}, {frame}] is not finite although its mask is True; "
-            "set the mask to False where there is no valid gaze"
-        )
+        where = f"coordinates{wrong.nonzero()[0].tolist()} is not finite although its mask is True"
+        raise ValueError(f"{where}; set the mask to False where there is no valid gaze")
 
 
 def pixel_index(coordinates: torch.Tensor, size: int = 32) -> torch.Tensor:
@@ -101,41 +97,47 @@ def pixel_center(index: torch.Tensor, size: int = 32) -> torch.Tensor:
 def decode_argmax(probabilities: Tensor) -> Tensor:
     """Centre of the most probable pixel, (..., H, W) -> (..., 2) px.
 
-    Tied pixels are averaged, so that a map with the same value everywhere decodes to the centre of the grid,
+    Tied pixels are averaged, so that a map with the same value everywhere decodes to the center of the grid,
     not to a corner. Only the order of the values is used: logits or log densities may be given as they are.
     """
     maps, leading, (height, width) = _flatten(probabilities)
     winners = (maps == maps.amax(dim=-1, keepdim=True)).to(maps.dtype)
-    points = (winners / winners.sum(dim=-1, keepdim=True)) @ _centres(height, width, maps)
+    points = (winners / winners.sum(dim=-1, keepdim=True)) @ _centers(height, width, maps)
     return points.reshape(*leading, 2)
 
 
 def decode_mean(probabilities: Tensor) -> Tensor:
-    """Mean of the pixel centres weighted by probability, (..., H, W) -> (..., 2) px."""
+    """Mean of the pixel centers weighted by probability, (..., H, W) -> (..., 2) px."""
     maps, leading, (height, width) = _flatten(probabilities)
-    return (_normalise(maps) @ _centres(height, width, maps)).reshape(*leading, 2)
+    return (_normalize(maps) @ _centers(height, width, maps)).reshape(*leading, 2)
 
 
 def decode_median(probabilities: Tensor, tolerance: float = 1e-4, max_iterations: int = 500) -> Tensor:
-    """Geometric median of the pixel centres weighted by probability, (..., H, W) -> (..., 2) px.
+    """Geometric median of the pixel centers weighted by probability, (..., H, W) -> (..., 2) px.
 
-    The point m that minimises sum_k p_k |m - c_k|, by Weiszfeld's iteration started at the mean, with the
-    step of Vardi and Zhang (2000, PNAS 97(4):1423) where m sits on a pixel centre. A map stops as
+    The point m that minimizes sum_k p_k |m - c_k|, by Weiszfeld's iteration started at the mean, with the
+    step of Vardi and Zhang (2000, PNAS 97(4):1423) where m sits on a pixel center. A map stops as
     soon as a step moves it less than `tolerance` px.
     """
     maps, leading, (height, width) = _flatten(probabilities)
-    centres = _centres(height, width, maps)
-    points = [_weiszfeld(_normalise(chunk), centres, tolerance, max_iterations) for chunk in maps.split(_CHUNK)]
+    centers = _centers(height, width, maps)
+    points = [_weiszfeld(_normalize(chunk), centers, tolerance, max_iterations) for chunk in maps.split(_CHUNK)]
     return torch.cat(points).reshape(*leading, 2)
 
 
-def _weiszfeld(weights: Tensor, centres: Tensor, tolerance: float, max_iterations: int) -> Tensor:
-    """Geometric medians (M, 2) of `centres` (K, 2) under weights (M, K) that sum to 1."""
-    medians = weights @ centres
+def geometric_median(points: Tensor, iterations: int = 200) -> Tensor:
+    """The point (2,) of least summed distance to `points` (N, 2)."""
+    points = points.double()
+    return _weiszfeld(torch.full((1, len(points)), 1 / len(points)).to(points), points, 0.0, iterations)[0].float()
+
+
+def _weiszfeld(weights: Tensor, centers: Tensor, tolerance: float, max_iterations: int) -> Tensor:
+    """Geometric medians (M, 2) of `centers` (K, 2) under weights (M, K) that sum to 1, from the means."""
+    medians = weights @ centers
     active = torch.arange(len(weights), device=weights.device)
     for _ in range(max_iterations):
         here = medians[active]
-        moved = _weiszfeld_step(here, weights, centres)
+        moved = _weiszfeld_step(here, weights, centers)
         medians[active] = moved
         going = (moved - here).norm(dim=-1) >= tolerance
         if not going.any():
@@ -144,14 +146,13 @@ def _weiszfeld(weights: Tensor, centres: Tensor, tolerance: float, max_iteration
     return medians
 
 
-def _weiszfeld_step(points: Tensor, weights: Tensor, centres: Tensor) -> Tensor:
-    distances = torch.cdist(points, centres, compute_mode="donot_use_mm_for_euclid_dist")
+def _weiszfeld_step(points: Tensor, weights: Tensor, centers: Tensor) -> Tensor:
+    distances = torch.cdist(points, centers, compute_mode="donot_use_mm_for_euclid_dist")
     on_pixel = distances < 1e-5
     pull = (weights / distances).masked_fill_(on_pixel, 0.0)
     total = pull.sum(dim=-1, keepdim=True)
-    target = (pull @ centres) / total.clamp_min(1e-30)
-    # On a pixel centre that pixel's own weight holds the point back: it leaves only if the others pull
-    # harder.
+    target = (pull @ centers) / total.clamp_min(1e-30)
+    # On a pixel center that pixel's own weight holds the point back: it leaves only if the others pull harder.
     own = (weights * on_pixel).sum(dim=-1, keepdim=True)
     force = total * (target - points).norm(dim=-1, keepdim=True)
     stay = torch.where(own > 0, (own / force.clamp_min(1e-30)).clamp_max(1.0), torch.zeros_like(own))
@@ -171,7 +172,7 @@ def _flatten(probabilities: Tensor) -> tuple[Tensor, torch.Size, tuple[int, int]
     return probabilities.to(dtype).reshape(-1, height * width), torch.Size(leading), (height, width)
 
 
-def _normalise(maps: Tensor) -> Tensor:
+def _normalize(maps: Tensor) -> Tensor:
     """Weights that sum to 1 in each map; uniform where a map is zero everywhere."""
     if (maps < 0).any():
         raise ValueError("probabilities are negative somewhere: pass probabilities (sigmoid or softmax), not logits")
@@ -180,8 +181,7 @@ def _normalise(maps: Tensor) -> Tensor:
     return torch.where(total > 0, maps / total, torch.full_like(maps, 1 / maps.shape[-1]))
 
 
-def _centres(height: int, width: int, like: Tensor) -> Tensor:
-    """(x, y) of every pixel's centre, (H*W, 2), in the order of a flattened map."""
-    y = torch.arange(height, dtype=like.dtype, device=like.device) + 0.5
-    x = torch.arange(width, dtype=like.dtype, device=like.device) + 0.5
+def _centers(height: int, width: int, like: Tensor) -> Tensor:
+    """(x, y) of every pixel's center, (H*W, 2), in the order of a flattened map."""
+    y, x = (torch.arange(side, dtype=like.dtype, device=like.device) + 0.5 for side in (height, width))
     return torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=-1)

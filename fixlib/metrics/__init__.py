@@ -2,13 +2,12 @@
 
 from fixlib.metrics.evaluation import Evaluation, Truth, evaluate_density, evaluate_frames, evaluate_points
 from fixlib.metrics.intervals import cluster_weights, clustered_bootstrap, paired_difference
-from fixlib.metrics.white_pixels import WhitePixelCounts, average_precision, white_pixel_counts
+from fixlib.metrics.white_pixels import WhitePixelCounts, white_pixel_counts
 
 __all__ = [
     "Evaluation",
     "Truth",
     "WhitePixelCounts",
-    "average_precision",
     "cluster_weights",
     "clustered_bootstrap",
     "evaluate_density",

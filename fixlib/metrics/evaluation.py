@@ -8,16 +8,15 @@ the truth is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
+from fixlib.data import Gaze
 from fixlib.grid import create_sparse_frames, decode_argmax, decode_mean, decode_median
 from fixlib.metrics.intervals import cluster_weights, percentile_interval, ratio
 from fixlib.metrics.white_pixels import Ranking, rank
@@ -25,6 +24,9 @@ from fixlib.metrics.white_pixels import Ranking, rank
 RADII = (1, 2, 3, 5)
 _ZERO_WHERE_UNDEFINED = ("white_pixel_recall", "white_pixel_precision", "f1_score")
 _CHUNK = 64
+OfMaps = Callable[[Tensor], Tensor]
+# Metrics of frames, before summing: name -> (numerator, denominator), each broadcastable to (N, T).
+Frames = dict[str, tuple[np.ndarray | float, np.ndarray | float]]
 
 
 @dataclass(frozen=True)
@@ -51,65 +53,41 @@ class Truth:
     stimulus: Tensor
 
     @classmethod
-    def of(cls, windows: Mapping[str, Any], n_in: int) -> Truth:
+    def of(cls, windows: Gaze | Mapping[str, Tensor], n_in: int) -> Truth:
         """All frames of `windows` after the first `n_in`."""
-        coordinates, mask = windows["coordinates"], windows["fixation_mask"]
-        last = coordinates[:, n_in - 1]
-        return cls(coordinates[:, n_in:], mask[:, n_in:], last, windows["subject"], windows["stimulus"])
+        points, mask = windows["coordinates"], windows["fixation_mask"]
+        return cls(points[:, n_in:], mask[:, n_in:], points[:, n_in - 1], windows["subject"], windows["stimulus"])
 
     def __post_init__(self) -> None:
         given = {each.name: torch.as_tensor(getattr(self, each.name)).detach().cpu() for each in fields(self)}
-        coordinates, mask, last = given["coordinates"].double(), given["mask"], given["last_point"].double()
+        points, mask, last = given["coordinates"].double(), given["mask"], given["last_point"].double()
         if mask.dtype != torch.bool:
             raise TypeError(f"mask must be bool, not {mask.dtype}; say which frames count, e.g. mask > 0.5")
-        if coordinates.ndim != 3 or coordinates.shape[-1] != 2:
-            raise ValueError(f"coordinates must be (N, T, 2), got {tuple(coordinates.shape)}")
-        n = len(coordinates)
-        shapes = dict(mask=tuple(coordinates.shape[:2]), last_point=(n, 2), subject=(n,), stimulus=(n,))
-        for name, shape in shapes.items():
-            if given[name].shape != shape:
-                raise ValueError(
-                    f"{name} must be {shape} to fit coordinates {tuple(coordinates.shape)}, "
-                    f"got {tuple(given[name].shape)}"
-                )
+        shape, n = tuple(points.shape), len(points)
+        if len(shape) != 3 or shape[-1] != 2:
+            raise ValueError(f"coordinates must be (N, T, 2), got {shape}")
+        for name, needed in dict(mask=shape[:2], last_point=(n, 2), subject=(n,), stimulus=(n,)).items():
+            if given[name].shape != needed:
+                raise ValueError(f"{name} must be {needed} to fit coordinates {shape}, got {tuple(given[name].shape)}")
         if not mask.any():
             raise ValueError("mask is False everywhere: there is no frame to score")
-        _refuse((~coordinates.isfinite().all(-1) & mask).numpy(), "coordinates are not finite under a True mask")
-        _refuse(~last.isfinite().all(-1).numpy(), "last_point is not finite")
-        given |= dict(coordinates=torch.where(mask[..., None], coordinates, 0.0), last_point=last)
-        for name, value in given.items():
+        _refuse(~points.isfinite().all(-1) & mask, "coordinates are not finite under a True mask")
+        _refuse(~last.isfinite().all(-1), "last_point is not finite")
+        for name, value in (given | dict(coordinates=points.where(mask[..., None], 0.0), last_point=last)).items():
             object.__setattr__(self, name, value)
 
     def __getitem__(self, rows: Any) -> Truth:
         """The truth of some windows."""
         return Truth(*(getattr(self, each.name)[rows] for each in fields(self)))
 
-    @cached_property
-    def points(self) -> np.ndarray:
-        return self.coordinates.numpy()
-
-    @cached_property
-    def valid(self) -> np.ndarray:
-        return self.mask.numpy()
-
-    @cached_property
-    def moved(self) -> np.ndarray:
-        """Whether the point lies in another pixel than the last one seen; bool (N, T), False where unknown."""
-        return (np.floor(self.points) != np.floor(self.last_point.numpy()[:, None])).any(axis=-1) & self.valid
-
-    @cached_property
-    def amplitude(self) -> np.ndarray:
-        """Distance from the last point seen, px (N, T)."""
-        return np.linalg.norm(self.points - self.last_point.numpy()[:, None], axis=-1)
+    def frames(self, size: int) -> Tensor:
+        """What networks that give frames are asked for, float32 (N, T, 1, size, size)."""
+        return create_sparse_frames(self.coordinates, self.mask, size)
 
     def white_pixel(self, width: int) -> Tensor:
         """Number y * width + x of each frame's white pixel, int64 (N, T); 0 where the mask is False."""
         x, y = self.coordinates.floor().long().unbind(-1)
         return y * width + x
-
-    def frames(self, size: int) -> Tensor:
-        """What networks that give frames are asked for, float32 (N, T, 1, size, size)."""
-        return create_sparse_frames(self.coordinates, self.mask, size)
 
 
 @dataclass(frozen=True)
@@ -161,10 +139,8 @@ def evaluate_frames(logits: Tensor, truth: Truth, n_boot: int = 1000, seed: int 
             most are below a tenth of the largest. As logits they would call every pixel white.
     """
     maps = _read_maps(logits, "logits", truth)
-    if maps.min() >= 0 and maps.max() <= 1 and maps.float().median() < maps.max() / 10:
-        raise ValueError("logits look like probabilities: give what comes before the sigmoid, torch.logit(p, eps=1e-6)")
-    frames, ranking = _score_maps(maps, truth, _probability_of_logits, _weights_of_logits)
-    return _evaluate(frames, truth, n_boot, seed, ranking, _sigmoid)
+    frames, ranking = _score_maps(maps, truth, lambda logits: logits.float().sigmoid(), _weights_of_logits)
+    return _evaluate(frames, truth, n_boot, seed, ranking, torch.sigmoid)
 
 
 def evaluate_density(
@@ -183,69 +159,57 @@ def evaluate_density(
     """
     maps = _read_maps(log_density, "log_density", truth)
     frames, ranking = _score_maps(maps, truth, torch.exp, torch.exp)
-    white = truth.white_pixel(maps.shape[-1])
-    nats = _at_white(maps, white, truth, "log_density")
-    n_pixels = maps.shape[-2] * maps.shape[-1]
-    frames["information_gain_uniform"] = ((nats + np.log(n_pixels)) / np.log(2), 1.0)
+    nats = _at_white(maps, truth, "log_density")
+    frames["information_gain_uniform"] = ((nats + np.log(maps[0, 0].numel())) / np.log(2), 1.0)
     if reference_log_density is not None:
         reference = _read_maps(reference_log_density.expand_as(maps), "reference_log_density", truth)
-        gain = (nats - _at_white(reference, white, truth, "reference_log_density")) / np.log(2)
+        gain = (nats - _at_white(reference, truth, "reference_log_density")) / np.log(2)
         frames["information_gain_reference"] = (gain, 1.0)
-    return _evaluate(frames, truth, n_boot, seed, ranking, np.exp)
+    return _evaluate(frames, truth, n_boot, seed, ranking, torch.exp)
 
 
 def evaluate_points(points: Tensor, truth: Truth, n_boot: int = 1000, seed: int = 0) -> Evaluation:
     """Score predicted points (N, T, 2) px, which may lie outside the grid. Others: see `evaluate_frames`."""
-    points = _numbers(points)
-    if points.shape != truth.points.shape:
-        raise ValueError(
-            f"points {points.shape} and coordinates {truth.points.shape} must have the same shape (N, T, 2)"
-        )
-    _refuse(~np.isfinite(points).all(axis=-1) & truth.valid, "points are not finite")
-    return _evaluate(_score_points(points, truth), truth, n_boot, seed)
+    points = torch.as_tensor(points).detach().cpu().double()
+    if points.shape != truth.coordinates.shape:
+        shapes = f"points {tuple(points.shape)} and coordinates {tuple(truth.coordinates.shape)}"
+        raise ValueError(f"{shapes} must have the same shape (N, T, 2)")
+    _refuse(~points.isfinite().all(-1) & truth.mask, "points are not finite")
+    return _evaluate(_score_points(points.numpy(), truth), truth, n_boot, seed)
 
 
-def _numbers(values: ArrayLike) -> np.ndarray:
-    return torch.as_tensor(values).detach().cpu().double().numpy()
-
-
-def _refuse(wrong: np.ndarray, what: str) -> None:
+def _refuse(wrong: Tensor, what: str) -> None:
     if wrong.any():
-        raise ValueError(
-            f"{what} at index {tuple(map(int, np.argwhere(wrong)[0]))} ({np.count_nonzero(wrong)} such in all)"
-        )
+        raise ValueError(f"{what} at index {tuple(wrong.nonzero()[0].tolist())} ({int(wrong.sum())} such in all)")
 
 
 def _read_maps(maps: Tensor, name: str, truth: Truth) -> Tensor:
     """(N, T, H, W), detached, checked against the truth."""
     maps = maps.detach()
     maps = maps.squeeze(2) if maps.dim() == 5 and maps.shape[2] == 1 else maps
-    if maps.dim() != 4 or maps.shape[:2] != truth.valid.shape:
-        raise ValueError(f"{name} must be (N, T, H, W) with N, T = {truth.valid.shape}, got {tuple(maps.shape)}")
+    if maps.dim() != 4 or maps.shape[:2] != truth.mask.shape:
+        raise ValueError(f"{name} must be (N, T, H, W) with N, T = {tuple(truth.mask.shape)}, got {tuple(maps.shape)}")
     height, width = maps.shape[-2:]
-    outside = (truth.points < 0).any(-1) | (truth.points >= (width, height)).any(-1)
-    _refuse(outside & truth.valid, f"coordinates are outside the {width}x{height} grid under a True mask")
-    _refuse(maps.isnan().any(-1).any(-1).cpu().numpy(), f"{name}: NaN in a map")
-    if name != "logits":
-        total = torch.cat([chunk.float().exp().sum((-2, -1)) for chunk in maps.split(_CHUNK)]).cpu().numpy()
-        _refuse(abs(total - 1) > 1e-3, f"exp({name}) does not sum to 1 over the pixels")
+    inside = ((truth.coordinates >= 0) & (truth.coordinates < torch.tensor([width, height]))).all(-1)
+    _refuse(truth.mask & ~inside, f"coordinates are outside the {width}x{height} grid under a True mask")
+    _refuse(maps.isnan().any(-1).any(-1), f"{name}: NaN in a map")
+    if name == "logits":
+        if maps.min() >= 0 and maps.max() <= 1 and maps.float().median() < maps.max() / 10:
+            raise ValueError(
+                "logits look like probabilities: give what comes before the sigmoid, torch.logit(p, eps=1e-6)"
+            )
+    else:
+        total = torch.cat([chunk.float().exp().sum((-2, -1)) for chunk in maps.split(_CHUNK)])
+        _refuse((total - 1).abs() > 1e-3, f"exp({name}) does not sum to 1 over the pixels")
     return maps
 
 
-def _at_white(log_density: Tensor, white: Tensor, truth: Truth, name: str) -> np.ndarray:
+def _at_white(log_density: Tensor, truth: Truth, name: str) -> np.ndarray:
     """Log density at the recorded fixation, (N, T); 0 where the mask is False."""
-    nats = log_density.flatten(-2).gather(-1, white.to(log_density.device)[..., None])[..., 0]
-    nats = np.where(truth.valid, nats.cpu().double().numpy(), 0.0)
-    _refuse(np.isneginf(nats), f"{name} gives probability 0 to a recorded fixation")
-    return nats
-
-
-def _sigmoid(score: ArrayLike) -> np.ndarray:
-    return torch.as_tensor(score, dtype=torch.float64).sigmoid().numpy()
-
-
-def _probability_of_logits(logits: Tensor) -> Tensor:
-    return logits.float().sigmoid()
+    white = truth.white_pixel(log_density.shape[-1]).to(log_density.device)
+    nats = log_density.flatten(-2).gather(-1, white[..., None])[..., 0].cpu().double().where(truth.mask, 0.0)
+    _refuse(nats.isneginf(), f"{name} gives probability 0 to a recorded fixation")
+    return nats.numpy()
 
 
 def _weights_of_logits(logits: Tensor) -> Tensor:
@@ -253,11 +217,7 @@ def _weights_of_logits(logits: Tensor) -> Tensor:
     return torch.nn.functional.logsigmoid(logits.float()).flatten(-2).softmax(dim=-1).view(logits.shape)
 
 
-# Metrics of frames, before summing: name -> (numerator, denominator), each broadcastable to (N, T).
-_Frames = dict[str, tuple[np.ndarray | float, np.ndarray | float]]
-
-
-def _score_maps(maps: Tensor, truth: Truth, probability_of, weights_of) -> tuple[_Frames, Ranking]:
+def _score_maps(maps: Tensor, truth: Truth, probability_of: OfMaps, weights_of: OfMaps) -> tuple[Frames, Ranking]:
     """Frame metrics of maps (N, T, H, W) whose order is that of the probabilities, and their ranking."""
     white = truth.white_pixel(maps.shape[-1])
     chunks = [
@@ -265,8 +225,8 @@ def _score_maps(maps: Tensor, truth: Truth, probability_of, weights_of) -> tuple
         for chunk, index in zip(maps.split(_CHUNK), white.split(_CHUNK))
     ]
     seen = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
-    found, predicted, n_pixels = seen["found"], seen["predicted"], maps.shape[-2] * maps.shape[-1]
-    frames: _Frames = dict(
+    found, predicted, n_pixels = seen["found"], seen["predicted"], maps[0, 0].numel()
+    frames: Frames = dict(
         white_pixel_recall=(found, 1.0),
         white_pixel_precision=(found, predicted),
         f1_score=(2 * found, predicted + 1),
@@ -282,7 +242,7 @@ def _score_maps(maps: Tensor, truth: Truth, probability_of, weights_of) -> tuple
     return frames, rank(maps.flatten(-2), white, truth.mask)
 
 
-def _look_at(maps: Tensor, white: Tensor, probability_of, weights_of) -> dict[str, np.ndarray]:
+def _look_at(maps: Tensor, white: Tensor, probability_of: OfMaps, weights_of: OfMaps) -> dict[str, np.ndarray]:
     probability, weights = probability_of(maps), weights_of(maps)
     called = (probability > 0.5).flatten(-2)
     seen = dict(
@@ -296,50 +256,57 @@ def _look_at(maps: Tensor, white: Tensor, probability_of, weights_of) -> dict[st
     return {name: value.cpu().double().numpy() for name, value in seen.items()}
 
 
-def _score_points(points: np.ndarray, truth: Truth) -> _Frames:
-    error = np.linalg.norm(points - truth.points, axis=-1)
+def _movement(truth: Truth) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the fixation is in another pixel than the last point seen (False where unknown), and how far from it."""
+    points, last = truth.coordinates.numpy(), truth.last_point.numpy()[:, None]
+    changed = (np.floor(points) != np.floor(last)).any(axis=-1) & truth.mask.numpy()
+    return changed, np.linalg.norm(points - last, axis=-1)
+
+
+def _score_points(points: np.ndarray, truth: Truth) -> Frames:
+    error = np.linalg.norm(points - truth.coordinates.numpy(), axis=-1)
     jump = np.linalg.norm(points - truth.last_point.numpy()[:, None], axis=-1)
-    hits = {f"hit_{radius}px": (error <= radius, 1.0) for radius in RADII}
-    return dict(
-        error=(error, 1.0),
-        changed_error=(error * truth.moved, truth.moved),
-        **hits,
-        undershoot=(jump * truth.moved, truth.amplitude * truth.moved),
+    changed, amplitude = _movement(truth)
+    hits: Frames = {f"hit_{radius}px": (error <= radius, 1.0) for radius in RADII}
+    return hits | dict(
+        error=(error, 1.0), changed_error=(error * changed, changed), undershoot=(jump * changed, amplitude * changed)
     )
 
 
 def _evaluate(
-    frames: _Frames, truth: Truth, n_boot: int, seed: int, ranking: Ranking | None = None, to_probability=None
+    frames: Frames,
+    truth: Truth,
+    n_boot: int,
+    seed: int,
+    ranking: Ranking | None = None,
+    to_probability: OfMaps = torch.exp,
 ) -> Evaluation:
-    frames = {name: [np.where(truth.valid, part, 0.0) for part in parts] for name, parts in frames.items()}
-    weights = cluster_weights(truth.subject.numpy(), truth.stimulus.numpy(), n_boot, seed)
+    valid, who = truth.mask.numpy(), dict(subject=truth.subject.numpy(), stimulus=truth.stimulus.numpy())
+    weights = cluster_weights(**who, n_boot=n_boot, seed=seed)
     summary, by_horizon, per_window = {}, {}, {}
-    for name, (numerator, denominator) in frames.items():
+    for name, parts in frames.items():
+        numerator, denominator = (np.where(valid, part, 0.0) for part in parts)
         undefined = 0.0 if name in _ZERO_WHERE_UNDEFINED else np.nan
         tops, bottoms = numerator.sum(axis=1), denominator.sum(axis=1)
         samples = ratio(weights @ tops, weights @ bottoms, undefined)
         summary[name] = _with_interval(ratio(tops.sum(), bottoms.sum(), undefined), percentile_interval(samples))
         by_horizon[name] = ratio(numerator.sum(axis=0), denominator.sum(axis=0), undefined).tolist()
         per_window[name] = ratio(tops, bottoms, undefined)
-    n_frames = truth.valid.sum(axis=1)
-    per_window |= dict(
-        subject=truth.subject.numpy(),
-        stimulus=truth.stimulus.numpy(),
-        frames=n_frames,
-        changed_frames=truth.moved.sum(axis=1),
-        amplitude=ratio((truth.amplitude * truth.valid).sum(axis=1), n_frames),
-    )
+    n_frames, (changed, amplitude) = valid.sum(axis=1), _movement(truth)
+    moved = ratio((amplitude * valid).sum(axis=1), n_frames)
+    per_window |= who | dict(frames=n_frames, changed_frames=changed.sum(axis=1), amplitude=moved)
     if ranking is None:
         return Evaluation(summary, by_horizon, per_window)
-    bounds = ranking.intervals(weights)
-    best_f1, threshold = ranking.best_f1()
+    bounds, (best_f1, threshold) = ranking.intervals(weights), ranking.best_f1()
+    thresholds = torch.tensor([threshold, *bounds["best_f1_threshold"]], dtype=torch.float64)
+    best, *between = to_probability(thresholds).tolist()
     summary |= dict(
         average_precision=_with_interval(ranking.average_precision(), bounds["average_precision"]),
         best_f1=_with_interval(best_f1, bounds["best_f1"]),
-        best_f1_threshold=_with_interval(to_probability(threshold), to_probability(bounds["best_f1_threshold"])),
+        best_f1_threshold=_with_interval(best, between),
     )
     return Evaluation(summary, by_horizon, per_window, ranking.curve())
 
 
-def _with_interval(value: float, bounds: np.ndarray) -> dict[str, float]:
+def _with_interval(value: float | np.ndarray, bounds: Sequence[float] | np.ndarray) -> dict[str, float]:
     return dict(value=float(value), low=float(bounds[0]), high=float(bounds[1]))

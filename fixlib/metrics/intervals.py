@@ -30,12 +30,9 @@ def cluster_weights(subject: ArrayLike, stimulus: ArrayLike, n_boot: int = 1000,
     """
     subject, stimulus = np.asarray(subject), np.asarray(stimulus)
     if subject.ndim != 1 or subject.shape != stimulus.shape or len(subject) == 0:
-        raise ValueError(
-            f"subject and stimulus must be one label a window each, (N,): got shapes "
-            f"{subject.shape} and {stimulus.shape}"
-        )
-    subject, n_subjects = _labels(subject)
-    stimulus, n_stimuli = _labels(stimulus)
+        shapes = f"{subject.shape} and {stimulus.shape}"
+        raise ValueError(f"subject and stimulus must be one label a window each, (N,): got shapes {shapes}")
+    (subject, n_subjects), (stimulus, n_stimuli) = _labels(subject), _labels(stimulus)
     if n_subjects == n_stimuli == 1:
         return np.full((n_boot, len(subject)), np.nan)
     n_pairs = len(np.unique(subject * n_stimuli + stimulus))

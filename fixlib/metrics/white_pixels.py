@@ -46,37 +46,6 @@ def white_pixel_counts(probabilities: Tensor, target: Tensor, threshold: float =
     return WhitePixelCounts(found, int(predicted.sum()) - found, int(white.sum()) - found)
 
 
-def average_precision(scores: Tensor, target: Tensor) -> float:
-    """Area under the precision-recall curve: sum over thresholds of (rise in recall) x (precision).
-
-    No interpolation; equal scores are one threshold, so that an all-equal map scores the share of white
-    pixels.
-
-    Args:
-        scores: any shape; only their order counts, so logits and probabilities give the same.
-        target: the same shape; white where > 0.5. NaN is returned where nothing is white.
-
-    Raises:
-        ValueError: shapes that differ, or scores that hold NaN.
-    """
-    if scores.shape != target.shape:
-        raise ValueError(f"scores {tuple(scores.shape)} and target {tuple(target.shape)} must have the same shape")
-    if scores.isnan().any():
-        raise ValueError("scores hold NaN, which has no rank")
-    scores, white = scores.flatten().float(), target.flatten() > 0.5
-    if not white.any():
-        return float("nan")
-    thresholds = scores[white].unique()
-    found = _bucket_counts(scores[white], thresholds)
-    return _average_precision(found, _bucket_counts(scores, thresholds))
-
-
-def _bucket_counts(scores: Tensor, thresholds: Tensor) -> np.ndarray:
-    """How many scores lie at or above each ascending threshold and below the next one."""
-    bucket = torch.bucketize(scores, thresholds, right=True)
-    return torch.bincount(bucket, minlength=len(thresholds) + 1)[1:].cpu().numpy().astype(np.float64)
-
-
 def _at_or_above(counts: np.ndarray) -> np.ndarray:
     """Sums from each threshold to the highest, along the last axis."""
     return np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
@@ -102,17 +71,22 @@ class Ranking:
     Attributes:
         thresholds: (U,) distinct scores of the white pixels, ascending.
         found, predicted: (U,) white pixels, and all pixels, from each threshold to the next.
-        window_found, window_predicted: (N, K) the same for each window, over every (U / K)-th threshold,
-            K <= 512.
+        bins: (U,) the coarse bin of each threshold, of which there are K <= 512, equally full.
+        window_found, window_predicted: (N, K) found and predicted of each window, over the coarse bins.
     """
 
     thresholds: np.ndarray
     found: np.ndarray
     predicted: np.ndarray
+    bins: np.ndarray
     window_found: np.ndarray
     window_predicted: np.ndarray
 
     def average_precision(self) -> float:
+        """Area under the precision-recall curve: sum over thresholds of (rise in recall) x (precision).
+
+        No interpolation; equal scores are one threshold, so that an all-equal map scores the share of white pixels.
+        """
         return float(_average_precision(self.found, self.predicted))
 
     def best_f1(self) -> tuple[float, float]:
@@ -129,13 +103,11 @@ class Ranking:
     def intervals(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """(low, high) of average_precision, best_f1 and its threshold (a score), from weights (B, N).
 
-        The best threshold is chosen anew in each resample. The coarse thresholds' small offset from the exact
-        value is taken off.
+        The best threshold is chosen anew in each resample. The coarse thresholds' small offset from the exact value is
+        taken off.
         """
-        exact = dict(average_precision=self.average_precision(), best_f1=self.best_f1()[0])
-        coarse = self._coarse(np.ones((1, len(self.window_found))))
-        samples = self._coarse(weights)
-        for name, value in exact.items():
+        samples, coarse = self._coarse(weights), self._coarse(np.ones((1, len(self.window_found))))
+        for name, value in dict(average_precision=self.average_precision(), best_f1=self.best_f1()[0]).items():
             samples[name] = samples[name] + (value - coarse[name])
         return {name: percentile_interval(values) for name, values in samples.items()}
 
@@ -143,22 +115,12 @@ class Ranking:
         found, predicted = weights @ self.window_found, weights @ self.window_predicted
         f1 = _f1(found, predicted)
         at = np.where(np.isnan(f1), -1.0, f1).argmax(axis=-1)
-        lowest = self.thresholds[_first_of_each(_coarse_bins(len(self.thresholds)))]
-        known = ~np.isnan(f1).all(axis=-1)
+        lowest = self.thresholds[np.unique(self.bins, return_index=True)[1]][at]
         return dict(
             average_precision=_average_precision(found, predicted),
             best_f1=np.take_along_axis(f1, at[:, None], axis=-1)[:, 0],
-            best_f1_threshold=np.where(known, lowest[at], np.nan),
+            best_f1_threshold=np.where(np.isnan(f1).all(axis=-1), np.nan, lowest),
         )
-
-
-def _coarse_bins(n_thresholds: int) -> np.ndarray:
-    """The coarse bin of every threshold: equal numbers in each bin, one in each where there are few."""
-    return np.arange(n_thresholds) * min(n_thresholds, _COARSE) // n_thresholds
-
-
-def _first_of_each(bins: np.ndarray) -> np.ndarray:
-    return np.unique(bins, return_index=True)[1]
 
 
 def rank(scores: Tensor, white: Tensor, valid: Tensor) -> Ranking:
@@ -172,24 +134,25 @@ def rank(scores: Tensor, white: Tensor, valid: Tensor) -> Ranking:
     white, valid = white.to(scores.device), valid.to(scores.device)
     white_scores = scores.gather(-1, white[..., None])[..., 0].float()
     thresholds = white_scores[valid].unique()
-    n_thresholds = len(thresholds)
-    bins = torch.as_tensor(_coarse_bins(n_thresholds), device=scores.device)
+    n = len(thresholds)
+    bins = torch.arange(n, device=scores.device) * min(n, _COARSE) // n
     n_bins = int(bins[-1]) + 1
 
-    def by_window(values: Tensor, counts: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Histograms over all thresholds, and over the coarse ones window by window."""
+    def histograms(values: Tensor, counts: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Over all thresholds, and over the coarse bins window by window."""
         bucket = torch.bucketize(values.contiguous(), thresholds, right=True) - 1
         above = (bucket >= 0) & counts
         window = torch.arange(len(values), device=values.device).view(-1, *[1] * (values.dim() - 1))
-        fine = torch.bincount(bucket[above], minlength=n_thresholds)
+        fine = torch.bincount(bucket[above], minlength=n)
         place = (window * n_bins + bins[bucket.clamp_min(0)])[above]
         coarse = torch.bincount(place, minlength=len(values) * n_bins).view(len(values), n_bins)
         return fine.cpu().numpy().astype(np.float64), coarse.cpu().numpy().astype(np.float64)
 
-    found, window_found = by_window(white_scores, valid)
-    predicted, window_predicted = np.zeros(n_thresholds), []
-    for chunk, counts in zip(scores.split(_CHUNK), valid.split(_CHUNK)):
-        fine, coarse = by_window(chunk.float(), counts[..., None].expand_as(chunk))
-        predicted += fine
-        window_predicted.append(coarse)
-    return Ranking(thresholds.cpu().numpy(), found, predicted, window_found, np.concatenate(window_predicted))
+    found, window_found = histograms(white_scores, valid)
+    chunks = [
+        histograms(chunk.float(), counts[..., None].expand_as(chunk))
+        for chunk, counts in zip(scores.split(_CHUNK), valid.split(_CHUNK))
+    ]
+    predicted = np.sum([fine for fine, _ in chunks], axis=0)
+    window_predicted = np.concatenate([coarse for _, coarse in chunks])
+    return Ranking(thresholds.cpu().numpy(), found, predicted, bins.cpu().numpy(), window_found, window_predicted)

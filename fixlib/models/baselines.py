@@ -13,7 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from fixlib.grid import decode_median, pixel_index
+from fixlib.grid import decode_median, geometric_median, pixel_index
 from fixlib.models.registry import BASELINES
 
 BANDWIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.7, 8.0)
@@ -279,17 +279,6 @@ class TransitionTable(Baseline):
         """Every move spread over the pixels near its end; row sums are kept."""
         kernel = _spreading_kernel(self.size, bandwidth).float().to(counts.device)
         return (kernel.T @ counts.view(-1, self.size, self.size) @ kernel).view_as(counts)
-
-
-def geometric_median(points: Tensor, iterations: int = 200) -> Tensor:
-    """The point (2,) of least summed distance to `points` (N, 2); Weiszfeld's iteration from their mean."""
-    points = points.double()
-    median = points.mean(dim=0)
-    for _ in range(iterations):
-        # The floor keeps a median that sits on a point from dividing by 0.
-        weights = 1 / (points - median).norm(dim=1).clamp_min(1e-6)
-        median = (weights[:, None] * points).sum(dim=0) / weights.sum()
-    return median.float()
 
 
 def _pairs(pixels: Tensor, horizon: int) -> tuple[Tensor, Tensor]:
