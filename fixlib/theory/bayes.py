@@ -1,7 +1,6 @@
-"""The best output for each loss, and its cost, where the probability of every pixel is known.
+"""The output of least expected loss (the Bayes output), and its cost, where the probability of every pixel is known.
 
-eta is the probability that a pixel is white; it sums to 1 over a frame, which has exactly one white pixel. The output
-of least expected loss (the Bayes output), frame by frame:
+eta, the probability that a pixel is white, sums to 1 over a frame, which has exactly one white pixel:
 
 * pixel by pixel (MSE, BCE, weighted MSE, MSE + L1, focal, a user's own): `best_output` of the pixel's eta;
 * concentration: its expectation is p E[d^2], with E[d^2] the expected squared distance of the pixel to the white one,
@@ -42,10 +41,10 @@ FINE, COARSE, RAMPS = np.linspace(-40, 40, 4097), np.linspace(-40, 40, 513), np.
 
 
 def bayes_logits(loss: Loss, log_density: Tensor) -> Tensor:
-    """The output of least expected loss for each frame, logits (N, T, 1, H, W) float64.
+    """The output of least expected loss for each frame, logits (N, T, 1, H, W) float64; 0 and 1 are at -30 and 30.
 
-    0 and 1 are given as logits of -30 and 30. Where `best_output` is used it is tabulated and interpolated: p is right
-    to 1e-5, but for corners of p(eta), as of MSE + L1 at eta = weight / 2, near which it is right to 0.005.
+    Where `best_output` is used it is tabulated and interpolated: p is right to 1e-5, but for corners of p(eta), as of
+    MSE + L1 at eta = weight / 2, near which it is right to 0.005.
 
     Args:
         loss: one of the library's, or another that treats every pixel by itself.

@@ -1,9 +1,8 @@
 """What a loss does away from its optimum, and what the losses on whole frames ask for.
 
-`fixlib.theory.pixels` finds the best output of one pixel. Here: where that output crosses 0.5, who pulls on a constant
-output (the white pixel or the black ones), which pixels Dice and its kin would paint, and what the composite charges a
-single pixel. Everything is measured on the loss objects, in float64; a frame holds one white pixel unless said
-otherwise.
+Where the best output crosses 0.5, who pulls on a constant output (the white pixel or the black ones), which pixels Dice
+and its kin would paint, and what the composite charges a single pixel: measured on the loss objects, in float64, on
+frames with one white pixel.
 """
 
 from __future__ import annotations
@@ -81,17 +80,12 @@ def balance(loss: Loss, p: float, size: int = 32) -> Balance:
 
 
 def painting_losses(loss: LossFunction, probabilities: ArrayLike) -> np.ndarray:
-    """Expected loss of painting the k most probable pixels white and the others black, k = 0 ... H * W.
+    """Expected loss (..., H * W + 1) of painting the k most probable pixels white, the others black, k = 0 ... H * W.
 
     For losses that treat all pixels alike (not concentration). Dice and Tversky with alpha + beta = 1 want exactly
     such a frame: their expected score is a ratio of linear functions of p with the same denominator for every target,
-    so that a corner of the cube [0, 1]^n is best.
-
-    Args:
-        probabilities: (..., H, W), of each pixel being the white one; ValueError unless a frame's sum to 1.
-
-    Returns:
-        (..., H * W + 1).
+    so that a corner of the cube [0, 1]^n is best. `probabilities` (..., H, W), of each pixel being the white one, sum
+    to 1 in each frame, or it is a ValueError.
     """
     eta = np.asarray(probabilities, dtype=np.float64)
     covered = np.cumsum(-np.sort(-eta.reshape(*eta.shape[:-2], -1), axis=-1), axis=-1)
@@ -127,7 +121,7 @@ def painting_threshold(loss: LossFunction, size: int = 32, empty: float = 0.0) -
 def _painted(loss: LossFunction, n: int, most: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Loss of k white pixels of n, k = 0 ... most: where the target is among them, where it is not, where empty.
 
-    Nothing can be hit with k = 0, nor missed with k = n; those entries have weight 0 and hold a number all the same.
+    Nothing can be hit with k = 0, nor missed with k = n: those entries hold a number of no meaning.
     """
     painted = torch.arange(n) < torch.arange((n if most is None else most) + 1)[:, None]
     logits = torch.where(painted, CERTAIN_LOGIT, -CERTAIN_LOGIT).to(torch.float64).unsqueeze(1)
@@ -139,18 +133,11 @@ def _painted(loss: LossFunction, n: int, most: int | None = None) -> tuple[np.nd
 
 @loss_function
 def composite_at_pixel_loss(
-    output: Output,
-    y: Tensor,
-    squared_distance: float,
-    focal_weight: float = 1.0,
-    sparsity_weight: float = 0.8,
-    concentration_weight: float = 1.5,
+    output: Output, y: Tensor, squared_distance: float, focal_weight=1.0, sparsity_weight=0.8, concentration_weight=1.5
 ) -> Tensor:
-    """What the composite charges one pixel on average over where the white pixel is.
+    """What the composite charges a pixel if the white one, when elsewhere, is `squared_distance` px^2 away on average.
 
-    `squared_distance` (px^2) is the mean squared distance to the white pixel when it is elsewhere. Concentration is
-    linear in p, so that its mean over targets is p times the mean squared distance: the composite's best output of a
-    pixel depends on the rest of the frame through this number only, and `best_output` can find it.
+    Concentration is linear in p: a pixel's best output depends on the rest of the frame through this number only.
     """
     if not squared_distance >= 0:
         raise ValueError(f"squared_distance must be at least 0 px^2, got {squared_distance}")

@@ -55,14 +55,10 @@ def best_output(loss: LossFunction, eta: ArrayLike, ramp: ArrayLike = 0.0) -> fl
 def best_constant(loss: LossFunction, q: float, size: int = 32) -> float:
     """The p that, given to every pixel, minimizes the mean loss over frames of which a fraction `q` is white.
 
-    The frames are size x size px; each holds q * size^2 white pixels. Where that is not a whole number, frames with
-    the number below and above are mixed (q = 0.5 / 1024: every second frame is empty). Position matters to
-    concentration and composite: the mean runs over `size` frames in which each white pixel visits every row and every
-    column once, which for a single one gives the mean squared distance over all positions exactly; other losses are
-    asked about one of them. For a loss on pixels this is `best_output(loss, q)`.
-
-    Raises:
-        ValueError: q outside [0, 1], or every constant costs the same (softmax cross-entropy).
+    For a loss on pixels this is `best_output(loss, q)`. Where q * size^2 is no whole number, frames with the number
+    below and above are mixed (q = 0.5 / 1024: every second frame is empty). The mean runs over `moving_frames`, which
+    for a single white pixel gives the mean squared distance over all positions exactly; losses to which position is
+    nothing are asked about one of them. ValueError: q outside [0, 1], or every constant costs the same (softmax).
     """
     if not 0 <= q <= 1:
         raise ValueError(f"q is the fraction of white pixels and must lie in [0, 1], got {q}")
@@ -80,10 +76,9 @@ def best_constant(loss: LossFunction, q: float, size: int = 32) -> float:
 
 
 def best_constant_loss(loss: LossFunction, size: int = 32) -> float:
-    """What a loss costs where every pixel has its own best constant: the score of knowing nothing.
+    """What a loss costs where every pixel has its own best constant, on frames of one white pixel: knowing nothing.
 
-    Each frame of size x size px holds one white pixel, which visits every row and every column once. Softmax
-    cross-entropy, to which all constants are the uniform density, costs log(size^2).
+    Softmax cross-entropy, to which all constants are the uniform density, costs log(size^2).
     """
     constant = 0.5 if isinstance(loss, SoftmaxCrossEntropy) else best_constant(loss, 1 / size**2, size)
     logit = torch.logit(torch.tensor(constant, dtype=torch.float64), eps=1e-13)
@@ -159,7 +154,7 @@ def _call(loss: LossFunction, logits: Tensor, target: Tensor) -> Tensor:
 
 
 def moving_frames(white: int, size: int) -> Tensor:
-    """`size` frames of `white` white pixels: a fixed random pattern that moves (1, 1) px a frame."""
+    """`size` frames of `white` white pixels, each of which visits every row and every column once."""
     order = np.random.default_rng(0).permutation(size**2)
     pattern = torch.zeros(size**2, dtype=torch.float64)
     pattern[torch.from_numpy(order[:white])] = 1
