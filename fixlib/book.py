@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ast
+import math
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import numpy as np
 
 from fixlib import data, system
 from fixlib.runs import fallback_notice, get_profile
-from fixlib.runs.store import Results, Run
+from fixlib.runs.store import Results
 
 ALT_TEXT = "Alt text: "
 NOT_STORED = ("papermill", "execution", "widgets")  # metadata that differ from one execution to the next
@@ -39,14 +39,11 @@ def chapter_parameters(notebook: Path) -> dict[str, Any]:
     cells = [cell for cell in _read(notebook).cells if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ValueError(f"{notebook.name} has {len(cells)} cells tagged 'parameters', needs exactly one")
-    found = {}
-    for line in ast.parse(cells[0].source).body:
-        try:
-            assert isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)
-            found[line.targets[0].id] = ast.literal_eval(line.value)
-        except (AssertionError, ValueError) as error:
-            raise ValueError(f"{notebook.name}: line {line.lineno} of its parameters assigns no literal") from error
-    return found
+    lines: Any = ast.parse(cells[0].source).body
+    try:
+        return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
+    except (AttributeError, ValueError) as error:
+        raise ValueError(f"{notebook.name}: its parameters cell may only assign literals to names") from error
 
 
 def parse_parameters(given: Sequence[str], notebooks: Sequence[Path]) -> dict[str, Any]:
@@ -211,9 +208,9 @@ def _store(executed: Path, notebook: Path) -> None:
 
 def _compare_with_recorded(results: str) -> str:
     """How the runs of a folder differ from the recorded ones of the same configuration and data, in a sentence."""
-    recorded = {run.spec.key: run for run in Results().runs()}
-    found = Results(system.root() / results).runs()
-    differences = [_largest_difference(run, recorded[run.spec.key]) for run in found if run.spec.key in recorded]
+    recorded = {run.spec.key: run.metrics for run in Results().runs()}
+    runs = [run for run in Results(system.root() / results).runs() if run.spec.key in recorded]
+    differences = [_largest_difference(run.metrics, recorded[run.spec.key]) for run in runs]
     if not differences:
         return "none of these runs is recorded in results/: nothing to compare with"
     return (
@@ -222,12 +219,9 @@ def _compare_with_recorded(results: str) -> str:
     )
 
 
-def _largest_difference(run: Run, other: Run) -> float:
-    names = sorted(run.metrics.keys() & other.metrics.keys())
-    mine, theirs = (np.array([one.metrics[name]["value"] for name in names]) for one in (run, other))
-    unequal = mine != theirs  # NaN and NaN too, whose difference is not counted
-    scale = np.maximum(abs(mine), abs(theirs))[unequal]
-    return float(np.nan_to_num(abs(mine - theirs)[unequal] / scale).max(initial=0))
+def _largest_difference(metrics: dict, others: dict) -> float:
+    pairs = [(metrics[name]["value"], others[name]["value"]) for name in metrics.keys() & others.keys()]
+    return max((abs(a - b) / max(abs(a), abs(b)) for a, b in pairs if a != b and not math.isnan(a)), default=0)
 
 
 def _read(notebook: Path) -> nbformat.NotebookNode:

@@ -82,7 +82,7 @@ def test_an_unknown_chapter_is_refused(project):
 
 def test_a_parameters_cell_that_computes_is_refused(project):
     path = notebook(project / "notebooks" / "01_second.ipynb", "a = 1\nb = a + 1")
-    with pytest.raises(ValueError, match="line 2 of its parameters assigns no literal"):
+    with pytest.raises(ValueError, match="may only assign literals"):
         book.chapter_parameters(path)
 
 
@@ -170,3 +170,10 @@ def test_the_first_and_the_last_line_say_that_the_gaze_is_simulated(project, mon
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "*** SIMULATED GAZE, NOT RECORDINGS *** where a run is not recorded: no internet"
     assert lines[-1] == "*** SIMULATED GAZE, NOT RECORDINGS *** in 01_second"
+
+
+def test_metrics_are_compared_where_both_have_them():
+    mine = dict(recall=dict(value=0.5), error=dict(value=2.0), undefined=dict(value=float("nan")), new=dict(value=1.0))
+    theirs = dict(recall=dict(value=0.5), error=dict(value=4.0), undefined=dict(value=float("nan")))
+    assert book._largest_difference(mine, theirs) == 0.5
+    assert book._largest_difference(mine, mine) == 0
