@@ -3,7 +3,6 @@
 import matplotlib
 import numpy as np
 import pytest
-import torch
 
 from fixlib import data
 from fixlib.chapters.sparsity import figures
@@ -135,31 +134,3 @@ class TestDoingNothing:
         for axes, metric, scale in ((recall, "white_pixel_recall", 100), (error, "error_argmax", 1)):
             np.testing.assert_allclose(line(axes)[:, 0], 100 * np.arange(1, 11))
             np.testing.assert_allclose(line(axes)[:, 1], scale * np.array(study.run("repeat_last").by_horizon[metric]))
-
-
-class TestSingleScanpaths:
-    @pytest.fixture
-    def sequences(self):
-        return data.cut_windows(data.fixation_frames(data.simulate_scanpaths(2, 30, seed=1)), 6)
-
-    def test_a_window_is_drawn_frame_by_frame(self, sequences):
-        figure = figures.window_as_frames(sequences, 3, n_in=4)
-        panels = [axes for axes in figure.axes if axes.images]
-        assert [axes.get_title() for axes in panels] == ["1", "2", "3", "4", "5", "6"]
-        for axes, (x, y) in zip(panels, sequences["coordinates"][3].tolist()):
-            assert np.argwhere(axes.images[0].get_array() == 1).tolist() == [[int(y), int(x)]]
-        assert "SIMULATED" in figure.get_suptitle() and "SIMULATED" in figure.get_supxlabel()
-
-    def test_a_scanpath_leaves_out_what_is_not_gaze(self, sequences):
-        sequences["fixation_mask"][1, 4:] = False
-        figure = figures.scanpaths(sequences, [0, 1])
-        np.testing.assert_allclose(line(figure.axes[1]), sequences["coordinates"][1, :4].numpy())
-        assert texts(figure.axes[1]) == ["1", "2", "3", "4"]
-        assert figure.axes[0].get_ylim() == (32, 0) and "SIMULATED" in figure.get_suptitle()
-
-    def test_one_pixel_names_the_row_first(self):
-        point = torch.tensor([[[20.0, 5.0]]])
-        frame = data.create_sparse_frames(point, torch.ones(1, 1, dtype=torch.bool))[0, 0, 0]
-        axes = figures.one_pixel(frame, point[0, 0]).axes[0]
-        assert {"x = 20", "y = 5", "frame[5, 20]"} <= set(texts(axes))
-        assert axes.get_ylim() == (32, 0)

@@ -1,4 +1,4 @@
-"""Figures of chapters 0 and 1: what gaze looks like as frames, and the recorded description of a set of scanpaths."""
+"""Figures of chapter 1: the recorded description of a set of scanpaths, and what learning nothing scores."""
 
 from __future__ import annotations
 
@@ -9,81 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fixlib.grid import create_sparse_frames
-from fixlib.plots import LINES, book_style, color_of, figure, image_axes, name_of, note, stamp
+from fixlib.plots import LINES, color_of, figure, name_of, note
 from fixlib.runs.study import Study, facts
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
 TRIVIAL = ("black", "centre", "repeat_last")
-SCORES = {
-    "accuracy": "Accuracy",
-    "white_pixel_recall": "Recall",
-    "white_pixel_precision": "Precision",
-    "f1_score": "F1",
-}
-
-
-@book_style()
-def one_pixel(frame, point) -> Figure:
-    """One frame (H, W) with the point (x, y) that lit it, to show which way x and y run."""
-    x, y = float(point[0]), float(point[1])
-    frame = np.asarray(frame)
-    height, width = frame.shape
-    drawn, axes = plt.subplots(figsize=(4.4, 4.2))
-    axes.imshow(frame, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
-    row, column = (int(index[0]) for index in np.nonzero(frame))
-    axes.annotate("", (x, row), (x, 0), arrowprops=dict(arrowstyle="->", color="#56B4E9", lw=1.5))
-    axes.annotate("", (column, y), (0, y), arrowprops=dict(arrowstyle="->", color="#E69F00", lw=1.5))
-    axes.text(x + 0.8, row / 2, f"y = {y:g}", color="#56B4E9", va="center")
-    axes.text(column / 2, y + 1.2, f"x = {x:g}", color="#E69F00", ha="center", va="top")
-    axes.text(column + 0.5, row + 2, f"frame[{row}, {column}]", color="white", ha="center", va="top")
-    axes.set_title("A point and its pixel")
-    _grid_ticks(axes, width, height)
-    return drawn
-
-
-def _grid_ticks(axes: Axes, width: int, height: int) -> None:
-    ticks = dict(xticks=range(0, width + 1, 8), yticks=range(0, height + 1, 8))
-    axes.set(xlabel="x (px, to the right)", ylabel="y (px, downwards)", **ticks)
-
-
-@book_style()
-def window_as_frames(sequences, row: int, n_in: int) -> Figure:
-    """The frames of one window: the `n_in` frames that are given above, those to be predicted below."""
-    meta, length = sequences["meta"], sequences["coordinates"].shape[1]
-    frames = create_sparse_frames(sequences["coordinates"][[row]], sequences["fixation_mask"][[row]], meta["size"])
-    drawn, panels = plt.subplots(2, max(n_in, length - n_in), figsize=(10, 2.75))
-    for axes in panels.flat:
-        axes.set_axis_off()
-    for number, frame in enumerate(frames[0, :, 0].numpy()):
-        axes = panels[(0, number) if number < n_in else (1, number - n_in)]
-        axes.set_axis_on()
-        image_axes(axes.imshow(frame, cmap="gray", vmin=0, vmax=1).axes)
-        axes.set_title(str(number + 1), fontsize=9, loc="center", pad=2)
-    panels[0, 0].set_ylabel("given")
-    panels[1, 0].set_ylabel("to be predicted")
-    drawn.suptitle(f"One window, {meta['frames']}: {meta['label']}", x=0.01, ha="left", fontsize=11)
-    return stamp(drawn, meta["label"], meta["simulated"])
-
-
-@book_style()
-def scanpaths(sequences, rows: Sequence[int]) -> Figure:
-    """Scanpaths drawn over the grid, one panel each, frames numbered in order."""
-    meta, size = sequences["meta"], sequences["meta"]["size"]
-    drawn, panels = plt.subplots(1, len(rows), figsize=(10, 3.3), sharey=True, squeeze=False)
-    for axes, row in zip(panels[0], rows):
-        points = sequences["coordinates"][row][sequences["fixation_mask"][row]].numpy()
-        axes.plot(*points.T, "-", color=BLUE, lw=1.2)
-        axes.plot(*points.T, "o", color="white", mec=BLUE, ms=10)
-        for number, (x, y) in enumerate(points, 1):
-            axes.text(x, y, str(number), ha="center", va="center_baseline", fontsize=7)
-        axes.spines[:].set(visible=True, color=GREY)
-        _grid_ticks(axes, size, size)
-        axes.set(xlim=(0, size), ylim=(size, 0), aspect="equal", xlabel="x (px)", ylabel="")
-        axes.set_title(f"viewer {int(sequences['subject'][row])}, image {int(sequences['stimulus'][row])}", fontsize=9)
-    panels[0, 0].set_ylabel("y (px, downwards)")
-    drawn.suptitle(f"Single scanpaths, {meta['frames']}: {meta['label']}", x=0.01, ha="left", fontsize=11)
-    return stamp(drawn, meta["label"], meta["simulated"])
+SCORES = dict(accuracy="Accuracy", white_pixel_recall="Recall", white_pixel_precision="Precision", f1_score="F1")
 
 
 @figure("01_positions", of="sparsity")
@@ -95,8 +26,8 @@ def positions(study: Study) -> Figure:
     drawn, (axes, profile) = plt.subplots(1, 2, figsize=(9.5, 3.9), width_ratios=(1, 1.25))
     image = axes.imshow(100 * counts / counts.sum(), extent=(0, width, height, 0), vmin=0)
     drawn.colorbar(image, ax=axes, label="% of fixations in the pixel", shrink=0.85)
-    _grid_ticks(axes, width, height)
-    axes.set(xlabel="x (px)", title="Where fixations fall")
+    axes.set(xlabel="x (px)", ylabel="y (px, downwards)", title="Where fixations fall")
+    axes.set(xticks=range(0, width + 1, 8), yticks=range(0, height + 1, 8))
     for axis, name, at in ((0, "x", 0.97), (1, "y", 0.89)):
         share = 100 * counts.sum(axis) / counts.sum()
         (line,) = profile.plot(np.arange(len(share)) + 0.5, share)
