@@ -7,10 +7,11 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 
 from fixlib import chapters, plots
 from fixlib.runs import NotRecorded, recorded, sweep
-from fixlib.runs.study import difference
+from fixlib.runs.study import Study, difference
 
 matplotlib.use("Agg")
 
@@ -26,8 +27,17 @@ class TestWhatOnlyShows:
         with pytest.raises(NotRecorded) as error:
             recorded("loss_comparison", "osie", "paper", (0, 7), results_dir="mine", losses=("mse",))
         assert "mse (seed 7)" in str(error.value) and str(error.value).endswith(
-            "fixlib run loss_comparison --dataset osie --profile paper --seeds 0,7 --results mine --losses mse"
+            "fixlib run loss_comparison --dataset osie --profile paper --results mine --seeds 0,7 --losses mse"
         )
+
+
+class TestNotice:
+    def test_a_bare_pair_of_tensors_says_what_its_intervals_take_for_granted(self, tmp_path):
+        pair = dict(coordinates=torch.full((3, 20, 2), 5.5), fixation_mask=torch.ones(3, 20, dtype=torch.bool))
+        for part in ("train", "val", "test"):
+            torch.save(pair, tmp_path / f"{part}_data.pt")
+        assert "every row for another viewer" in Study(str(tmp_path), str(tmp_path), ()).notice
+        assert "every row" not in Study("osie", "osie", ()).notice
 
 
 class TestDifferences:

@@ -21,6 +21,7 @@ from fixlib.training import check_precision
 
 FALLBACK = "simulated"
 Number = dict[str, float]  # value, low, high: ends of a 95% interval
+SINGLE = ("test_loss", "parameters")
 
 
 class ExperimentError(RuntimeError):
@@ -66,7 +67,8 @@ class Study:
         """What a reader has to know first: whose gaze this is, and whether it is gaze at all."""
         if self.dataset != self.requested:
             return fallback_notice(self.requested)
-        return f"Data: {self.label}. Runs: {len(self.runs)}, of which trained just now: {self.trained}."
+        told = f"Data: {self.label}. Runs: {len(self.runs)}, of which trained just now: {self.trained}."
+        return f"{told}\n{data.describe(self.dataset).notice}".rstrip()
 
     def variants(self, **wanted: Any) -> list[str]:
         """Names of the variants, each once, in order; of those that have these `facts`, e.g. `trained=True`."""
@@ -91,8 +93,8 @@ class Study:
     def frame(self) -> pd.DataFrame:
         """One row a run and metric: `facts` of the run; options; metric, value, low, high (95% interval).
 
-        `options` says in words what differs from the first run of the same model, loss and framing. Test loss and
-        number of parameters are metrics too, without an interval.
+        `options` says in words what differs from the first run of the same model, loss and framing. Metrics without
+        an interval: `test_loss` and `parameters`, NaN where nothing was trained.
         """
         rows: list[dict[str, Any]] = []
         usual: dict[tuple, Run] = {}
@@ -100,10 +102,8 @@ class Study:
             about = facts(run)
             unchanged = usual.setdefault((about["model"], about["loss"], about["framing"]), run)
             about["options"] = changes(run, unchanged)
-            single = {
-                name: dict(value=run.payload[name]) for name in ("test_loss", "parameters") if name in run.payload
-            }
-            rows += [about | dict(metric=name, **number) for name, number in (run.metrics | single).items()]
+            numbers = run.metrics | {name: dict(value=run.payload.get(name, np.nan)) for name in SINGLE}
+            rows += [about | dict(metric=name, **number) for name, number in numbers.items()]
         return pd.DataFrame(rows)
 
     def table(self) -> pd.DataFrame:
@@ -128,11 +128,6 @@ def predictor_of(run: Run) -> str:
     return f"{name}_{'mse' if loss == 'l2' else loss}" if name else kind
 
 
-def loss_of(run: Run) -> tuple[str, dict[str, Any]]:
-    """Name and options of the loss that a network was trained with; "" where there is none."""
-    return run.spec.config.loss.name, run.spec.config.loss.options
-
-
 def facts(run: Run) -> dict[str, Any]:
     """What was run, in plain values; `framing` and `task` in words."""
     where, rate = run.spec.config.data, run.spec.config.data.rate_hz
@@ -140,7 +135,7 @@ def facts(run: Run) -> dict[str, Any]:
         variant=run.spec.variant,
         predictor=predictor_of(run),
         model=run.spec.config.model.kind,
-        loss=loss_of(run)[0],
+        loss=run.spec.config.loss.name,
         framing="One frame a fixation" if rate is None else f"One frame every {1000 / rate:g} ms",
         rate_hz=rate,
         task=f"{where.n_in} frames in, {where.n_out} out",
@@ -153,7 +148,8 @@ def facts(run: Run) -> dict[str, Any]:
 
 def changes(run: Run, unchanged: Run) -> str:
     """What differs between the models and losses of two runs, in a few words."""
-    ours, theirs = (one.spec.config.model.options | loss_of(one)[1] for one in (run, unchanged))
+    configs = (one.spec.config for one in (run, unchanged))
+    ours, theirs = (config.model.options | config.loss.options for config in configs)
     return ", ".join(_in_words(name, ours[name], theirs.get(name)) for name in ours if ours[name] != theirs.get(name))
 
 
@@ -206,19 +202,13 @@ def recorded(
         NotRecorded: runs are missing; it names them, and the command that records them.
     """
     specs, results = _specs(experiment, dataset, profile, seeds, choices), _results(results_dir)
-    missing = [f"{spec.variant} (seed {spec.seed})" for spec in specs if not results.has(spec)]
-    if missing:
-        options = dict(dataset=dataset, profile=profile, seeds=seeds) | dict(results=results_dir or ()) | choices
-        written = {
-            name: value if isinstance(value, str) else ",".join(map(str, value)) for name, value in options.items()
-        }
-        command = " ".join(
-            ["fixlib run", experiment, *(f"--{name} {value}" for name, value in written.items() if value)]
-        )
+    if missing := [f"{spec.variant} (seed {spec.seed})" for spec in specs if not results.has(spec)]:
+        lists = {name: ",".join(map(str, value)) for name, value in (dict(seeds=seeds) | choices).items()}
+        options = dict(dataset=dataset, profile=profile, results=results_dir) | lists
+        command = " ".join(f"--{name} {value}" for name, value in options.items() if value)
         raise NotRecorded(
-            f"{len(missing)} of {len(specs)} runs of {experiment} are not recorded: {', '.join(missing[:5])}"
-            f"{' and others' if len(missing) > 5 else ''}. What only "
-            f"shows them does not train; record them with: {command}"
+            f"{len(missing)} of {len(specs)} runs of {experiment} are not recorded: {', '.join(missing[:5])}, ... What "
+            f"only shows them does not train; record them with: fixlib run {experiment} {command}"
         )
     return Study(dataset, dataset, tuple(results.read(spec) for spec in specs))
 
@@ -254,28 +244,21 @@ def obtain(
             build/failed until the run succeeds.
     """
     precision = check_precision(precision)
-    results, used = _results(results_dir), dataset
-    specs = _specs(experiment, used, profile, seeds, choices, precision)
-    missing = [spec for spec in specs if not results.has(spec)]
-    if missing and not _at_hand(dataset, missing):
-        used = FALLBACK
+    results = _results(results_dir)
+    for used in (dataset, FALLBACK):
         specs = _specs(experiment, used, profile, seeds, choices, precision)
         missing = [spec for spec in specs if not results.has(spec)]
-        _at_hand(used, missing)
+        if _at_hand(used, missing):
+            break
     remove_old_checkpoints((spec for spec in specs if spec not in missing), results)
     read = {spec.key: results.read(spec) for spec in specs if spec not in missing}  # a damaged file is found first
     outcomes = carry_out(missing, results, workers, dask) if missing else []
     read |= {spec.key: results.read(spec) for spec in missing if results.has(spec)}
-    study = Study(
-        dataset,
-        used,
-        tuple(read[spec.key] for spec in specs if spec.key in read),
-        sum(outcome.state == "trained" for outcome in outcomes),
-    )
+    trained = sum(outcome.state == "trained" for outcome in outcomes)
+    study = Study(dataset, used, tuple(read[spec.key] for spec in specs if spec.key in read), trained)
     if failed := [f"{o.spec.filename}: {o.reason}" for o in outcomes if o.state == "failed"]:
-        raise ExperimentError(
-            "\n  ".join([f"{len(failed)} of {len(missing)} runs failed, the others are recorded:", *failed]), study
-        )
+        head = f"{len(failed)} of {len(missing)} runs failed, the others are recorded:"
+        raise ExperimentError("\n  ".join([head, *failed]), study)
     return study
 
 
@@ -292,12 +275,9 @@ def _specs(
     for name in choices:
         if name not in known:
             raise ValueError(f"{module.NAME} has no choice {name!r}; it has: {', '.join(known) or 'none'}")
-    specs = [_in_precision(spec, precision) for spec in module.specs(dataset, profile, seeds, **choices)]
+    specs = module.specs(dataset, profile, seeds, **choices)
+    specs = [replace(spec, config=spec.config.in_precision(precision)) for spec in specs]
     return list({spec.key: spec for spec in specs}.values())
-
-
-def _in_precision(spec: RunSpec, precision: str) -> RunSpec:
-    return replace(spec, config=spec.config.in_precision(precision))
 
 
 def _at_hand(dataset: str, specs: list[RunSpec]) -> bool:

@@ -10,17 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fixlib.chapters.hybrid_regression.tables import (
-    HOPED_PX,
-    REPORTED_PX,
-    Predictor,
-    best_frames,
-    find,
-    least_possible,
-    networks_of,
-    predictors_of,
-    rate_of_error,
-)
+from fixlib.chapters.hybrid_regression import tables
+from fixlib.chapters.hybrid_regression.tables import HOPED_PX, REPORTED_PX, Predictor, best_frames, find, predictors_of
 from fixlib.plots import BASELINE_COLOR, LINES, Row, dots, figure, name_of, note
 from fixlib.runs.study import Number, Study
 
@@ -45,7 +36,7 @@ def frame_rate(description: Study) -> Figure:
     for value, claim in ((REPORTED_PX, "reported before: 5.12 px"), (HOPED_PX, "hoped for: 3 px")):
         axes.axhline(value, color=CLAIM_COLOR, lw=1, ls="--")
         axes.text(hertz[-1] * 1.1, value, claim, color=CLAIM_COLOR, **text)
-        if np.isfinite(rate := rate_of_error(rates, value)):
+        if np.isfinite(rate := tables.rate_of_error(rates, value)):
             note(axes, f"{rate:.1f} Hz", (rate, value), (8, 8), color=CLAIM_COLOR, fontsize=9)
             axes.plot(rate, value, "D", color=CLAIM_COLOR, ms=5)
     step = payload["statistics"]["amplitude_mean"]
@@ -79,7 +70,7 @@ def beside_optimum(control: Study) -> Figure:
         networks = predictors_of(control, framing, trained=True)
         networks = [network for network in networks if network.about["predictor"] in shown]
         _draw_errors(axes, networks)
-        floor = least_possible(control, framing).error["value"]
+        floor = tables.least_possible(control, framing).error["value"]
         _mark(axes, floor, f"best possible {floor:.2f}", len(networks), "left")
     return drawn
 
@@ -185,7 +176,7 @@ def convergence(study: Study) -> Figure:
     """Validation loss (solid) and training loss (dotted) by epoch, over the network's least validation loss."""
     drawn = plt.figure(figsize=(9.2, 4))
     for axes, framing in _panels(drawn, study, "loss / least validation loss"):
-        for network in (network for network in networks_of(study) if network.about["framing"] == framing):
+        for network in (network for network in tables.networks_of(study) if network.about["framing"] == framing):
             history = network.runs[0].history
             training, validation = (np.array([entry[key] for entry in history]) for key in ("train_loss", "val_loss"))
             least, epochs = validation.min(), np.arange(1, len(history) + 1)

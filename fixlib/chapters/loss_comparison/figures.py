@@ -10,22 +10,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fixlib import plots
 from fixlib.chapters.loss_comparison.tables import by_horizon, constant_of, recorded_sizes
+from fixlib.chapters.what_each_loss_wants.figures import draw_certainty
 from fixlib.losses import MSE, FocalLoss, WeightedMSE
-from fixlib.plots import (
-    BASELINE_COLOR,
-    LINES,
-    Row,
-    color_of,
-    dots,
-    figure,
-    image_axes,
-    label_ends,
-    legend,
-    name_of,
-    note,
-    stamp,
-)
+from fixlib.plots import BASELINE_COLOR, LINES, Row, color_of, dots, figure, name_of
 from fixlib.runs.store import Run
 from fixlib.runs.study import Study
 from fixlib.theory.frames import crossing_threshold
@@ -72,7 +61,7 @@ def training_curves(study: Study) -> Figure:
         "best constant output": dict(color=CONSTANT_COLOR, ls="--", lw=1.2),
     }
     free = dict(loc="center") if len(names) < panels.size else dict(loc="center left", bbox_to_anchor=(1, 0.5))
-    legend(panels.flat[-1], marks, **free)
+    plots.legend(panels.flat[-1], marks, **free)
     return drawn
 
 
@@ -171,7 +160,7 @@ def sizes(studies: Sequence[Study] = ()) -> Figure:
     """The same losses at several sizes of network and lengths of training: one study a size, the smallest first."""
     studies = studies or recorded_sizes()
     metrics = ("white_pixel_recall", "white_pixel_precision", "average_precision", "hit_3px", "error_argmax")
-    return stamp(dot_panels(size_lines(studies), metrics, height=0.22), studies[-1].label, studies[-1].simulated)
+    return plots.stamp(dot_panels(size_lines(studies), metrics, height=0.22), studies[-1].label, studies[-1].simulated)
 
 
 @figure("03_certainty_by_horizon", of="loss_comparison")
@@ -180,27 +169,18 @@ def certainty_by_horizon(study: Study, known: str = "transition_table") -> Figur
     drawn, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
     sure = by_horizon(study, known, "max_probability")
     frames = np.arange(1, len(sure) + 1)
-    left.plot(frames, sure, "o-", color=BASELINE_COLOR)
-    middle = len(frames) // 4
-    note(left, "transition table:\nits most probable pixel", (frames[middle], sure[middle]), (8, 8), color="#555555")
-    beyond = len(frames) + 0.2
-    for name, loss in (("focal", FocalLoss()), ("mse", MSE()), ("weighted_mse", WeightedMSE())):
-        limit, color = crossing_threshold(loss), color_of(name)
-        left.plot([0.6, len(frames)], [limit] * 2, color=color, lw=1, ls="--")
-        left.text(beyond, limit, f"{name_of(name)}: {limit:.2g}", color=color, fontsize=8, va="center")
-    left.text(beyond, 1.15, "p > 0.5 pays above", fontsize=8, color="#777777")
-    left.set(yscale="log", ylim=(5e-3, 1.3), ylabel="probability of the pixel", title="How sure one can be")
-    left.set_yticks([0.01, 0.03, 0.1, 0.3, 1], ["0.01", "0.03", "0.1", "0.3", "1"])
-    left.minorticks_off()
+    losses = dict(focal=FocalLoss(), mse=MSE(), weighted_mse=WeightedMSE())
+    draw_certainty(left, sure, [(name, name_of(name), crossing_threshold(loss)) for name, loss in losses.items()])
+    text = "transition table:\nits most probable pixel"
+    plots.note(left, text, (frames[len(sure) // 4], sure[len(sure) // 4]), (8, 8), color="#555555")
     ends = []
     for name in [*study.variants(trained=True), "repeat_last", known]:
         recall = 100 * by_horizon(study, name, "white_pixel_recall")
         right.plot(frames, recall, color=color_of(name), ls=LINES.get(name, "-." if name == known else "-"))
         ends.append((recall[-1], name_of(name), color_of(name)))
-    label_ends(right, ends, len(frames))
+    plots.label_ends(right, ends, len(frames))
     right.set(ylabel="% of white pixels with p > 0.5", title="Recall at 0.5", ylim=(-3, None))
-    for axes, room in ((left, 0.34), (right, 0.42)):
-        axes.set(xlabel="frames ahead (100 ms each)", xlim=(0.6, len(frames) * (1 + room) + 0.3), xticks=frames)
+    right.set(xlabel="frames ahead", xlim=(0.6, 1.42 * len(frames) + 0.3), xticks=frames)
     return drawn
 
 
@@ -221,7 +201,7 @@ def errors(study: Study) -> Figure:
     top = max(axes.get_ylim()[1] for axes in panels[1:])
     for axes in panels[1:]:
         axes.set_ylim(0, top)
-    label_ends(panels[2], ends, len(error))
+    plots.label_ends(panels[2], ends, len(error))
     panels[2].set_xlim(right=1.62 * len(error))
     panels[1].set_ylabel("mean pixel error (px)")
     return drawn
@@ -243,7 +223,7 @@ def _draw_decodings(axes: Axes, study: Study, names: Sequence[str]) -> None:
     marks = {text: dict(color="#444444", marker=marker, ls="") for text, marker in DECODINGS.values()}
     marks |= {name_of(name): dict(color=BASELINE_COLOR, lw=1, ls=line) for name, line in LINES.items()}
     place = dict(loc="upper center", bbox_to_anchor=(0.35, -0.17), columnspacing=1, handletextpad=0.4)
-    legend(axes, marks, ncols=2, fontsize=8, **place)
+    plots.legend(axes, marks, ncols=2, fontsize=8, **place)
 
 
 @figure("03_examples", of="loss_comparison")
@@ -263,7 +243,7 @@ def examples(study: Study, window: int = 0) -> Figure:
         for axes, name in zip(panels[row, 1:], names):
             found = study.run(name).payload["examples"]
             peak = float(found["peaks"][window, index].ravel()[0])
-            image_axes(axes, name_of(name).replace(" (MSE + L1)", "") if row == 0 else "").title.set_fontsize(9)
+            plots.image_axes(axes, name_of(name).replace(" (MSE + L1)", "") if row == 0 else "").title.set_fontsize(9)
             axes.imshow(found["maps"][window, index] * (peak if scale == "as it is" else 1), vmin=0, vmax=255)
             axes.plot(x, y, "o", mfc="none", mec="#56B4E9", ms=8, mew=1.4)
             if row > 0:
@@ -273,7 +253,9 @@ def examples(study: Study, window: int = 0) -> Figure:
 
 def _draw_input(axes: Axes, pixels: np.ndarray, size: int, title: str) -> None:
     y, x = np.divmod(pixels.astype(int), size)
-    image_axes(axes, title).set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", facecolor="black")
+    plots.image_axes(axes, title).set(
+        xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", facecolor="black"
+    )
     axes.plot(x, y, "-", color="#777777", lw=0.8)
     axes.scatter(x, y, c=np.arange(len(x)), cmap="Greys_r", vmin=-6, s=14)
     axes.plot(x[-1], y[-1], "s", mfc="none", mec="#E69F00", ms=6)

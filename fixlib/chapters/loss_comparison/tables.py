@@ -9,7 +9,7 @@ import numpy as np
 from fixlib.chapters.loss_comparison.runs import FURTHER_LOSSES, LOSSES, NAME
 from fixlib.losses import make_loss
 from fixlib.runs.store import Run
-from fixlib.runs.study import Study, loss_of, recorded
+from fixlib.runs.study import Study, recorded
 from fixlib.theory.pixels import best_constant_loss
 
 
@@ -34,8 +34,8 @@ def by_horizon(study: Study, variant: str, metric: str) -> np.ndarray:
 
 def constant_of(run: Run) -> float:
     """What the loss of a network costs where every pixel is given the loss's own best constant."""
-    name, options = loss_of(run)
-    return _constant_loss(name, run.spec.config.data.size, **options)
+    loss = run.spec.config.loss
+    return _constant_loss(loss.name, run.spec.config.data.size, **loss.options)
 
 
 @lru_cache

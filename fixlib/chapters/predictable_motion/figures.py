@@ -9,32 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fixlib import plots
+from fixlib.chapters.predictable_motion import tables
 from fixlib.chapters.predictable_motion.runs import AHEAD, KNOWS_PATH, N_IN, NAME
-from fixlib.chapters.predictable_motion.tables import (
-    by_horizon,
-    certainty_needed,
-    exact_score,
-    networks,
-    noises,
-    recall_from_pixels,
-    same_past,
-    score,
-)
+from fixlib.chapters.predictable_motion.tables import by_horizon, exact_score, networks, noises, score
 from fixlib.data.lattice import KINDS, SPEEDS, lattice_paths
-from fixlib.plots import (
-    BASELINE_COLOR,
-    OPTIMUM_COLOR,
-    Row,
-    color_of,
-    dots,
-    figure,
-    image_axes,
-    label_ends,
-    legend,
-    name_of,
-    note,
-    stamp,
-)
+from fixlib.plots import BASELINE_COLOR, OPTIMUM_COLOR, Row, color_of, dots, figure, name_of
 from fixlib.runs.study import Number, Study
 
 RECALL, PRECISION = "white_pixel_recall", "white_pixel_precision"
@@ -47,7 +27,7 @@ TOP = dict(loc="outside upper center")
 def hidden_in_pixels(speeds: Sequence[float] = (0.5, 1.0, 1.5, 2.0)) -> Figure:
     """Two straight lines with the same ten pixels and different next ones; how much of the next pixel is given away."""
     drawn, (left, right) = plt.subplots(1, 2, figsize=(8.4, 4.2), width_ratios=(1, 1.5))
-    pair = same_past()
+    pair = tables.same_past()
     for line, shade, name in zip(pair, ("#0072B2", "#D55E00"), ("one line", "another")):
         left.plot(*line.T, "-", color=shade, lw=0.8)
         left.plot(*line[:N_IN].T, "o", color=shade, ms=3)
@@ -61,15 +41,15 @@ def hidden_in_pixels(speeds: Sequence[float] = (0.5, 1.0, 1.5, 2.0)) -> Figure:
     left.set(xlim=(low[0] - 0.2, high[0] + 0.2), ylim=(high[1] + 0.2, low[1] - 0.2), aspect="equal")
     left.set_title("The same ten pixels (grey),\nanother eleventh (star)")
     left.grid(color="#bbbbbb", lw=0.5)
-    best = [recall_from_pixels(speed) for speed in speeds]
+    best = [tables.recall_from_pixels(speed) for speed in speeds]
     right.plot(speeds, best, "o-", color="#333333")
     for speed, value in zip(speeds, best):
-        note(right, f"{value:.2f}", (speed, value), (0, -13), ha="center", fontsize=9)
+        plots.note(right, f"{value:.2f}", (speed, value), (0, -13), ha="center", fontsize=9)
     right.axhline(0.95, color=BASELINE_COLOR, lw=1, ls=":")
     right.text(speeds[0], 0.955, "0.95", va="bottom", fontsize=8, color=BASELINE_COLOR)
     right.set(xlabel="speed (px a frame)", ylabel="best possible recall, one frame ahead")
     right.set(xticks=speeds, ylim=(0.7, 1.0), title="Lines that start anywhere")
-    return stamp(drawn, "computed straight lines", simulated=True)
+    return plots.stamp(drawn, "computed straight lines", simulated=True)
 
 
 @figure("05_paths", **MOTION)
@@ -91,13 +71,13 @@ def paths(study: Study, shown: Sequence[float] = (0.0, 0.4), seed: int = 4) -> F
         "to be predicted": dict(marker="o", ls="", color=LATER),
         "replaced by noise": dict(marker="s", ls="", color=SEEN, mfc="none"),
     }
-    legend(drawn, marks, ncols=3, **TOP)
+    plots.legend(drawn, marks, ncols=3, **TOP)
     return drawn
 
 
 def _draw_path(axes: Axes, pixels: np.ndarray, replaced: np.ndarray, size: int) -> None:
     y, x = np.divmod(pixels, size)
-    image_axes(axes).set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", facecolor="black")
+    plots.image_axes(axes).set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", facecolor="black")
     for first, last, marker, shade in ((0, N_IN, "s", SEEN), (N_IN, len(x), "o", LATER)):
         for there, fill in ((~replaced[first:last], shade), (replaced[first:last], "none")):
             axes.plot(x[first:last][there], y[first:last][there], marker, ms=4.5, mec=shade, mfc=fill, ls="")
@@ -124,7 +104,7 @@ def finding_the_pixel(study: Study) -> Figure:
         "from a network that knows": dict(marker="o", color="#333333"),
         "best possible under that loss": dict(color=OPTIMUM_COLOR, lw=3),
     }
-    legend(drawn, marks, ncols=3, **TOP)
+    plots.legend(drawn, marks, ncols=3, **TOP)
     return drawn
 
 
@@ -140,7 +120,7 @@ def falling_with_noise(study: Study, losses: Sequence[str] = ()) -> Figure:
     grid = dict(sharex=True, sharey=True, squeeze=False, figsize=(1.62 * len(losses) + 0.8, 4.6))
     drawn, panels = plt.subplots(2, len(losses), **grid)
     for column, name in zip(panels.T, losses):
-        needed = certainty_needed(name)
+        needed = tables.certainty_needed(name)
         for axes, metric in zip(column, (RECALL, PRECISION)):
             axes.plot([0, 1], [1, 0], color=BASELINE_COLOR, lw=0.8, ls=":")
             axes.axvline(1 - needed, color=BASELINE_COLOR, lw=1, ls="--")
@@ -161,7 +141,7 @@ def falling_with_noise(study: Study, losses: Sequence[str] = ()) -> Figure:
         "1 − noise": dict(color=BASELINE_COLOR, ls=":"),
         "where p > 0.5 stops to pay": dict(color=BASELINE_COLOR, ls="--"),
     }
-    legend(drawn, marks, ncols=4, **TOP)
+    plots.legend(drawn, marks, ncols=4, **TOP)
     return drawn
 
 
@@ -183,7 +163,9 @@ def horizon_and_speed(study: Study) -> Figure:
         axes.set_title(f"{speed} px a frame")
     for axes in panels[-1]:
         axes.set_xlabel("frames ahead")
-    legend(drawn, {name_of(name): dict(color=color_of(name), ls=line) for name, line in lines.items()}, ncols=5, **TOP)
+    plots.legend(
+        drawn, {name_of(name): dict(color=color_of(name), ls=line) for name, line in lines.items()}, ncols=5, **TOP
+    )
     return drawn
 
 
@@ -213,5 +195,5 @@ def frames_and_regression(
         ends.append((values[-1], name_of(name), shade))
     axes.set(xlabel="noise (share of frames replaced)", ylabel="mean pixel error, one frame ahead (px)")
     axes.set(xlim=(-0.02, levels[-1] + 0.22), ylim=(0, None), xticks=levels)
-    label_ends(axes, ends, levels[-1])
+    plots.label_ends(axes, ends, levels[-1])
     return drawn

@@ -6,6 +6,8 @@ probabilities are exact; those figures say so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -177,20 +179,27 @@ def _draw_terms(axes: Axes, size: int, prior: float) -> None:
 def how_sure_one_can_be(size: int = 32) -> Figure:
     """How probable the likeliest pixel is by frames ahead, beside what each loss asks for."""
     by_fixation, by_frame = tables.highest_probability(size=size)
-    limits = {name: crossing_threshold(PIXELWISE[name]) for name in ("focal", "mse", "weighted_mse")}
-    limits["dice_smooth_1"] = painting_threshold(DICE["dice_smooth_1"], size)
+    limits = [(name, name_of(name), crossing_threshold(PIXELWISE[name])) for name in ("focal", "weighted_mse")]
+    limits.append(("mse", "MSE, BCE", crossing_threshold(PIXELWISE["mse"])))
+    limits.append(("dice", NAMES["dice_smooth_1"], painting_threshold(DICE["dice_smooth_1"], size)))
     drawn, axes = plt.subplots(figsize=(8, 4.2))
-    axes.plot(np.arange(1, len(by_frame) + 1), by_frame, "o-", color="#555555")
+    draw_certainty(axes, by_frame, limits)
     axes.text(2.2, by_frame[1] * 1.03, "one frame every 100 ms", fontsize=9, color="#555555", va="bottom")
     axes.plot(1, by_fixation, "D", color="#CC79A7", ms=7)
     axes.text(1.2, by_fixation, "one frame a fixation", fontsize=9, color="#CC79A7", va="center")
-    for name, limit in limits.items():
-        text = "MSE, BCE" if name == "mse" else NAMES.get(name, name_of(name))
-        axes.plot([0.7, 10], [limit, limit], color=color_of(name), lw=1, ls="--")
-        axes.text(10.15, limit, f"{text}: {limit:.2g}", color=color_of(name), fontsize=9, va="center")
-    axes.text(10.15, 1, "crossing 0.5\npays above", fontsize=8, va="bottom", color="#777777")
-    axes.set(yscale="log", ylim=(3e-3, 1.05), xlim=(0.7, 12.4), xticks=np.arange(1, 11), title="How sure one can be")
+    return stamp(drawn, LABEL, simulated=True)
+
+
+def draw_certainty(axes: Axes, sure: np.ndarray, limits: Sequence[tuple[str, str, float]]) -> None:
+    """The probability of the likeliest pixel by frames ahead; and of what losses (name, label) ask for it, as lines."""
+    frames = np.arange(1, len(sure) + 1)
+    axes.plot(frames, sure, "o-", color="#555555")
+    for name, label, limit in limits:
+        axes.plot([0.7, len(sure)], [limit, limit], color=color_of(name), lw=1, ls="--")
+        text = f"{label}: {limit:.2g}"
+        axes.text(1.015 * len(sure), limit, text, color=color_of(name), fontsize=9, va="center")
+    axes.text(1.015 * len(sure), 1, "p > 0.5\npays above", fontsize=8, va="bottom", color="#777777")
+    axes.set(yscale="log", ylim=(3e-3, 1.3), xlim=(0.7, 1.3 * len(sure)), xticks=frames, title="How sure one can be")
     axes.set(xlabel="frames ahead", ylabel="probability of the likeliest pixel")
     axes.set_yticks([0.01, 0.03, 0.1, 0.3, 1], ["0.01", "0.03", "0.1", "0.3", "1"])
     axes.minorticks_off()
-    return stamp(drawn, LABEL, simulated=True)
