@@ -8,9 +8,10 @@ import os
 import platform
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -164,3 +165,41 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))
+
+
+# What tells a process which project and data it works on.
+PROJECT_VARIABLES = ("FIXLIB_ROOT", "FIXLIB_DATA", "FIXLIB_DATA_MIRROR")
+
+
+def project_variables() -> dict[str, str]:
+    """What this process was told of the project, for another one."""
+    return {name: os.environ[name] for name in PROJECT_VARIABLES if name in os.environ}
+
+
+def set_project_variables(known: dict[str, str]) -> None:
+    """Work on the project of another process."""
+    for name in PROJECT_VARIABLES:
+        os.environ.pop(name, None)
+    os.environ.update(known)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """How runs are carried out, wherever: with one thread, so that their bits do not hang on what else is run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def peak_memory() -> Iterator[Callable[[], float]]:
+    """Gives the largest memory so far, MB: on a GPU since the block began; where there is none, of the process."""
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    unit = 2**20 if on_gpu or platform.system() == "Darwin" else 2**10
+    yield lambda: (torch.cuda.max_memory_allocated() if on_gpu else getrusage(RUSAGE_SELF).ru_maxrss) / unit

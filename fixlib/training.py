@@ -350,6 +350,10 @@ class Checkpoint:
     def __init__(self, path: Path | str, run: str = "") -> None:
         self.path, self.run = Path(path), run
 
+    def stage(self, name: str) -> Checkpoint:
+        """That of one stage of a training in several."""
+        return Checkpoint(f"{self.path}.{name}", self.run)
+
     def owner(self, model: nn.Module, **training: Any) -> dict[str, Any]:
         """Whose state this is: everything that has to be the same for going on, the number of threads included."""
         shapes = {name: list(value.shape) for name, value in model.state_dict().items()}

@@ -60,7 +60,7 @@ class TestRuns:
     def test_all_losses_of_a_seed_start_from_the_same_weights(self, losses_study):
         def initial(name):
             torch.manual_seed(0)
-            return predictors.build(losses_study.run(name).spec.config)[0].state_dict()
+            return predictors.build(losses_study.run(name).spec.config).state_dict()
 
         assert all(torch.equal(a, b) for a, b in zip(initial("mse").values(), initial("dice").values()))
 
@@ -116,10 +116,10 @@ class TestRuns:
 
 class TestFailures:
     def test_one_failing_run_does_not_end_the_others(self, project, monkeypatch, tmp_path):
-        def fail_on_mse(spec, checkpoint, on_epoch):
+        def fail_on_mse(spec, attempt):
             if spec.variant == "mse":
                 raise RuntimeError("no luck")
-            return predictors.run_predictor(spec, checkpoint, on_epoch)
+            return predictors.run_predictor(spec, attempt)
 
         monkeypatch.setattr(loss_comparison, "run", fail_on_mse, raising=False)
         with pytest.raises(ExperimentError, match="1 of 6 runs failed(.|\n)*mse-smoke-0.*RuntimeError: no luck"):

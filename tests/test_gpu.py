@@ -6,7 +6,6 @@ import torch
 from fixlib.losses import get_loss_function
 from fixlib.models import GazeGRU, SimVP, SimVP_RegressionHead
 from fixlib.runs import obtain
-from fixlib.runs.verify import FIRST_EPOCH
 from fixlib.training import WindowLoader, train_model_with_loss
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -73,5 +72,5 @@ def test_a_processor_gives_the_same_first_epoch(project, dataset, monkeypatch):
     for gpu, processor in zip(there.runs, here.runs, strict=True):
         assert gpu.spec == processor.spec
         if gpu.history:
-            assert gpu.history[0]["train_loss"] == pytest.approx(processor.history[0]["train_loss"], rel=FIRST_EPOCH)
+            assert gpu.history[0]["train_loss"] == pytest.approx(processor.history[0]["train_loss"], rel=2e-4)
             assert gpu.payload["environment"]["device"] != processor.payload["environment"]["device"] == "cpu"

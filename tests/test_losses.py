@@ -26,7 +26,7 @@ from fixlib.losses import (
 )
 from fixlib.runs import obtain
 from fixlib.runs.config import Config
-from fixlib.runs.execute import build
+from fixlib.runs.execute import loss_of
 from fixlib.theory.frames import crossing_threshold
 from fixlib.theory.pixels import best_constant, best_output
 
@@ -422,7 +422,7 @@ def test_a_record_whose_loss_was_renamed_fails_instead_of_running_as_another():
     ):
         recorded["model"]["kind"] = kind
         with pytest.raises(error, match=message):
-            build(Config.from_json(recorded | dict(loss=loss)))
+            loss_of(Config.from_json(recorded | dict(loss=loss)))
 
 
 # --- classes made of functions --------------------------------------------------------------------

@@ -15,7 +15,7 @@ from fixlib.chapters.loss_comparison.runs import specs
 from fixlib.models import NETWORKS, SimVP, SimVP_RegressionHead, count_parameters, create_model
 from fixlib.models.simvp import Decoder, DropPath
 from fixlib.runs.config import Model
-from fixlib.runs.execute import run_predictor
+from fixlib.runs.execute import Attempt, run_predictor
 
 PUBLISHED = json.loads((Path(__file__).parent / "data" / "simvp_state_dict.json").read_text())
 SMALL = dict(in_shape=(10, 1, 32, 32), hid_S=16, hid_T=64, N_S=4, N_T=4)
@@ -380,7 +380,7 @@ def test_an_own_network_is_trained_like_any_other_and_found_by_the_benchmarks(mo
     NETWORKS.register("nearby")(Nearby)
     (spec,) = [spec for spec in specs(dataset, "smoke", losses=["weighted_mse"]) if spec.config.epochs]
     spec = replace(spec, config=replace(spec.config, model=Model("nearby", dict(width=3))))
-    recorded = run_predictor(spec, None, lambda entry: None)
+    recorded = run_predictor(spec, Attempt())
     first, last = recorded["history"][0], recorded["history"][-1]
     assert recorded["parameters"] == 10 * 9 + 10 and last["train_loss"] < first["train_loss"]
     assert 0 < recorded["metrics"]["average_precision"]["value"] < 1

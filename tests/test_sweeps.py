@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -22,8 +23,6 @@ from fixlib.runs.execute import run_predictor
 from fixlib.runs.store import ResultError, Results, Run
 from fixlib.runs.verify import choose, compare, table, verify
 from fixlib.system import DECIDES_BITS, bits, environment, same_bits
-
-RECORDED = Results(Path(__file__).resolve().parents[1] / "results")  # the book's own runs
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +121,10 @@ class TestKills:
             "from fixlib.chapters.loss_comparison import runs as loss_comparison\n"
             "from fixlib.runs import obtain\n"
             "from fixlib.runs.execute import run_predictor\n"
-            "def run(spec, checkpoint, on_epoch):\n"
+            "def run(spec, attempt):\n"
             "    if spec.variant == 'mse':\n"
             "        os.kill(os.getpid(), signal.SIGKILL)\n"
-            "    return run_predictor(spec, checkpoint, on_epoch)\n"
+            "    return run_predictor(spec, attempt)\n"
             "if __name__ == '__main__':\n"
             "    from fixlib.runs import sweep\n"
             "    in_worker = sweep._in_worker\n"
@@ -181,31 +180,31 @@ class TestTwoSweeps:
     def test_a_run_that_another_process_is_at_is_left_for_later(self, project, dataset):
         spec = loss_comparison.specs(dataset, "smoke", losses=["mse"])[0]
         with sweep.lock(spec, Results()):
-            outcome = sweep._run_one(Results().folder, spec, False)
+            outcome = sweep._run_one(Results(), spec, False)
         assert outcome.state == "busy" and not Results().has(spec)
-        assert sweep._run_one(Results().folder, spec, True).state == "trained"
-        assert sweep._run_one(Results().folder, spec, False).state == "read"
+        assert sweep._run_one(Results(), spec, True).state == "trained"
+        assert sweep._run_one(Results(), spec, False).state == "read"
 
 
 class TestFailures:
     def test_a_run_that_is_not_finite_is_recorded_as_failed_and_can_be_tried_again(self, project, dataset, monkeypatch):
-        build = execute.build
+        loss_of = execute.loss_of
         calls = []
 
         def poisoned(config):
-            model, inputs, targets, loss = build(config)
+            loss = loss_of(config)
             if config.loss.name != "mse":
-                return model, inputs, targets, loss
+                return loss
 
             def not_finite(output, target, forward=loss.forward):
                 calls.append(1)  # 2 batches and 1 validation batch an epoch: the 5th call is epoch 2, batch 2
                 return forward(output, target) * (float("inf") if len(calls) == 5 else 1)
 
             loss.forward = not_finite
-            return model, inputs, targets, loss
+            return loss
 
         with monkeypatch.context() as patch:
-            patch.setattr("fixlib.runs.execute.build", poisoned)
+            patch.setattr("fixlib.runs.execute.loss_of", poisoned)
             with pytest.raises(ExperimentError, match="1 of 6 runs failed") as failure:
                 obtain("loss_comparison", dataset, "smoke", losses=["mse", "dice"], workers=1)
         assert [run.spec.variant for run in failure.value.study.runs][0] == "dice"
@@ -254,13 +253,12 @@ class TestFailures:
 class TestDask:
     def test_a_worker_that_keeps_dying_is_one_failed_task(self):
         pytest.importorskip("distributed")
-        with cluster.connected("local", 2, 1, see=Path(__file__).parent.parent) as client:
-            environments = client.run(lambda: dict(os.environ))
-            tasks = [(number,) for number in range(4)]
-            found = list(cluster.outcomes(client, die_or_give, lambda number: f"{number} died", tasks))
+        with cluster.connected("local", 2, see=Path(__file__).parent.parent) as (executor, died):
+            submit = partial(executor.submit, die_or_give)
+            variables = executor.submit(lambda: dict(os.environ)).result()
+            found = list(sweep._outcomes(submit, died, lambda number, _: f"{number} died", 4, range(4), False, print))
         assert sorted(map(str, found)) == ["0", "1", "2 died", "3"]
-        for variables in environments.values():
-            assert variables["OMP_NUM_THREADS"] == "1" and "MALLOC_TRIM_THRESHOLD_" not in variables
+        assert variables["OMP_NUM_THREADS"] == "1" and "MALLOC_TRIM_THRESHOLD_" not in variables
 
     def test_gives_what_processes_give(self, project, dataset, recorded):
         pytest.importorskip("distributed")
@@ -274,7 +272,7 @@ class TestDask:
                 obtain("loss_comparison", dataset, "smoke", losses=["mse"], dask=made.scheduler_address)
 
 
-def die_or_give(number):
+def die_or_give(number, _):
     if number == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return number
@@ -295,16 +293,11 @@ def elsewhere(run: Run) -> Run:
     return edited(run, "environment.processor", "another")
 
 
-def recorded_run(experiment: str, variant: str) -> Run:
-    """One of the book's own, of `quick` size."""
-    return next(run for run in RECORDED.runs(experiment, profile="quick") if run.spec.variant == variant)
-
-
 class TestVerify:
     def test_recorded_runs_repeat_bit_for_bit(self, project, recorded):
         before = {run.path: run.path.read_bytes() for run in recorded}
         checks = verify(recorded, workers=1)
-        assert [check.rule for check in checks] == ["bit for bit"] * 6 and not any(check.wrong for check in checks)
+        assert [check.rule for check in checks] == ["the same bits"] * 6 and not any(check.wrong for check in checks)
         assert set(table(checks)["verdict"]) == {"as recorded"}
         assert {run.path: run.path.read_bytes() for run in recorded} == before
 
@@ -312,21 +305,17 @@ class TestVerify:
         run = recorded[0]
         other = edited(run, "history.1.train_loss", run.history[1]["train_loss"] * 1.000001)
         check = compare(other, run)
-        assert check.rule == "bit for bit" and check.wrong[0].startswith("history.1.train_loss: recorded 0.")
-        assert compare(elsewhere(other), run).rule == "tolerance" and not compare(elsewhere(other), run).wrong
+        assert check.rule == "the same bits" and check.wrong[0].startswith("history.1.train_loss: recorded 0.")
+        assert compare(elsewhere(other), run).rule == "within intervals" and not compare(elsewhere(other), run).wrong
 
     @pytest.mark.parametrize(
         "way, change",
         [
-            ("history.0.train_loss", lambda value: value * 1.001),
-            ("history.0.val_loss", lambda value: value * 2.5),
-            ("history.1.val_loss", lambda value: value * 3),
             ("metrics.error_mean.value", lambda value: value + 3),
             ("metrics.error_mean.value", lambda value: float("nan")),
             ("parameters", lambda value: value + 1),
             ("content_sha256.test", lambda value: "0" * 64),
             ("windows.train", lambda value: value - 1),
-            ("test_loss", lambda value: value / 2),
         ],
     )
     def test_a_wrong_number_is_noticed_elsewhere_too(self, recorded, way, change):
@@ -334,87 +323,27 @@ class TestVerify:
         value = run.payload
         for key in way.split("."):
             value = value[int(key) if key.isdigit() else key]
-        [wrong] = compare(elsewhere(edited(run, way, change(value))), run).wrong
+        [wrong] = compare(run, edited(elsewhere(run), way, change(value))).wrong
         assert wrong.startswith(way)
 
-    def test_another_seed_and_another_loss_are_noticed_elsewhere_too(self, recorded, project, dataset):
-        mse, dice = recorded[:2]
-        other_seed = obtain("loss_comparison", dataset, "smoke", seeds=[1], losses=["mse"], workers=1).run("mse")
-        for other in (other_seed, dice):
-            assert any(wrong.startswith("history.0.train_loss") for wrong in compare(elsewhere(mse), other).wrong)
+    @pytest.mark.parametrize("end", ["low", "high"])
+    def test_elsewhere_metrics_may_move_within_their_intervals(self, recorded, end):
+        run = recorded[0]
+        metric = run.metrics["error_mean"]
+        beyond = metric[end] + 0.1 * (metric[end] - metric["value"])
+        assert not compare(run, edited(elsewhere(run), "metrics.error_mean.value", metric[end])).wrong
+        [wrong] = compare(run, edited(elsewhere(run), "metrics.error_mean.value", beyond)).wrong
+        assert wrong.startswith("metrics.error_mean.value: recorded ")
 
-    def test_rounding_elsewhere_is_forgiven_and_a_baseline_must_be_exact(self, recorded):
+    def test_elsewhere_what_is_not_trained_must_be_equal_to_rounding(self, recorded):
         run = next(run for run in recorded if run.spec.variant == "centre_bias")
         value = run.metrics["error_mean"]["value"]
-        assert not compare(elsewhere(edited(run, "metrics.error_mean.value", value * (1 + 1e-6))), run).wrong
-        assert compare(elsewhere(edited(run, "metrics.error_mean.value", value * (1 + 1e-4))), run).wrong
-
-    @pytest.mark.parametrize("experiment, end", [("simulated_control", ".fixations"), ("predictable_motion", "")])
-    def test_recorded_runs_of_other_seeds_and_losses_do_not_pass_for_one_another_elsewhere(self, experiment, end):
-        """The control has three seeds; chapter 5's networks that go on from one and the same differ by their loss."""
-        runs = [
-            run
-            for run in RECORDED.runs(experiment)
-            if (run.history or run.payload.get("stages")) and run.spec.variant.endswith(end)
-        ]
-        assert len(runs) > 20
-        for run in runs:
-            assert not compare(elsewhere(run), run).wrong
-            for other in runs:
-                assert other is run or compare(elsewhere(run), other).wrong, (run.spec.filename, other.spec.filename)
-
-    @pytest.mark.parametrize(
-        "experiment, variant, way, share",
-        [
-            ("loss_comparison", "weighted_mse", "history.0.train_loss", 2e-4),
-            ("loss_comparison", "weighted_mse", "history.4.train_loss", 0.1),
-            ("loss_comparison", "weighted_mse", "history.5.train_loss", 0.5),
-            ("loss_comparison", "transition_table", "metrics.error_mean.value", 1e-5),
-            ("loss_comparison", "transition_table", "metrics.average_precision.value", 1e-2),
-            ("hybrid_regression", "hybrid_l1.10hz", "history.0.train_loss", 0.015),
-            ("predictable_motion", "onwards.mse", "stages.noise0.history.0.train_loss", 0.5),
-            ("predictable_motion", "onwards.mse", "stages.noise20.history.0.train_loss", 0.25),
-        ],
-    )
-    def test_elsewhere_a_number_may_be_off_by_its_tolerance_and_by_no_more(self, experiment, variant, way, share):
-        run = recorded_run(experiment, variant)
-        value = run.payload
-        for key in way.split("."):
-            value = value[int(key) if key.isdigit() else key]
-        self.allows(run, way, value, share * value)
-
-    def test_elsewhere_arrays_that_do_not_follow_from_training_may_differ_by_their_last_digit(self):
-        run = recorded_run("loss_comparison", "centre")
-        way, errors = "per_window.amplitude", run.per_window["amplitude"].astype(float)
-        self.allows(run, way, errors, 2e-3 * errors)
-
-    def test_what_only_one_of_the_two_holds_is_noticed_elsewhere(self):
-        run = recorded_run("loss_comparison", "centre")
+        assert not compare(elsewhere(run), edited(run, "metrics.error_mean.value", value * (1 + 1e-6))).wrong
+        [wrong] = compare(elsewhere(run), edited(run, "metrics.error_mean.value", value * 1.001)).wrong
+        assert wrong.startswith("metrics.error_mean.value")
         more = edited(run, "test_loss", 1.0)
         assert compare(elsewhere(run), more).wrong == ("test_loss: recorded nothing, repeated 1",)
         assert compare(elsewhere(more), run).wrong == ("test_loss: recorded 1, repeated nothing",)
-
-    @pytest.mark.parametrize(
-        "experiment, variant, name, times",
-        [
-            ("loss_comparison", "weighted_mse", "error_argmax", 1),
-            ("loss_comparison", "weighted_mse", "undershoot_mean", 5),
-            ("predictable_motion", "onwards.mse", "error_argmax", 2),
-        ],
-    )
-    def test_elsewhere_metrics_may_move_within_their_intervals(self, experiment, variant, name, times):
-        """By so many times half of its width, or 5% of the metric: more where it hangs on a threshold, or in stages."""
-        run = recorded_run(experiment, variant)
-        metric = run.metrics[name]
-        allowed = times * max(0.05 * metric["value"], 0.5 * (metric["high"] - metric["low"]))
-        self.allows(run, f"metrics.{name}.value", metric["value"], allowed)
-
-    @staticmethod
-    def allows(run, way, value, allowed):
-        """Elsewhere the number may be off by what is allowed, and by no more."""
-        assert not compare(run, edited(elsewhere(run), way, value + 0.9 * allowed)).wrong
-        [wrong] = compare(run, edited(elsewhere(run), way, value + 1.1 * allowed)).wrong
-        assert wrong.startswith(way)
 
     def test_the_command_fails_on_a_mismatch_and_says_where(self, project, dataset, capsys):
         study = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1)
@@ -435,9 +364,9 @@ class TestVerify:
         assert not list((project / "build" / "failed").iterdir())  # the recorded run did not fail
 
     def test_an_interrupted_one_leaves_nothing_that_nobody_would_read(self, project, recorded, monkeypatch):
-        def interrupted(spec, checkpoint, on_epoch):
-            checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
-            checkpoint.path.write_bytes(b"an epoch")
+        def interrupted(spec, attempt):
+            attempt.checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
+            attempt.checkpoint.path.write_bytes(b"an epoch")
             raise KeyboardInterrupt
 
         monkeypatch.setattr(loss_comparison, "run", interrupted, raising=False)

@@ -1,23 +1,26 @@
-"""Dask clusters as workers of a sweep; Dask starts them, here, on Slurm or on Kubernetes (see the README)."""
+"""Dask clusters as workers of a sweep; Dask starts them, here, on Slurm or on Kubernetes (see docs)."""
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @contextmanager
-def connected(address: str, workers: int, threads: int, see: Path) -> Iterator:
-    """A client of the cluster of that address, or of a "local" one made for the purpose and closed at the end.
+def connected(address: str, workers: int, see: Path) -> Iterator[tuple[Executor, type[Exception]]]:
+    """The cluster of that address, or a "local" one made for the purpose, as an executor; and what it raises of a task
+    whose workers kept dying.
 
     Args:
         address: of Dask's scheduler, e.g. tcp://10.0.0.1:8786; or "local".
-        workers, threads: of a local cluster: processes, and torch's threads in each.
+        workers: processes of a local cluster.
         see: the project's folder, which every worker has to see.
 
     Raises:
@@ -28,11 +31,11 @@ def connected(address: str, workers: int, threads: int, see: Path) -> Iterator:
     """
     try:
         import dask
-        from distributed import Client, LocalCluster
+        from distributed import Client, KilledWorker, LocalCluster
     except ImportError as error:
         raise RuntimeError("--dask needs Dask: pip install -c constraints.txt -e '.[scale]'") from error
     # Dask's own default sets MALLOC_TRIM_THRESHOLD_, with which torch is more than twice as slow.
-    spawned = {"distributed.nanny.pre-spawn-environ": {name: str(threads) for name in THREAD_VARIABLES}}
+    spawned = {"distributed.nanny.pre-spawn-environ": dict.fromkeys(THREAD_VARIABLES, "1")}
     with dask.config.set(spawned), ExitStack() as stack:
         if address == "local":
             address = stack.enter_context(
@@ -40,31 +43,10 @@ def connected(address: str, workers: int, threads: int, see: Path) -> Iterator:
             )
         client = stack.enter_context(Client(address))
         _check(client, see)
-        yield client
+        yield stack.enter_context(client.get_executor(pure=False)), KilledWorker
 
 
-def outcomes(client, work: Callable, died: Callable, tasks: Sequence[tuple]) -> Iterator:
-    """work(*task) of each task on the cluster, as they come; died(*task) for one whose workers kept dying.
-
-    Dask's own futures and not joblib's Dask backend, which waits for ever where a worker dies (joblib 1.6).
-    """
-    from distributed import KilledWorker, as_completed
-
-    futures, blamed = {client.submit(work, *task, pure=False): task for task in tasks}, []
-    for future in as_completed(futures):
-        try:
-            yield future.result()
-        except KilledWorker:
-            blamed.append(futures[future])
-    # Dask blames every task that waited at a worker that died. Alone, only the guilty one still dies.
-    for task in blamed:
-        try:
-            yield client.submit(work, *task, pure=False).result()
-        except KilledWorker:
-            yield died(*task)
-
-
-def _check(client, see: Path) -> None:
+def _check(client: Any, see: Path) -> None:
     """Refuse workers that would give wrong numbers or write where nobody looks."""
     if not client.nthreads():
         print("waiting for a worker of the Dask cluster, e.g. `dask worker ADDRESS --nthreads 1`", flush=True)

@@ -1,8 +1,14 @@
-"""Training and scoring one predictor, network or baseline, from its configuration."""
+"""Carrying out one run from its configuration: train, keep the network, score it; or score a baseline."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +19,41 @@ from fixlib.grid import certain_frames, pixel_index
 from fixlib.losses import SoftmaxCrossEntropy, make_loss
 from fixlib.models import BASELINES, NETWORKS, accelerate, count_parameters
 from fixlib.runs.config import Config, Data, RunSpec
-from fixlib.runs.store import pack, payload_of
+from fixlib.runs.store import Run, pack, payload_of, weights_file
+from fixlib.system import atomic_write, environment, one_thread
 from fixlib.training import Checkpoint, WindowLoader, best_device, predict, train_model_with_loss
 
+METRICS_VERSION = 1  # of the numbers that `score_network` gives; with another one `fixlib score` is needed
 EXAMPLE_WINDOWS, EXAMPLE_HORIZONS = 2, (1, 5, 10)
 
 
-def load_windows(where: Data) -> dict[str, dict]:
-    """The train, val and test windows that a data configuration names.
+@dataclass(frozen=True)
+class Attempt:
+    """What carrying out a run may use besides its specification.
+
+    Attributes:
+        checkpoint: where its training is kept between epochs, if anywhere.
+        on_epoch: is told each epoch's record.
+        keep: is given the trained network, and the stage's name where a run has several.
+        network_of: gives the network of another run, which is carried out first where there is none.
+    """
+
+    checkpoint: Checkpoint | None = None
+    on_epoch: Callable[[dict], None] = lambda entry: None
+    keep: Callable[..., None] = lambda network, stage="": None
+    network_of: Callable[[RunSpec], nn.Module] | None = None
+
+
+def experiment_module(name: str) -> ModuleType:
+    """The module of an experiment, one a chapter's folder; ValueError naming the known ones otherwise."""
+    known = sorted(path.parent.name for path in (Path(__file__).parents[1] / "chapters").glob("*/runs.py"))
+    if name not in known:
+        raise ValueError(f"unknown experiment {name!r}; choose one of {', '.join(known)}")
+    return import_module(f"fixlib.chapters.{name}.runs")
+
+
+def load_windows(where: Data) -> dict[str, Any]:
+    """The train, val and test windows that a configuration names.
 
     Where fewer windows exist than the profile allows, all of them are used.
     """
@@ -33,7 +66,7 @@ def load_windows(where: Data) -> dict[str, dict]:
     return windows
 
 
-def seen(windows: dict[str, dict]) -> dict:
+def seen(windows: dict[str, Any]) -> dict[str, dict]:
     """What a run records of its windows: how many there were in each part, and a hash of them."""
     return dict(
         content_sha256={part: content_sha256(windows[part]) for part in windows},
@@ -41,94 +74,111 @@ def seen(windows: dict[str, dict]) -> dict:
     )
 
 
-def run_predictor(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
-    """Train what `spec.config` describes, score it on the test windows, and give what is to be recorded.
-
-    The model's kind is "simvp" (frames), "regression" (the hybrid), "gru" or a baseline's name.
-    """
-    config = spec.config
-    windows = load_windows(config.data)
-    if config.model.kind in BASELINES:
-        recorded, evaluation, probabilities = _run_baseline(config, windows)
-    else:
-        recorded, evaluation, probabilities = _run_network(config, spec.seed, windows, checkpoint, on_epoch)
-    recorded |= payload_of(evaluation) | seen(windows)
-    if probabilities is not None:
-        recorded["examples"] = _examples(windows["test"], config.data.n_in, probabilities)
-    return recorded
-
-
-def _run_network(config: Config, seed: int, windows: dict, checkpoint: Checkpoint | None, on_epoch) -> tuple:
-    n_in, device = config.data.n_in, best_device()
-    torch.manual_seed(seed)
-    model, inputs, targets, loss = build(config)
-    given = dict(inputs=inputs, targets=targets, batch_size=config.training.batch_size, device=device)
-    model, history = train_model_with_loss(
-        model.to(device),
-        WindowLoader(windows["train"], n_in, shuffle=True, seed=seed, **given),
-        WindowLoader(windows["val"], n_in, **given),
-        loss,
-        checkpoint=checkpoint,
-        on_epoch=on_epoch,
-        progress=False,
-        cuda_graphs=True,
-        **training_settings(config),
-    )
-    outputs = predict(model, WindowLoader(windows["test"], n_in, **given))
-    recorded = dict(history=history, parameters=count_parameters(model))
-    truth = metrics.Truth.of(windows["test"], n_in)
-    if targets == "frames":
-        target_frames = truth.frames(config.data.size)
-        recorded["test_loss"] = float(loss(outputs, target_frames))
-        if isinstance(loss, SoftmaxCrossEntropy):  # its maps are densities, not a yes or no a pixel
-            log_density = outputs.flatten(-2).log_softmax(-1).view_as(outputs)
-            return recorded, metrics.evaluate_density(log_density, truth), log_density.exp()
-        return recorded, metrics.evaluate_frames(outputs, truth), torch.sigmoid(outputs)
-    points = outputs if targets == "points" else outputs[:, None]
-    return recorded, metrics.evaluate_points(points, truth), None
-
-
-def training_settings(config: Config) -> dict:
-    """Of `train_model_with_loss`."""
-    settings = config.training.to_json()
-    del settings["batch_size"]
-    return settings
-
-
-def build(config: Config) -> tuple[nn.Module, str, str, nn.Module]:
-    """The network, the representation of its inputs and targets, and its loss.
+def run_predictor(spec: RunSpec, attempt: Attempt) -> dict[str, Any]:
+    """Train the network that `spec.config` describes, keep and score it, or score a baseline; what is to be recorded.
 
     Raises:
-        ValueError: an unknown kind of model.
+        ValueError: a network, baseline or loss that there is not.
     """
-    kind, options, where = config.model.kind, config.model.options, config.data
-    n_in, n_out, size = where.n_in, where.n_out, where.size
-    network = NETWORKS[kind].for_task(n_in, n_out, size, **options)
-    return accelerate(network), network.inputs, network.targets, make_loss(config.loss.name, **config.loss.options)
+    config, windows = spec.config, load_windows(spec.config.data)
+    if config.model.kind in BASELINES:
+        return score_baseline(config, windows) | seen(windows)
+    network = new_network(config, spec.seed)
+    history = fit(network, config, spec.seed, windows, attempt.checkpoint, attempt.on_epoch)
+    attempt.keep(network)
+    recorded = dict(history=history, parameters=count_parameters(network))
+    return recorded | score_network(config, network, windows["test"]) | seen(windows)
 
 
-def _run_baseline(config: Config, windows: dict) -> tuple:
+def build(config: Config) -> nn.Module:
+    """The network of a configuration; ValueError naming the known ones where there is none of that kind."""
+    where = config.data
+    return accelerate(NETWORKS[config.model.kind].for_task(where.n_in, where.n_out, where.size, **config.model.options))
+
+
+def new_network(config: Config, seed: int) -> nn.Module:
+    """The network of a configuration with the seed's initial weights, where it is to be trained."""
+    torch.manual_seed(seed)
+    return build(config).to(best_device())
+
+
+def loss_of(config: Config) -> nn.Module:
+    """The loss of a configuration; ValueError naming the known ones where there is none of that name."""
+    return make_loss(config.loss.name, **config.loss.options)
+
+
+def fit(
+    network: nn.Module,
+    config: Config,
+    seed: int,
+    windows: dict[str, Any],
+    checkpoint: Checkpoint | None,
+    on_epoch: Callable[[dict], None],
+) -> list[dict]:
+    """Train the network on the windows as its configuration says; its history."""
+    settings = config.training.to_json()
+    del settings["batch_size"]
+    train = loader(network, config, windows["train"], shuffle=True, seed=seed)
+    val = loader(network, config, windows["val"])
+    hooks: dict[str, Any] = dict(checkpoint=checkpoint, on_epoch=on_epoch, progress=False, cuda_graphs=True)
+    return train_model_with_loss(network, train, val, loss_of(config), **hooks, **settings)[1]
+
+
+def loader(network: nn.Module, config: Config, windows: Any, **order: Any) -> WindowLoader:
+    """Batches of windows as the network wants them."""
+    shape = dict(inputs=network.inputs, targets=network.targets, batch_size=config.training.batch_size)
+    return WindowLoader(windows, config.data.n_in, **shape, **order, device=best_device())
+
+
+def score_network(config: Config, network: nn.Module, windows: Any) -> dict[str, Any]:
+    """The metrics of a network on test windows, its test loss where it predicts frames, and a few of its maps."""
+    loss, truth = loss_of(config), metrics.Truth.of(windows, config.data.n_in)
+    outputs = predict(network, loader(network, config, windows))
+    found = payload_of(evaluate(loss, outputs, truth))
+    if network.targets == "frames":
+        density = isinstance(loss, SoftmaxCrossEntropy)
+        maps = outputs.flatten(-2).softmax(-1).view_as(outputs) if density else torch.sigmoid(outputs)
+        found["test_loss"] = float(loss(outputs, truth.frames(config.data.size)))
+        found["examples"] = _examples(windows, config.data.n_in, maps)
+    return found
+
+
+def evaluate(loss: nn.Module | None, outputs: Tensor, truth: metrics.Truth, **options: Any) -> metrics.Evaluation:
+    """Outputs of a network scored as what they are: points (N, 2) or (N, T, 2), or logits (N, T, 1, H, W).
+
+    Those trained for softmax cross-entropy are densities over the frame, not a yes or no a pixel.
+    """
+    if outputs.dim() < 5:
+        return metrics.evaluate_points(outputs.view(len(outputs), -1, 2), truth, **options)
+    if isinstance(loss, SoftmaxCrossEntropy):
+        log_density = outputs.flatten(-2).log_softmax(-1).view_as(outputs)
+        return metrics.evaluate_density(log_density, truth, **options)
+    return metrics.evaluate_frames(outputs, truth, **options)
+
+
+def score_baseline(config: Config, windows: dict[str, Any]) -> dict[str, Any]:
+    """The metrics of a baseline on the test windows, as points, as a density, or as frames."""
     n_in, n_out, size = config.data.n_in, config.data.n_out, config.data.size
-    baseline = BASELINES[config.model.kind](size)
-    baseline.fit(windows["train"]["coordinates"], n_in)
-    inputs, truth = windows["test"]["coordinates"][:, :n_in], metrics.Truth.of(windows["test"], n_in)
-    if not config.model.options["as_frames"]:
-        return {}, _evaluate_baseline_points(baseline, inputs, n_out, windows, truth), None
-    logits = baseline_logits(baseline, inputs, n_out, size)
-    return {}, metrics.evaluate_frames(logits, truth), torch.sigmoid(logits)
+
+    def fitted(kind: str) -> Any:
+        baseline = BASELINES[kind](size)
+        baseline.fit(windows["train"]["coordinates"], n_in)
+        return baseline
+
+    baseline, truth = fitted(config.model.kind), metrics.Truth.of(windows["test"], n_in)
+    inputs = windows["test"]["coordinates"][:, :n_in]
+    if config.model.options["as_frames"]:
+        logits = baseline_logits(baseline, inputs, n_out, size)
+        examples = _examples(windows["test"], n_in, torch.sigmoid(logits))
+        return payload_of(metrics.evaluate_frames(logits, truth)) | dict(examples=examples)
+    if not hasattr(baseline, "log_density"):
+        return payload_of(metrics.evaluate_points(baseline.predict(inputs, n_out), truth))
+    reference = fitted("centre_bias").log_density(inputs, n_out)
+    log_density = baseline.log_density(inputs, n_out)
+    return payload_of(metrics.evaluate_density(log_density, truth, reference_log_density=reference))
 
 
-def _evaluate_baseline_points(baseline, inputs: Tensor, n_out: int, windows: dict, truth: metrics.Truth):
-    if hasattr(baseline, "log_density"):
-        reference = BASELINES["centre_bias"](baseline.size)
-        reference.fit(windows["train"]["coordinates"], inputs.shape[1])
-        return metrics.evaluate_density(
-            baseline.log_density(inputs, n_out), truth, reference.log_density(inputs, n_out)
-        )
-    return metrics.evaluate_points(baseline.predict(inputs, n_out), truth)
-
-
-def baseline_logits(baseline, inputs: Tensor, n_out: int, size: int) -> Tensor:
+def baseline_logits(baseline: Any, inputs: Tensor, n_out: int, size: int) -> Tensor:
     """A baseline as a frame predictor, (N, n_out, 1, size, size).
 
     A point becomes one certain pixel; a density becomes the logit of each pixel's probability.
@@ -139,7 +189,7 @@ def baseline_logits(baseline, inputs: Tensor, n_out: int, size: int) -> Tensor:
     return certain_frames(baseline.predict(inputs, n_out), size)
 
 
-def _examples(windows: dict, n_in: int, probabilities: Tensor) -> dict:
+def _examples(windows: Any, n_in: int, probabilities: Tensor) -> dict[str, Any]:
     """A few test windows with their predicted maps, small enough to be recorded with the run."""
     horizons = [h for h in EXAMPLE_HORIZONS if h <= probabilities.shape[1]]
     rows = torch.linspace(0, len(probabilities) - 1, EXAMPLE_WINDOWS + 2).long()[1:-1]
@@ -153,3 +203,59 @@ def _examples(windows: dict, n_in: int, probabilities: Tensor) -> dict:
         pixels=pack(pixel_index(windows["coordinates"][rows], maps.shape[-1]).numpy(), "int16"),
         n_in=n_in,
     )
+
+
+def keep_network(spec: RunSpec, folder: Path | None, network: nn.Module, stage: str = "") -> None:
+    """Keep the network's weights under the run's name; `load_network` gives it back."""
+    weights = {name: value.cpu() for name, value in network.state_dict().items()}
+    with atomic_write(weights_file(spec, stage, folder)) as file:
+        torch.save(dict(spec=spec.to_json(), environment=environment(best_device()), weights=weights), file)
+
+
+def load_network(run: Run | RunSpec, stage: str = "", folder: Path | None = None) -> nn.Module:
+    """The network of a run with the weights of its best epoch, in evaluation mode, on the CPU.
+
+    Args:
+        run: a recorded one of a network.
+        stage: of a run in stages (chapter 5), e.g. "noise20"; by default the last.
+        folder: where weights are kept; `build/weights` of the project by default.
+
+    Raises:
+        ValueError: a run that trains nothing.
+        FileNotFoundError: its weights are not here, as of a run that was recorded on another machine; the message
+            says which command trains it again.
+    """
+    spec = run.spec if isinstance(run, Run) else run
+    path = weights_file(spec, stage, folder)
+    if not spec.config.epochs:
+        raise ValueError(f"{spec.stem} trains no network: there are no weights of it")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no weights of {spec.stem} at {path}: it was trained elsewhere, or before networks were kept. To train it "
+            f"again and keep its network: fixlib verify {spec.key}"
+        )
+    network = build(spec.config)
+    network.load_state_dict(torch.load(io.BytesIO(path.read_bytes()), weights_only=True)["weights"])
+    return network.eval()
+
+
+def rescore(run: Run) -> Run:
+    """The run with its metrics computed anew, from its kept network; nothing is trained or written.
+
+    Raises:
+        FileNotFoundError: its network is not here; see `load_network`.
+        ValueError: the data at hand are not those it was scored on.
+    """
+    module, spec = experiment_module(run.spec.experiment), run.spec
+    with one_thread():
+        if not spec.config.epochs:
+            found = getattr(module, "run", run_predictor)(spec, Attempt())
+        elif hasattr(module, "score"):
+            found = module.score(run, lambda stage: load_network(spec, stage).to(best_device()))
+        else:
+            windows = load_windows(spec.config.data)
+            network = load_network(spec).to(best_device())
+            found = score_network(spec.config, network, windows["test"]) | seen(windows)
+    if found["content_sha256"] != run.payload["content_sha256"]:
+        raise ValueError(f"{spec.stem} was scored on other data than those at hand: its network is left as it is")
+    return replace(run, payload=run.payload | found | dict(metrics_version=METRICS_VERSION))

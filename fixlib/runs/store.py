@@ -88,10 +88,11 @@ class Run:
 
 
 class Results:
-    """The recorded runs in a folder (default `root()/results`)."""
+    """The recorded runs in a folder (default `root()/results`); their networks are kept in `weights`."""
 
-    def __init__(self, folder: str | Path | None = None):
-        self.folder = Path(folder) if folder is not None else root() / "results"
+    def __init__(self, folder: str | Path | None = None, weights: Path | None = None) -> None:
+        self.folder = (Path(folder) if folder is not None else root() / "results").resolve()
+        self.weights = weights or root() / "build" / "weights"
 
     def path(self, spec: RunSpec) -> Path:
         return self.folder / spec.experiment / spec.dataset / spec.filename
@@ -155,6 +156,11 @@ class Results:
         `read`, where only the present configuration will do.
         """
         return pd.DataFrame([_row(run) for run in self.runs(experiment, dataset, profile)])
+
+
+def weights_file(spec: RunSpec, stage: str = "", folder: Path | None = None) -> Path:
+    """Where the weights of a run's network are kept, on the machine that trained it."""
+    return (folder or root() / "build" / "weights") / f"{spec.stem}{stage and '.' + stage}.pt"
 
 
 def payload_of(evaluation, columns: Iterable[str] = PER_WINDOW) -> dict[str, Any]:

@@ -13,26 +13,26 @@ frames (ahead.LOSS), and what is exact: the best output under each loss, what kn
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fixlib import metrics, system
+from fixlib import metrics
 from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.data import lattice
 from fixlib.grid import certain_frames, pixel_center, pixel_index
-from fixlib.losses import Loss as LossFunction
-from fixlib.losses import SoftmaxCrossEntropy, make_loss
+from fixlib.losses import make_loss
 from fixlib.models import BASELINES, count_parameters
 from fixlib.runs.config import Config, Data, Loss, Model, Profile, RunSpec, Training, get_profile, make_spec
-from fixlib.runs.execute import build, seen, training_settings
+from fixlib.runs.execute import Attempt, evaluate, fit, loader, loss_of, new_network, seen
+from fixlib.runs.store import Run
 from fixlib.theory.bayes import bayes_logits, expected_loss
-from fixlib.training import Checkpoint, WindowLoader, best_device, predict, train_model_with_loss
+from fixlib.training import predict
 
 NAME, DATASET = "predictable_motion", lattice.SOURCE.name
 N_IN, AHEAD = 10, 10
@@ -44,6 +44,7 @@ NOISY = ("mse", "focal", "dice", "weighted_mse", "softmax_cross_entropy")  # the
 AHEAD_LOSSES = ("dice", "weighted_mse")
 POINT_BASELINES = ("constant_velocity", "repeat_last")
 KNOWS_PATH = "knows_path"
+EXACT = "exact"
 SCORES = (
     "white_pixel_recall",
     "white_pixel_precision",
@@ -79,10 +80,14 @@ class Size:
     ahead: tuple[int, int]
 
 
+def _networks(name: str, simvp: dict[str, Any], regression_hid_T: int, val: int, test: int) -> Profile:
+    return Profile(name, simvp, regression_hid_T, epochs=1, batch_size=8, train=None, val=val, test=test)
+
+
 SIZES = {
     "smoke": Size(
         16,
-        Profile("smoke", dict(hid_S=4, hid_T=16, N_S=2, N_T=2), 16, epochs=1, batch_size=8, train=None, val=8, test=24),
+        _networks("smoke", dict(hid_S=4, hid_T=16, N_S=2, N_T=2), 16, val=8, test=24),
         scratch=(16, 1),
         start=(16, 1),
         stage=(16, 1),
@@ -90,16 +95,7 @@ SIZES = {
     ),
     "quick": Size(
         16,
-        Profile(
-            "quick",
-            dict(hid_S=8, hid_T=32, N_S=2, N_T=2, mlp_ratio=4.0),
-            32,
-            epochs=1,
-            batch_size=8,
-            train=None,
-            val=200,
-            test=600,
-        ),
+        _networks("quick", dict(hid_S=8, hid_T=32, N_S=2, N_T=2, mlp_ratio=4.0), 32, val=200, test=600),
         scratch=(4000, 2),
         start=(4000, 5),
         stage=(1200, 1),
@@ -107,16 +103,7 @@ SIZES = {
     ),
     "paper": Size(
         32,
-        Profile(
-            "paper",
-            dict(hid_S=64, hid_T=256, N_S=4, N_T=8),
-            512,
-            epochs=1,
-            batch_size=8,
-            train=None,
-            val=400,
-            test=2000,
-        ),
+        _networks("paper", dict(hid_S=64, hid_T=256, N_S=4, N_T=8), 512, val=400, test=2000),
         scratch=(8000, 10),
         start=(8000, 20),
         stage=(8000, 4),
@@ -142,8 +129,8 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     def add(variant: str, config: Config, which: Sequence[int] = seeds) -> None:
         found.extend(make_spec(NAME, variant, size.networks, seed, config) for seed in which)
 
-    add("start.bce", start)
-    add("start.hybrid_l1", hybrid_start)
+    for config in (start, hybrid_start):
+        add(_start_variant(config), config)
     for name in LOSSES:
         add(f"scratch.{name}", _network(size, simvp, name, size.scratch))
     for name in LOSSES:
@@ -152,8 +139,8 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     for name in AHEAD_LOSSES:
         add(f"ahead.{name}", _network(size, simvp, name, size.ahead, start, n_out=AHEAD))
     for noise in EXACT_NOISES:
-        add(f"exact.{tag(noise)}", Config(_data(size, 0, 1), Model("exact"), noises=(noise,)), [0])
-    add("exact.ahead", Config(_data(size, 0, AHEAD), Model("exact"), noises=(0.0,)), [0])
+        add(f"exact.{tag(noise)}", Config(_data(size, 0, 1), Model(EXACT), noises=(noise,)), [0])
+    add("exact.ahead", Config(_data(size, 0, AHEAD), Model(EXACT), noises=(0.0,)), [0])
     return found
 
 
@@ -182,8 +169,8 @@ def _network(
     return Config(where, model, Loss(loss, LOSSES.get(loss, {})), training, tuple(noises), start)
 
 
-def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
-    """Train and score a network, or compute what is exact.
+def run(spec: RunSpec, attempt: Attempt) -> dict[str, Any]:
+    """Train a network at each noise in turn, from where the one before ended, and score it there; or what is exact.
 
     Returns:
         For a network: metrics of its first noise, and stages: noise (`tag`) -> history, and scores as of `_scores`. For
@@ -192,102 +179,64 @@ def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict],
     """
     config = spec.config
     recorded = seen(_windows(config, config.noises[0]))
-    if config.model.kind == "exact":
+    if config.model.kind == EXACT:
         return recorded | dict(metrics={}, exact=_exact(config, config.noises[0]))
-    model, stages = _through_noises(spec, checkpoint, on_epoch)
-    return recorded | dict(
-        metrics=stages[tag(config.noises[0])]["metrics"], parameters=count_parameters(model), stages=stages
-    )
-
-
-def _through_noises(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch) -> tuple[nn.Module, dict]:
-    """Train at each noise in turn, from where the one before ended, and score at that noise."""
-    config, seed = spec.config, spec.seed
-    network, stages, states = _Network.new(config, seed), {}, []
-    others_start_here = spec.variant.startswith("start.")
+    network, stages = new_network(config, spec.seed), {}
     if config.start:
-        start = _Network.new(config.start, seed)
-        start.fit(0.0, checkpoint and _kept(start), on_epoch)
-        network.model.load_state_dict(start.model.state_dict())
+        assert attempt.network_of, "a network that starts from another one needs it"
+        start = attempt.network_of(replace(spec, variant=_start_variant(config.start), config=config.start))
+        network.load_state_dict(start.state_dict())
     for noise in config.noises:
-        owner = checkpoint and (_kept(network) if others_start_here else checkpoint).run
-        states.append(checkpoint and Checkpoint(f"{checkpoint.path}.{tag(noise)}", owner))
-        history = network.fit(noise, states[-1], on_epoch)
-        stages[tag(noise)] = network.scores(noise) | dict(history=history)
-    for state in filter(None, states):  # only now, so that an interrupted run goes on where it was
-        if others_start_here:
-            _kept(network).path.parent.mkdir(parents=True, exist_ok=True)
-            state.path.replace(_kept(network).path)
-        else:
-            state.path.unlink(missing_ok=True)
-    return network.model, stages
+        checkpoint = attempt.checkpoint and attempt.checkpoint.stage(tag(noise))
+        tell = partial(_tell, attempt, len(stages) * config.training.epochs)
+        history = fit(network, config, spec.seed, _windows(config, noise), checkpoint, tell)
+        attempt.keep(network, _stage(config, noise))
+        stages[tag(noise)] = _scores_of_network(config, network, noise) | dict(history=history)
+    return recorded | _of_stages(stages) | dict(parameters=count_parameters(network))
 
 
-def _kept(network: _Network) -> Checkpoint:
-    """The state of a network that others start from, kept so that it is trained once."""
-    key = hashlib.sha256(json.dumps([network.config.to_json(), network.seed], sort_keys=True).encode()).hexdigest()[:10]
-    return Checkpoint(system.root() / "build" / "networks" / f"{NAME}-{key}.pt", key)
+def score(run: Run, network_of: Callable[[str], nn.Module]) -> dict[str, Any]:
+    """What is recorded of a network's scores, from what its stages were kept as; see `fixlib.runs.execute.rescore`."""
+    config, stages = run.spec.config, run.payload["stages"]
+    for noise in config.noises:
+        stages |= {
+            tag(noise): stages[tag(noise)] | _scores_of_network(config, network_of(_stage(config, noise)), noise)
+        }
+    return _of_stages(stages) | seen(_windows(config, config.noises[0]))
 
 
-def _windows(config: Config, noise: float) -> dict[str, dict]:
+def _of_stages(stages: dict[str, dict]) -> dict[str, Any]:
+    return dict(metrics=next(iter(stages.values()))["metrics"], stages=stages)
+
+
+def _start_variant(config: Config) -> str:
+    return f"start.{'hybrid_' if config.model.kind == 'regression' else ''}{config.loss.name}"
+
+
+def _stage(config: Config, noise: float) -> str:
+    """Under which name a network is kept after a noise; the last is what the run ends with."""
+    return "" if noise == config.noises[-1] else tag(noise)
+
+
+def _tell(attempt: Attempt, done: int, entry: dict) -> None:
+    attempt.on_epoch(entry | dict(epoch=done + entry["epoch"]))
+
+
+def _windows(config: Config, noise: float) -> dict[str, Any]:
     where = config.data
-    counts = dict(train=where.train, val=where.val, test=where.test)
+    counts = {part: getattr(where, part) for part in ("train", "val", "test")}
     return lattice.lattice_windows(where.size, N_IN + where.n_out, noise, counts, where.seed)
 
 
-@dataclass
-class _Network:
-    """A network of a configuration, what it is fed, and how it is trained."""
-
-    config: Config
-    seed: int
-    model: nn.Module
-    inputs: str
-    targets: str
-    loss: nn.Module
-
-    @classmethod
-    def new(cls, config: Config, seed: int) -> _Network:
-        torch.manual_seed(seed)
-        model, *others = build(config)
-        return cls(config, seed, model.to(best_device()), *others)
-
-    def fit(self, noise: float, checkpoint: Checkpoint | None, on_epoch) -> list[dict]:
-        windows, batch_size = _windows(self.config, noise), self.config.training.batch_size
-        train, val = (self._loader(windows[part], batch_size, shuffle=part == "train") for part in ("train", "val"))
-        return train_model_with_loss(
-            self.model,
-            train,
-            val,
-            self.loss,
-            checkpoint=checkpoint,
-            on_epoch=on_epoch,
-            progress=False,
-            cuda_graphs=True,
-            **training_settings(self.config),
-        )[1]
-
-    def scores(self, noise: float) -> dict:
-        """On the test windows of that noise; of frames, also what they cost in expectation, beyond all luck."""
-        windows = _windows(self.config, noise)["test"]
-        outputs = predict(self.model, self._loader(windows, self.config.training.batch_size))
-        if self.targets == "next_point":
-            return _scores(metrics.evaluate_points, outputs[:, None], windows, self.config, noise)
-        expected = expected_loss(self.loss, outputs.double(), _log_density(self.config, noise, windows))
-        found = _scores_of_frames(self.loss, outputs, windows, self.config, noise)
-        return found | dict(expected_loss=float(expected.mean()))
-
-    def _loader(self, windows: dict, batch_size: int, shuffle: bool = False) -> WindowLoader:
-        return WindowLoader(
-            windows,
-            N_IN,
-            inputs=self.inputs,
-            targets=self.targets,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            seed=self.seed,
-            device=best_device(),
-        )
+def _scores_of_network(config: Config, network: nn.Module, noise: float) -> dict[str, Any]:
+    """On the test windows of that noise; of frames, also what they cost in expectation, beyond all luck."""
+    windows, loss = _windows(config, noise)["test"], loss_of(config)
+    outputs = predict(network, loader(network, config, windows))
+    found = _scores(loss, outputs, windows, config, noise)
+    if network.targets == "frames":
+        expected = expected_loss(loss, outputs.double(), _log_density(config, noise, windows))
+        found["expected_loss"] = float(expected.mean())
+    return found
 
 
 def _exact(config: Config, noise: float) -> dict[str, dict]:
@@ -299,13 +248,12 @@ def _exact(config: Config, noise: float) -> dict[str, dict]:
         loss = make_loss(name, **EXACT_LOSSES[name])
         logits = bayes_logits(loss, log_density)
         cost = float(expected_loss(loss, logits, log_density).mean())
-        found[name] = _scores_of_frames(loss, logits.float(), windows, config, noise) | dict(expected_loss=cost)
+        found[name] = _scores(loss, logits.float(), windows, config, noise) | dict(expected_loss=cost)
     points = {name: BASELINES[name](size).predict(windows["coordinates"][:, :N_IN], n_out) for name in POINT_BASELINES}
     going_on = lattice.lattice_paths(size, N_IN + n_out).pixels[_test_paths(where, noise), N_IN:]
     points[KNOWS_PATH] = pixel_center(torch.from_numpy(going_on), size)
     return found | {
-        name: _scores_of_frames(None, certain_frames(there, size), windows, config, noise)
-        for name, there in points.items()
+        name: _scores(None, certain_frames(there, size), windows, config, noise) for name, there in points.items()
     }
 
 
@@ -317,22 +265,15 @@ def _log_density(config: Config, noise: float, windows: dict) -> Tensor:
     return lattice.lattice_density(possible, pixels, noise).clamp(min=SMALLEST).log()
 
 
-def _scores_of_frames(loss: LossFunction | None, logits: Tensor, windows: dict, config: Config, noise: float) -> dict:
-    if isinstance(loss, SoftmaxCrossEntropy):  # its maps are densities, not a yes or no a pixel
-        log_density = logits.flatten(-2).log_softmax(-1).view_as(logits)
-        return _scores(metrics.evaluate_density, log_density, windows, config, noise)
-    return _scores(metrics.evaluate_frames, logits, windows, config, noise)
-
-
-def _scores(evaluate: Callable, outputs: Tensor, windows: dict, config: Config, noise: float) -> dict:
+def _scores(loss: nn.Module | None, outputs: Tensor, windows: Any, config: Config, noise: float) -> dict[str, Any]:
     """metrics with their intervals; of several frames also by_horizon: "all" or a kind or speed of motion -> metric."""
     truth = metrics.Truth.of(windows, N_IN)
-    evaluation = evaluate(outputs, truth)
+    evaluation = evaluate(loss, outputs, truth)
     found = dict(metrics=_chosen(evaluation.summary, SCORES))
     if config.data.n_out > 1:
         found["by_horizon"] = dict(all=_chosen(evaluation.by_horizon, SCORES_AHEAD))
         for group, rows in _groups(config.data, noise).items():
-            part = evaluate(outputs[rows], truth[rows], n_boot=2)
+            part = evaluate(loss, outputs[rows], truth[rows], n_boot=2)
             found["by_horizon"][group] = _chosen(part.by_horizon, SCORES_AHEAD)
     return found
 

@@ -5,7 +5,7 @@ Four frames in, the next one out, on `simulated`, beside the optimum that its ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fixlib.chapters.hybrid_regression.runs import FRAMINGS, N_IN, N_OUT, networks_of
 from fixlib.chapters.loss_comparison import runs as loss_comparison
@@ -13,11 +13,10 @@ from fixlib.losses import SoftmaxCrossEntropy, make_loss
 from fixlib.metrics import Truth, evaluate_density, evaluate_frames, evaluate_points
 from fixlib.models import BASELINES
 from fixlib.runs.config import Config, Loss, Model, RunSpec, get_profile, make_spec
-from fixlib.runs.execute import load_windows, run_predictor, seen
+from fixlib.runs.execute import Attempt, load_windows, run_predictor, seen
 from fixlib.runs.store import payload_of
 from fixlib.theory.bayes import bayes_logits
 from fixlib.theory.forecast import best_points, forecast
-from fixlib.training import Checkpoint
 
 NAME = "simulated_control"
 LOSSES = {**loss_comparison.LOSSES, "softmax_cross_entropy": {}}
@@ -48,11 +47,11 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     return found
 
 
-def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
+def run(spec: RunSpec, attempt: Attempt) -> dict:
     """Train a network, or compute what the exact density allows."""
     if spec.config.model.kind == "optimum":
         return _optimum(spec.config, load_windows(spec.config.data))
-    return run_predictor(spec, checkpoint, on_epoch)
+    return run_predictor(spec, attempt)
 
 
 def _optimum(config: Config, windows: dict[str, dict]) -> dict:

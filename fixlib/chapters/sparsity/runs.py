@@ -6,7 +6,7 @@ without the recordings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,8 @@ from fixlib.data import Scanpaths, fixation_frames, fixed_rate_frames
 from fixlib.grid import SURE, certain_frames, pixel_index
 from fixlib.models import BASELINES
 from fixlib.runs.config import DESCRIPTION, Config, Model, RunSpec, get_profile, make_spec
-from fixlib.runs.execute import load_windows, seen
+from fixlib.runs.execute import Attempt, load_windows, seen
 from fixlib.runs.store import pack
-from fixlib.training import Checkpoint
 
 NAME = "sparsity"
 RATES_HZ = (1.0, 2.0, 4.0, 5.0, 10.0, 20.0, 30.0, 60.0)
@@ -46,7 +45,7 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     return description + [make_spec(NAME, name, size, 0, Config(where, Model(name))) for name in TRIVIAL]
 
 
-def run(spec: RunSpec, checkpoint: Checkpoint | None, on_epoch: Callable[[dict], None]) -> dict:
+def run(spec: RunSpec, attempt: Attempt) -> dict:
     """Describe the recordings, or score a predictor that learns nothing."""
     if spec.config.model.kind == DESCRIPTION:
         return describe(data.open_scanpaths(spec.config.data.dataset))
