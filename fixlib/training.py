@@ -161,19 +161,18 @@ def train_model_with_loss(
     parts = dict(model=model, optimizer=optimizer, scheduler=scheduler)
     history: list[dict] = []
     best = copy.deepcopy(model.state_dict())
-    if checkpoint:
-        checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-        settings = dict(learning_rate=learning_rate, weight_decay=weight_decay, clip_norm=clip_norm)
-        settings |= dict(plateau_patience=plateau_patience, plateau_factor=plateau_factor, precision=precision)
-        loaders = [_identity(loader) for loader in (train_loader, val_loader)]
-        owner = checkpoint.owner(model, loss=_identity(loss_fn), windows=loaders, settings=settings)
-        if state := checkpoint.load(owner):
-            history, best = _restore(state, parts)
-            if len(history) > epochs:
-                raise ValueError(
-                    f"the checkpoint {checkpoint.path} is of {len(history)} epochs, and {epochs} "
-                    "were asked for: ask for as many or more, or give another file"
-                )
+    kept = Checkpoint(checkpoint) if isinstance(checkpoint, Path | str) else checkpoint
+    settings: dict[str, Any] = dict(learning_rate=learning_rate, weight_decay=weight_decay, clip_norm=clip_norm)
+    settings |= dict(plateau_patience=plateau_patience, plateau_factor=plateau_factor, precision=precision)
+    windows = [_identity(loader) for loader in (train_loader, val_loader)]
+    owner = _owner(model, kept.run, _identity(loss_fn), windows, settings) if kept else {}
+    if kept and (state := kept.load(owner)):
+        history, best = _restore(state, parts)
+        if len(history) > epochs:
+            raise ValueError(
+                f"the checkpoint {kept.path} is of {len(history)} epochs, and {epochs} were asked for: ask for as many "
+                "or more, or give another file"
+            )
     passes = _in_precision(model, precision, cuda_graphs)
     left = range(len(history) + 1, epochs + 1)
     for epoch in tqdm(left, disable=not progress, initial=len(history), total=epochs, unit="epoch"):
@@ -185,19 +184,27 @@ def train_model_with_loss(
             if not math.isfinite(val_loss):
                 raise TrainingDiverged(f"epoch {epoch}, validation: loss {val_loss:g}; lower the learning rate")
         except TrainingDiverged as error:
-            kept = f"the last good checkpoint is {checkpoint.path}, of epoch {epoch - 1}" if checkpoint else ""
-            raise TrainingDiverged(f"{error}; {kept if history and kept else 'there is no checkpoint yet'}") from None
+            good = f"the last good checkpoint is {kept.path}, of epoch {epoch - 1}" if kept and history else ""
+            raise TrainingDiverged(f"{error}; {good or 'there is no checkpoint yet'}") from None
         if val_loss < min((h["val_loss"] for h in history), default=math.inf):
             best = copy.deepcopy(model.state_dict())
         rate, seconds = optimizer.param_groups[0]["lr"], time.perf_counter() - start
         history.append(dict(epoch=epoch, train_loss=train_loss, val_loss=val_loss, learning_rate=rate, seconds=seconds))
         scheduler.step(val_loss)
-        if checkpoint:
-            checkpoint.save(_state(parts, history, best), owner)
+        if kept:
+            kept.save(_state(parts, history, best), owner)
         if on_epoch:
             on_epoch(history[-1])
     model.load_state_dict(best)
     return model, history
+
+
+def _owner(model: nn.Module, run: str, loss: str, windows: list[str], settings: dict[str, Any]) -> dict[str, Any]:
+    """Whose a checkpoint is: everything that has to be the same for going on, the number of threads included."""
+    shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    owner = dict(run=run, loss=loss, windows=windows, settings=settings, shapes=shapes)
+    return owner | bits(environment(device))
 
 
 def _identity(part: Callable | Iterable) -> str:
@@ -317,7 +324,8 @@ class Replayed(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model, self.recorded, self.shape = model, nn.Sequential(model), None
+        self.model, self.recorded = model, nn.Sequential(model)
+        self.shape: torch.Size | None = None
 
     def forward(self, inputs: Tensor) -> Tensor:
         if self.training and self.shape is None:
@@ -354,12 +362,6 @@ class Checkpoint:
         """That of one stage of a training in several."""
         return Checkpoint(f"{self.path}.{name}", self.run)
 
-    def owner(self, model: nn.Module, **training: Any) -> dict[str, Any]:
-        """Whose state this is: everything that has to be the same for going on, the number of threads included."""
-        shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
-        device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-        return dict(run=self.run, **training, shapes=shapes, **bits(environment(device)))
-
     def save(self, state: dict[str, Any], owner: dict[str, Any]) -> None:
         """Put the state in place of the last one; OSError, with the last one whole, where it cannot be written."""
         with atomic_write(self.path) as file:
@@ -373,12 +375,13 @@ class Checkpoint:
         try:
             state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
             written_by = state.pop("owner")
-            different = [name for name in owner if written_by.get(name) != owner[name]]
+            different = ", ".join(name for name in owner if written_by.get(name) != owner[name])
         except Exception as error:  # torch raises many kinds on damaged files; all mean the same
-            return self._set_aside(f"cannot be read ({type(error).__name__})")
+            self._set_aside(f"cannot be read ({type(error).__name__})")
+            return None
         if different:
-            return self._set_aside(f"was written by another training or elsewhere (different: {', '.join(different)})")
-        return state
+            self._set_aside(f"was written by another training or elsewhere (different: {different})")
+        return None if different else state
 
     def _set_aside(self, why: str) -> None:
         candidates = (self.path.with_name(f"{self.path.name}.set-aside-{number}") for number in itertools.count(1))
