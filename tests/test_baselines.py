@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from fixlib.models import (
     BASELINES,
-    CentreBias,
+    CenterBias,
     ConstantVelocity,
     GazeGRU,
     RepeatLast,
@@ -20,7 +20,7 @@ from fixlib.models import (
 )
 from fixlib.models.baselines import BACK_OFFS, BANDWIDTHS, SOURCE_BANDWIDTHS, TARGET_BANDWIDTHS
 
-DENSITIES = [CentreBias, TransitionTable]
+DENSITIES = [CenterBias, TransitionTable]
 
 
 def random_windows(n, length, size, seed=0):
@@ -117,7 +117,7 @@ def plain_centre_bias(pixels, size, bandwidth):
 
 def test_centre_bias_is_a_kernel_density_of_the_held_out_bandwidth():
     size, windows = 5, 1 + 0.4 * random_windows(10, 3, 5)
-    baseline = CentreBias(size).fit(windows, n_in=1)
+    baseline = CenterBias(size).fit(windows, n_in=1)
     pixels = plain_pixels(windows[:, 1:], size)
     scores = {}
     for bandwidth in BANDWIDTHS:
@@ -158,7 +158,7 @@ def test_transition_table_is_a_smoothed_table_of_held_out_settings():
     size, n_in = 4, 1
     windows = first_order_walk(15, 4, size)
     baseline = TransitionTable(size).fit(windows, n_in)
-    centre = CentreBias(size).fit(windows, n_in).probabilities.flatten().numpy()
+    centre = CenterBias(size).fit(windows, n_in).probabilities.flatten().numpy()
     pixels = plain_pixels(windows, size)
     for horizon in (1, 3):
         pairs = [[(w[t], w[t + horizon]) for t in range(4 - horizon)] for w in pixels]
@@ -194,8 +194,8 @@ def test_transition_table_beats_centre_bias_where_gaze_is_first_order():
         fitted = baseline(16).fit(train, n_in=5)
         scores[baseline] = mean_log_likelihood(fitted.log_density(test[:, :5], 3), test[:, 5:])
         errors[baseline] = (fitted.predict(test[:, :5], 3) - test[:, 5:]).norm(dim=-1).mean().item()
-    assert scores[TransitionTable] > scores[CentreBias] + 0.5
-    assert errors[TransitionTable] < errors[CentreBias] - 0.5
+    assert scores[TransitionTable] > scores[CenterBias] + 0.5
+    assert errors[TransitionTable] < errors[CenterBias] - 0.5
 
 
 def test_transition_table_predicts_x_and_y_unswapped():
@@ -250,12 +250,12 @@ def test_predicting_before_fitting(name):
 )
 def test_windows_that_do_not_fit(windows, n_in, message):
     with pytest.raises(ValueError, match=message):
-        CentreBias().fit(windows, n_in)
+        CenterBias().fit(windows, n_in)
 
 
 def test_other_clear_errors():
     with pytest.raises(ValueError, match="at least 2 windows"):
-        CentreBias().fit(torch.ones(1, 4, 2), 2)
+        CenterBias().fit(torch.ones(1, 4, 2), 2)
     with pytest.raises(ValueError, match="n_out must be at least 1"):
         RepeatLast().predict(torch.ones(1, 4, 2), 0)
     table = TransitionTable(8).fit(random_windows(5, 4, 8), n_in=2)

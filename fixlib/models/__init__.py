@@ -2,8 +2,8 @@
 
 from fixlib.models.baselines import (
     Baseline,
-    Centre,
-    CentreBias,
+    Center,
+    CenterBias,
     ConstantVelocity,
     RepeatLast,
     TrainingMean,
@@ -20,8 +20,8 @@ __all__ = [
     "MISSION",
     "NETWORKS",
     "Baseline",
-    "Centre",
-    "CentreBias",
+    "Center",
+    "CenterBias",
     "ConstantVelocity",
     "GazeGRU",
     "RepeatLast",

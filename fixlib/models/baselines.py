@@ -90,7 +90,7 @@ class RepeatLast(Baseline):
 
 
 @BASELINES.register("centre")
-class Centre(Baseline):
+class Center(Baseline):
     """The centre of the grid, always."""
 
     def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
@@ -101,12 +101,12 @@ class _TrainedPoint(Baseline):
     """One point learnt from the predicted part of all training windows."""
 
     def _fit(self, windows: Tensor, n_in: int) -> None:
-        self.point = self._summarise(windows[:, n_in:].reshape(-1, 2))
+        self.point = self._summarize(windows[:, n_in:].reshape(-1, 2))
 
     def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
         return self._fitted("point").to(inputs.device).repeat(len(inputs), n_out, 1)
 
-    def _summarise(self, points: Tensor) -> Tensor:
+    def _summarize(self, points: Tensor) -> Tensor:
         raise NotImplementedError
 
 
@@ -114,7 +114,7 @@ class _TrainedPoint(Baseline):
 class TrainingMean(_TrainedPoint):
     """The mean of the training targets: the best single point for squared error."""
 
-    def _summarise(self, points: Tensor) -> Tensor:
+    def _summarize(self, points: Tensor) -> Tensor:
         return points.double().mean(dim=0).float()
 
 
@@ -122,7 +122,7 @@ class TrainingMean(_TrainedPoint):
 class TrainingMedian(_TrainedPoint):
     """The geometric median of the training targets: the best single point for the distance in px."""
 
-    def _summarise(self, points: Tensor) -> Tensor:
+    def _summarize(self, points: Tensor) -> Tensor:
         return geometric_median(points)
 
 
@@ -140,10 +140,10 @@ class ConstantVelocity(Baseline):
 
 
 @BASELINES.register("centre_bias")
-class CentreBias(Baseline):
+class CenterBias(Baseline):
     """Where gaze falls regardless of history: a kernel density of the training targets on the pixel grid.
 
-    Gaussian kernels, normalised within the grid, of the bandwidth in BANDWIDTHS under which held-out windows
+    Gaussian kernels, normalized within the grid, of the bandwidth in BANDWIDTHS under which held-out windows
     are most likely (5 folds of neighbouring windows). One extra observation, spread evenly over all pixels,
     keeps every probability above 0. Needs at least 2 windows.
     """
@@ -186,18 +186,18 @@ class TransitionTable(Baseline):
     For each horizon h, with i the pixel of the last observed point and j that of h points later,
 
         p_h(j | i) = stay_h [j = i] + (1 - stay_h) q_h(j | i),
-        q_h(j | i) ~ sum over moves (i', j') of K_source(i - i') K_target(j - j') + k * centre(j)
+        q_h(j | i) ~ sum over moves (i', j') of K_source(i - i') K_target(j - j') + k * center(j)
 
     and 0 at j = i. stay_h is the share of pairs in the same pixel (one success and one failure added);
     K_source weighs moves that start nearby (1 for the same pixel), K_target spreads where they end (sums to
-    1); `centre` is CentreBias, weighing as much as k moves. Both bandwidths and k are those under which the
+    1); `center` is CenterBias, weighing as much as k moves. Both bandwidths and k are those under which the
     last fifth of the training windows is most likely given the others; the table then uses all. Horizon h
     learns from every pair of points h apart in the windows. Needs at least 2 windows; predicts as far as they
     go (T - n_in points).
     """
 
     def _fit(self, windows: Tensor, n_in: int) -> None:
-        self.centre = CentreBias(self.size).fit(windows, n_in).probabilities.flatten().float()
+        self.center = CenterBias(self.size).fit(windows, n_in).probabilities.flatten().float()
         pixels = pixel_index(windows, self.size)
         self.settings, tables = [], []
         for horizon in range(1, windows.shape[1] - n_in + 1):
@@ -242,12 +242,12 @@ class TransitionTable(Baseline):
 
     def _move_log_likelihood(self, moves: Tensor, back_off: float, source: Tensor, target: Tensor) -> float:
         """Of held-out moves; as looking them up in `_move_probabilities`, without making the whole table."""
-        total = moves.sum(dim=1) - moves.diagonal() + back_off * (1 - self.centre)
-        likelihood = (moves[source, target] + back_off * self.centre[target]) / total[source]
+        total = moves.sum(dim=1) - moves.diagonal() + back_off * (1 - self.center)
+        likelihood = (moves[source, target] + back_off * self.center[target]) / total[source]
         return likelihood.double().log().sum().item()
 
     def _move_probabilities(self, moves: Tensor, back_off: float) -> Tensor:
-        weights = moves + back_off * self.centre
+        weights = moves + back_off * self.center
         weights.fill_diagonal_(0)
         return weights / weights.sum(dim=1, keepdim=True)
 
@@ -289,6 +289,6 @@ def _pairs(pixels: Tensor, horizon: int) -> tuple[Tensor, Tensor]:
 def _spreading_kernel(size: int, bandwidth: float) -> Tensor:
     """Row i: the mass in each of `size` cells of a normal around the centre of cell i; rows sum to 1."""
     edges = torch.arange(size + 1, dtype=torch.float64)
-    centres = edges[:-1, None] + 0.5
-    mass = torch.special.ndtr((edges - centres) / bandwidth).diff(dim=1)
+    centers = edges[:-1, None] + 0.5
+    mass = torch.special.ndtr((edges - centers) / bandwidth).diff(dim=1)
     return mass / mass.sum(dim=1, keepdim=True)
