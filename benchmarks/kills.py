@@ -29,7 +29,7 @@ def make_dataset(folder: Path) -> Path:
     """A few simulated scanpaths as a folder of prepared files."""
     for part, (subjects, seed) in dict(train=(3, 1), val=(2, 2), test=(2, 3)).items():
         scanpaths = data.simulate_scanpaths(subjects, 6, seed=seed)
-        data.fixed_rate_frames(scanpaths, 10.0).save(folder / f"{part}_data.pt")
+        scanpaths.frames(10.0).save(folder / f"{part}_data.pt")
     return folder
 
 

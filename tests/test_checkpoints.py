@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fixlib import training
-from fixlib.data import cut_windows, fixed_rate_frames, simulate_scanpaths
+from fixlib.data import cut_windows, simulate_scanpaths
 from fixlib.runs.config import Config, Data, Model, RunSpec
 from fixlib.runs.store import Results
 from fixlib.system import atomic_write, remove_leftovers
@@ -59,7 +59,7 @@ class TestAtomicWriting:
     def test_results_and_data_files_survive_a_full_disk_too(self, tmp_path):
         spec = RunSpec("e", "d", "v", "quick", 0, Config(Data("d"), Model("m")), "f")
         payload = dict(metrics={}, data_label="x", simulated=False, note="x" * 5000)
-        sequences = fixed_rate_frames(simulate_scanpaths(2, 6, seed=0), 10.0)
+        sequences = simulate_scanpaths(2, 6, seed=0).frames(10.0)
         with full_disk(after=2000):
             with pytest.raises(OSError, match="could not be written"):
                 Results(tmp_path / "results").write(spec, payload)
@@ -140,7 +140,7 @@ class TestWhoseCheckpoint:
     @pytest.mark.parametrize("change", [dict(seed=1), dict(batch_size=3), dict(windows=5)])
     def test_a_training_on_other_windows_sets_it_aside(self, tmp_path, change):
         def train_on(windows=6, **options):
-            sequences = cut_windows(fixed_rate_frames(simulate_scanpaths(2, 6, seed=0), 10.0), 2, 2, limit=windows)
+            sequences = cut_windows(simulate_scanpaths(2, 6, seed=0).frames(10.0), 2, 2, limit=windows)
             loader = WindowLoader(sequences, 1, inputs="points", targets="next_point", **dict(batch_size=2) | options)
             model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
             train_model_with_loss(model, loader, loader, nn.L1Loss(), 1, checkpoint=tmp_path / "c", progress=False)

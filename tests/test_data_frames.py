@@ -7,17 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fixlib.data import (
-    Gaze,
-    Recordings,
-    Scanpaths,
-    Source,
-    cut_windows,
-    fixation_frames,
-    fixed_rate_frames,
-    sampled_frames,
-    split_by_stimulus_and_subject,
-)
+from fixlib.data import Gaze, Recordings, Scanpaths, Source, cut_windows, split_by_stimulus_and_subject
 from fixlib.grid import create_sparse_frames, pixel_center, pixel_index
 
 SOURCE = Source("toy", "toy", "0" * 64, "none", "none", True)
@@ -98,7 +88,7 @@ def test_frames_refuse_bad_input():
 
 def test_fixation_frames_pad_at_the_end():
     data = scanpaths((7, 1, 4, [(1, 2, 100), (3, 4, 100)]), (9, 2, 5, [(5, 6, 100)]))
-    frames = fixation_frames(data)
+    frames = data.frames(None)
     assert frames["coordinates"].tolist() == [[[1, 2], [3, 4]], [[5, 6], [0, 0]]]
     assert frames["fixation_mask"].tolist() == [[True, True], [True, False]]
     assert frames["subject"].tolist() == [1, 2] and frames["stimulus"].tolist() == [4, 5]
@@ -108,7 +98,7 @@ def test_fixation_frames_pad_at_the_end():
 def test_fixed_rate_against_an_example_by_hand():
     # Frames at 0, 100, 200, ... ms. a: 0-250, b: 250-280 (between two frames, unseen), c: 280-400, d: 400-500
     data = scanpaths((0, 0, 0, [(1, 1, 250), (2, 2, 30), (3, 3, 120), (4, 4, 100)]), (1, 0, 1, [(9, 9, 101)]))
-    frames = fixed_rate_frames(data, 10)
+    frames = data.frames(10)
     assert frames["coordinates"][0, :, 0].tolist() == [1, 1, 1, 3, 4]
     assert frames["coordinates"][1, :, 0].tolist() == [9, 9, 0, 0, 0]
     assert frames["fixation_mask"].tolist() == [[True] * 5, [True] * 2 + [False] * 3]
@@ -117,24 +107,24 @@ def test_fixed_rate_against_an_example_by_hand():
 
 def test_fixed_rate_is_not_upset_by_rounding():
     data = scanpaths((0, 0, 0, [(1, 1, 100 / 3)] * 9))  # adds up to 300 ms but for rounding
-    assert fixed_rate_frames(data, 10)["fixation_mask"].shape == (1, 3)
+    assert data.frames(10)["fixation_mask"].shape == (1, 3)
 
 
 @pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf")])
 def test_fixed_rate_refuses_a_bad_rate(rate):
     with pytest.raises(ValueError, match="positive number of frames a second"):
-        fixed_rate_frames(crossed(1, 1), rate)
+        crossed(1, 1).frames(rate)
 
 
 def test_points_outside_are_kept_in_time_but_masked():
     data = scanpaths((0, 0, 0, [(1, 1, 100), (40, 1, 100), (2, 2, 100)]))
-    for frames in (fixation_frames(data), fixed_rate_frames(data, 10)):
+    for frames in (data.frames(None), data.frames(10)):
         assert frames["fixation_mask"].tolist() == [[True, False, True]]
         assert frames["coordinates"][0, 1].tolist() == [0, 0]
 
 
 def test_a_point_just_inside_stays_inside_in_float32():
-    frames = fixation_frames(scanpaths((0, 0, 0, [(np.nextafter(32, 0), 1, 100)])))
+    frames = scanpaths((0, 0, 0, [(np.nextafter(32, 0), 1, 100)])).frames(None)
     assert frames["fixation_mask"].all() and (frames["coordinates"] < 32).all()
 
 
@@ -219,8 +209,8 @@ def test_recordings_say_which_sample_is_wrong_and_what_to_do(case):
 
 
 def test_recordings_as_they_should_be_show_every_frame():
-    assert sampled_frames(recordings(samples()), 10.0).fixation_mask.sum() == 30
-    with pytest.raises(ValueError, match="0 recordings and 1 rows"):
+    assert recordings(samples()).frames(10.0).fixation_mask.sum() == 30
+    with pytest.raises(ValueError, match="as many rows as recordings are needed, not 1 and 0"):
         replace(recordings(samples()), samples=())
     with pytest.raises(ValueError, match="subject must hold whole numbers"):
         replace(recordings(samples()), rows=pd.DataFrame(dict(subject=["P1"], stimulus=[0])))

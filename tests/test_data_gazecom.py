@@ -26,7 +26,6 @@ from fixlib.data import (
     open_scanpaths,
     prepare,
     read_gazecom,
-    sampled_frames,
     split_by_stimulus_and_subject,
 )
 from fixlib.runs import obtain
@@ -84,7 +83,7 @@ def test_parser_against_values_by_hand(folder, tmp_path):
 
 def frames_of(tmp_path, *samples, rate_hz=10.0):
     write(tmp_path / "one" / "A_sea.coord", *samples)
-    frames = sampled_frames(read_gazecom(tmp_path / "one"), rate_hz)
+    frames = read_gazecom(tmp_path / "one").frames(rate_hz)
     return frames["coordinates"][0], frames["fixation_mask"][0]
 
 
@@ -131,7 +130,7 @@ def test_a_last_frame_that_begins_within_the_film_is_shown(tmp_path, rate_hz):
 def test_no_window_holds_a_frame_without_gaze(tmp_path):
     samples = [sample for sample in whole_film(640) if not 690_000 < sample[0] < 790_000]  # 0.1 s
     write(tmp_path / "one" / "A_sea.coord", *samples)
-    frames = sampled_frames(read_gazecom(tmp_path / "one"), 10.0)
+    frames = read_gazecom(tmp_path / "one").frames(10.0)
     assert frames["fixation_mask"][0].nonzero().flatten().tolist() == [k for k in range(200) if k != 7]
     assert len(cut_windows(frames, 5)["coordinates"]) == 39  # of 40
 
@@ -375,7 +374,7 @@ def test_the_real_recordings(recordings):
     assert sum(map(len, recordings.samples)) == 4_227_186
     confident = sum(int(samples[:, 3].sum()) for samples in recordings.samples)
     assert confident == 4_199_840
-    frames = sampled_frames(recordings, 10.0)
+    frames = recordings.frames(10.0)
     mask, points = frames["fixation_mask"], frames["coordinates"]
     assert mask.shape == (844, 200) and mask.double().mean() == pytest.approx(0.9682, abs=1e-4)
     pairs = mask[:, 1:] & mask[:, :-1]
@@ -388,6 +387,6 @@ def test_the_real_split(recordings):
     assert {part: len(gaze) for part, gaze in parts.items()} == {"train": 279, "val": 24, "test": 55}
     assert [gaze.rows["subject"].nunique() for gaze in parts.values()] == [29, 9, 14]  # 2 of 11 saw no film of val
     assert [gaze.rows["stimulus"].nunique() for gaze in parts.values()] == [11, 3, 4]
-    frames = {part: sampled_frames(gaze, 10.0) for part, gaze in parts.items()}
+    frames = {part: gaze.frames(10.0) for part, gaze in parts.items()}
     windows = {part: len(cut_windows(found, length=20, stride=10)["coordinates"]) for part, found in frames.items()}
     assert windows == {"train": 4144, "val": 328, "test": 851}

@@ -21,8 +21,6 @@ from fixlib.data import (
     DataFileError,
     DataUnavailable,
     cut_windows,
-    fixation_frames,
-    fixed_rate_frames,
     open_dataset,
     open_scanpaths,
     prepare,
@@ -80,7 +78,7 @@ def test_parser_against_values_by_hand(small):
     assert scanpaths.source.sha256 == hashlib.sha256(small.read_bytes()).hexdigest()
     assert not scanpaths.source.simulated and "MIT" in scanpaths.source.license
     # x = 800 is outside the image: kept in the table, shown as no valid gaze
-    assert fixation_frames(scanpaths)["fixation_mask"][2].tolist() == [True, False, True]
+    assert scanpaths.frames(None)["fixation_mask"][2].tolist() == [True, False, True]
     assert read_osie(small, size=64).fixations["x"].tolist() == pytest.approx([32, 40, 0, 63.992, 64, 2])
 
 
@@ -277,6 +275,6 @@ def test_osie_counts_and_statistics(recordings):
 
 
 def test_osie_at_a_fixed_rate_stays_where_it_is_most_of_the_time(recordings):
-    windows = cut_windows(fixed_rate_frames(recordings, 10), length=2, stride=1)["coordinates"]
+    windows = cut_windows(recordings.frames(10), length=2, stride=1)["coordinates"]
     repeat_last = (windows[:, 1] - windows[:, 0]).norm(dim=-1).mean()
     assert repeat_last == pytest.approx(2.7, abs=0.1)

@@ -10,7 +10,6 @@ from examples.fit_simulator import OSIE_STATISTICS, expected_statistics, fit_par
 from fixlib.data import (
     SimulatorParameters,
     first_pixel_probabilities,
-    fixed_rate_frames,
     next_fixation_density,
     simulate_scanpaths,
     transition_matrix,
@@ -112,7 +111,7 @@ def test_durations_are_erlang_and_trials_equally_long(simulated):
     assert kstest(first, "gamma", args=(3, 0, 214 / 3)).pvalue > 1e-3
     assert first.median() == pytest.approx(190.7, rel=0.03)
     assert table.groupby("scanpath")["duration_ms"].sum().to_numpy() == pytest.approx(2500)
-    frames = fixed_rate_frames(simulated, 10)
+    frames = simulated.frames(10)
     assert frames["fixation_mask"].shape == (10_500, 25) and frames["fixation_mask"].all()
 
 

@@ -172,7 +172,7 @@ class TestFallback:
 class TestOwnData:
     def test_a_folder_of_prepared_files_is_a_dataset(self, project, tmp_path):
         for part, (subjects, seed) in dict(train=(3, 1), val=(2, 2), test=(2, 3)).items():
-            sequences = data.fixed_rate_frames(data.simulate_scanpaths(subjects, 6, seed=seed), 10.0)
+            sequences = data.simulate_scanpaths(subjects, 6, seed=seed).frames(10.0)
             torch.save({key: sequences[key] for key in ("coordinates", "fixation_mask")}, tmp_path / f"{part}_data.pt")
         study = obtain("loss_comparison", str(tmp_path), "smoke", losses=["mse"], workers=1)
         assert study.run("mse").spec.dataset == tmp_path.name and study.dataset == str(tmp_path)

@@ -106,7 +106,7 @@ class TestDescription:
             for found in by_frames.values():
                 assert found["scanpaths"] == 0 or 1 <= found["pixels"] <= int(length)
         at_10hz = description["visited"]["10"]["frames_10hz"]
-        windows = data.cut_windows(data.fixed_rate_frames(data.open_scanpaths("simulated"), 10.0), 10, 1000)
+        windows = data.cut_windows(data.open_scanpaths("simulated").frames(10.0), 10, 1000)
         pixels = data.pixel_index(windows["coordinates"])
         assert at_10hz["scanpaths"] == len(pixels)
         assert at_10hz["pixels"] == pytest.approx(np.mean([len(set(row)) for row in pixels.tolist()]), rel=1e-5)

@@ -11,8 +11,6 @@ from fixlib.chapters.simulated_control.runs import _optimum as optimum
 from fixlib.data import (
     cut_windows,
     first_pixel_probabilities,
-    fixation_frames,
-    fixed_rate_frames,
     lattice_windows,
     next_fixation_density,
     simulate_scanpaths,
@@ -42,7 +40,7 @@ ALL_LOSSES = [(name, {}) for name in LOSSES] + [
 
 def windows_of(rate_hz, n_subjects, n_stimuli, size=32, length=5, stride=None, seed=0):
     scanpaths = simulate_scanpaths(n_subjects, n_stimuli, seed=seed, size=size)
-    frames = fixation_frames(scanpaths) if rate_hz is None else fixed_rate_frames(scanpaths, rate_hz)
+    frames = scanpaths.frames(rate_hz)
     return cut_windows(frames, length, stride)
 
 

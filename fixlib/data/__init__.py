@@ -16,14 +16,7 @@ from fixlib.data.gaze import ChecksumError, DataFileError, DataUnavailable, Gaze
 from fixlib.data.gazecom import read_gazecom
 from fixlib.data.lattice import lattice_windows
 from fixlib.data.osie import read_osie
-from fixlib.data.recordings import (
-    Recordings,
-    Scanpaths,
-    fixation_frames,
-    fixed_rate_frames,
-    sampled_frames,
-    split_by_stimulus_and_subject,
-)
+from fixlib.data.recordings import Recordings, Scanpaths, split_by_stimulus_and_subject
 from fixlib.data.simulator import (
     SimulatorParameters,
     first_pixel_probabilities,

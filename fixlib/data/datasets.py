@@ -11,14 +11,7 @@ from typing import Any, ClassVar
 from fixlib import system
 from fixlib.data.fetch import Download
 from fixlib.data.gaze import FORMAT_VERSION, PARTS, ChecksumError, DataFileError, Gaze, Source, content_sha256
-from fixlib.data.recordings import (
-    Recordings,
-    Scanpaths,
-    fixation_frames,
-    fixed_rate_frames,
-    sampled_frames,
-    split_by_stimulus_and_subject,
-)
+from fixlib.data.recordings import Recordings, Scanpaths, split_by_stimulus_and_subject
 from fixlib.registry import Registry
 
 SPLIT = {"rule": "stimulus and subject", "seed": 0, "subjects": (8, 3, 4), "stimuli": (0.6, 0.15, 0.25)}
@@ -93,7 +86,7 @@ class Recorded(Dataset):
         if rate_hz in PREPARED and size == PREPARED_SIZE:
             folder = self.prepare(system.data_dir() / self.source.name)
             return {part: Gaze.load(_file(folder, rate_hz, part)) for part in PARTS}
-        return {part: frames(table, rate_hz) for part, table in self.parts(size).items()}
+        return {part: table.frames(rate_hz) for part, table in self.parts(size).items()}
 
     def fingerprint(self, rate_hz: float | None, size: int) -> str:
         self.check_framing(rate_hz)
@@ -119,7 +112,7 @@ class Recorded(Dataset):
         if missing or path is not None:  # a wrong path is said to be wrong even where it is not needed
             parts = self.parts(PREPARED_SIZE, path)
             for file, rate_hz, part in missing:
-                gaze = frames(parts[part], rate_hz)
+                gaze = parts[part].frames(rate_hz)
                 replace(gaze, extra=self._marks(gaze, rate_hz, part)).save(file)
         return folder
 
@@ -290,13 +283,6 @@ def prepare(name: str, out: Path | str | None = None, path: Path | str | None = 
     if path and dataset.file and dataset.has_fixations and not out and not dataset.file.local.exists():
         dataset.file.keep(path.read_bytes(), path)
     return folder
-
-
-def frames(table: Scanpaths | Recordings, rate_hz: float | None) -> Gaze:
-    """Frames at a rate, or (None) one a fixation."""
-    if isinstance(table, Recordings):
-        return sampled_frames(table, rate_hz)
-    return fixation_frames(table) if rate_hz is None else fixed_rate_frames(table, rate_hz)
 
 
 def _named(name: str) -> Dataset:

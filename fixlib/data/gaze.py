@@ -286,11 +286,7 @@ def _draw(found: int, limit: int, seed: int) -> Tensor:
     return torch.randperm(found, generator=torch.Generator().manual_seed(seed))[:limit].sort().values
 
 
-def cut_windows(
-    sequences: Gaze | Mapping, length: int, stride: int | None = None, limit: int | None = None, seed: int = 0
-) -> Gaze:
-    """``Gaze.windows`` of gaze, or of a dict as files hold it."""
-    return Gaze.of(sequences).windows(length, stride, limit, seed)
+cut_windows = Gaze.windows
 
 
 def content_sha256(gaze: Gaze | Mapping, *keys: str) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from fixlib import data, metrics
-from fixlib.data import Scanpaths, fixation_frames, fixed_rate_frames
+from fixlib.data import Scanpaths
 from fixlib.grid import SURE, certain_frames, pixel_index
 from fixlib.models import BASELINES
 from fixlib.runs.config import DESCRIPTION, Config, Model, RunSpec, get_profile, make_spec
@@ -68,7 +68,7 @@ def _score_trivial(config: Config) -> dict:
 
 def describe(scanpaths: Scanpaths) -> dict:
     """Everything chapter 1 shows of a set of scanpaths, as plain values and packed histograms."""
-    fixations, at_10hz = fixation_frames(scanpaths), fixed_rate_frames(scanpaths, 10.0)
+    fixations, at_10hz = scanpaths.frames(None), scanpaths.frames(10.0)
     saccades = _saccades(fixations)
     rows = scanpaths.fixations
     clusters = dict(subject=saccades["subject"].to_numpy(), stimulus=saccades["stimulus"].to_numpy())
@@ -102,7 +102,7 @@ def describe(scanpaths: Scanpaths) -> dict:
         "durations": np.histogram(rows["duration_ms"], DURATION_EDGES)[0],
         "fixations_per_scanpath": np.bincount(rows.groupby("scanpath").size(), minlength=30)[:40],
     }
-    rates = [_describe_rate(fixed_rate_frames(scanpaths, rate), rate) for rate in RATES_HZ]
+    rates = [_describe_rate(scanpaths.frames(rate), rate) for rate in RATES_HZ]
     return dict(
         metrics={},
         statistics=statistics,
