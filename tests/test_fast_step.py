@@ -119,12 +119,28 @@ def test_a_convolution_of_positions_apart_is_the_convolution(kernel, dilation, s
     assert torch.autograd.gradcheck(of, (x, fast.weight, fast.bias))
 
 
-def test_layers_that_it_does_not_know_are_left_alone():
-    model = nn.Sequential(
-        nn.Conv2d(1, 2, 3, padding="same", padding_mode="circular"), nn.Conv1d(2, 2, 1), nn.Linear(3, 2)
-    )
-    kinds = [type(layer) for layer in model]
-    assert [type(layer) for layer in accelerate(model)] == kinds
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(4, 6, 1, stride=2),
+        nn.Conv2d(4, 6, 1, padding=1),
+        nn.Conv2d(4, 6, 1, bias=False),
+        nn.Conv2d(4, 4, 3, dilation=2, groups=4),
+        nn.Conv2d(4, 4, 3, dilation=(2, 3), padding=(2, 3), groups=4),
+        nn.Conv2d(4, 4, 3, dilation=2, padding=2, groups=4, padding_mode="circular"),
+        nn.Conv2d(4, 4, 3, dilation=2, padding=2, groups=4, bias=False),
+        nn.Conv2d(4, 8, 3, padding=1, groups=4),
+        nn.Conv2d(4, 4, 4, padding="same", groups=4),
+        nn.BatchNorm2d(4, affine=False, track_running_stats=False),
+        nn.PixelShuffle(2),
+    ],
+)
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_layers_of_other_networks_give_what_they_gave(layer, bfloat16):
+    x = torch.randn(2, 4, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        plain, fast = layer(x), accelerate(copy.deepcopy(layer))(x)
+    torch.testing.assert_close(fast, plain)
 
 
 # Tensors that the C library maps and unmaps one by one unless told otherwise: it always does above 32 MB.

@@ -33,6 +33,8 @@ class ConvNormSiLU(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, down: bool = False, up: bool = False):
         super().__init__()
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"spatial kernels must be odd so that they keep the size, got {kernel}")
         wide = channels_out * 4 if up else channels_out
         convolution = nn.Conv2d(channels_in, wide, kernel, stride=2 if down else 1, padding=kernel // 2)
         nn.init.trunc_normal_(convolution.weight, std=0.02)
@@ -55,6 +57,8 @@ class Encoder(nn.Module):
 
     def __init__(self, channels: int, hid_S: int, N_S: int, kernel: int):
         super().__init__()
+        if hid_S < 2 or hid_S % 2:
+            raise ValueError(f"hid_S must be even and at least 2 (GroupNorm has two groups), got {hid_S}")
         widths = [channels] + [hid_S] * (N_S - 1)
         self.enc = nn.Sequential(*(spatial_block(w, hid_S, kernel, down=i % 2 == 1) for i, w in enumerate(widths)))
 
@@ -172,8 +176,16 @@ def meta_block(channels_in: int, channels_out: int, *options) -> nn.Module:
 class MidMetaNet(nn.Module):
     """The translator: mixes time, the frames stacked as channels."""
 
-    def __init__(self, channels: int, hid_T: int, N_T: int, mlp_ratio: float, drop: float, drop_path: float):
+    def __init__(self, channels: int, hid_T: int, N_T: int, model_type="gSTA", mlp_ratio=8.0, drop=0.0, drop_path=0.0):
         super().__init__()
+        if str(model_type).lower() != "gsta":
+            raise ValueError(f"model_type {model_type!r} is not available, only 'gSTA' is")
+        if N_T < 2:
+            raise ValueError(f"N_T must be at least 2 (one block in, one block out), got {N_T}")
+        if hid_T < 1:
+            raise ValueError(f"hid_T must be at least 1, got {hid_T}")
+        if not 0 <= drop_path < 1 or not 0 <= drop < 1:
+            raise ValueError(f"drop and drop_path must lie in [0, 1), got {drop} and {drop_path}")
         widths = [channels] + [hid_T] * (N_T - 1) + [channels]
         # Not zero at the first block even for drop_path = 0: so published, so kept.
         drops = [0.01 + (drop_path - 0.01) * i / (N_T - 1) for i in range(N_T)]
@@ -225,10 +237,7 @@ class SimVP(nn.Module):
         prior_probability: float | None = None,
     ):
         super().__init__()
-        kernels = spatio_kernel_enc, spatio_kernel_dec
-        _check_architecture(in_shape, hid_S, hid_T, N_S, N_T, model_type, drop, drop_path, *kernels)
-        T, C = in_shape[:2]
-        self.in_shape = tuple(in_shape)
+        self.in_shape = T, C, _, _ = _checked(in_shape, N_S)
         self.out_frames = T if out_frames is None else out_frames
         self.out_channels = C if out_channels is None else out_channels
         if self.out_frames < 1 or self.out_channels < 1:
@@ -242,7 +251,7 @@ class SimVP(nn.Module):
             )
         self.enc = Encoder(C, hid_S, N_S, spatio_kernel_enc)
         self.dec = Decoder(hid_S, self.out_channels, N_S, spatio_kernel_dec)
-        self.hid = MidMetaNet(T * hid_S, hid_T, N_T, mlp_ratio, drop, drop_path)
+        self.hid = MidMetaNet(T * hid_S, hid_T, N_T, model_type, mlp_ratio, drop, drop_path)
         if prior_probability is not None:
             if not 0 < prior_probability < 1:
                 raise ValueError(f"prior_probability must lie between 0 and 1, got {prior_probability}")
@@ -282,8 +291,8 @@ class SimVP_RegressionHead(nn.Module):
     (W, H) * (0.5 + z / 2): z = 0 is the centre and z = -1, 1 the edges, so that the untrained network
     starts near the centre. It is not clamped to the grid.
 
-    Options are SimVP's. `enc.*` and `hid.*` have the keys of a SimVP of the same options, whose weights can
-    be loaded with `strict=False`; there is no decoder. Raises ValueError as SimVP does.
+    Options are SimVP's. `enc.*` and `hid.*` have the keys of a SimVP of the same options, whose weights can be loaded
+    with `strict=False`; there is no decoder. Raises ValueError as SimVP does.
     """
 
     inputs, targets = "frames", "next_point"
@@ -295,18 +304,14 @@ class SimVP_RegressionHead(nn.Module):
         hid_T: int = 512,
         N_S: int = 4,
         N_T: int = 8,
-        model_type: str = "gSTA",
-        mlp_ratio: float = 8.0,
-        drop: float = 0.0,
-        drop_path: float = 0.0,
+        *,
         spatio_kernel_enc: int = 3,
+        **options,
     ):
         super().__init__()
-        _check_architecture(in_shape, hid_S, hid_T, N_S, N_T, model_type, drop, drop_path, spatio_kernel_enc)
-        T, C, H, W = in_shape
-        self.in_shape = tuple(in_shape)
+        self.in_shape = T, C, H, W = _checked(in_shape, N_S)
         self.enc = Encoder(C, hid_S, N_S, spatio_kernel_enc)
-        self.hid = MidMetaNet(T * hid_S, hid_T, N_T, mlp_ratio, drop, drop_path)
+        self.hid = MidMetaNet(T * hid_S, hid_T, N_T, **options)
         features = hid_S * H * W // 2**N_S
         self.head = nn.Sequential(
             nn.Linear(features, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 2)
@@ -325,41 +330,27 @@ class SimVP_RegressionHead(nn.Module):
         return self.size * (0.5 + self.head(translated[:, -1].flatten(1)) / 2)
 
 
-def _check_architecture(in_shape, hid_S, hid_T, N_S, N_T, model_type, drop, drop_path, *kernels) -> None:
-    """ValueError naming the first option that cannot be built, and what would do."""
+def _checked(in_shape: tuple[int, ...], N_S: int) -> tuple[int, ...]:
+    """`in_shape`; ValueError where it is none, or cannot be halved N_S / 2 times."""
     if len(in_shape) != 4 or min(in_shape) < 1:
         raise ValueError(f"in_shape must be (frames, channels, height, width), each at least 1, got {in_shape}")
-    if not isinstance(model_type, str) or model_type.lower() != "gsta":
-        raise ValueError(f"model_type {model_type!r} is not available, only 'gSTA' is")
     if N_S < 2 or N_S % 2:
         raise ValueError(f"N_S must be even and at least 2 (every second block halves the size), got {N_S}")
-    if N_T < 2:
-        raise ValueError(f"N_T must be at least 2 (one block in, one block out), got {N_T}")
-    if hid_S < 2 or hid_S % 2:
-        raise ValueError(f"hid_S must be even and at least 2 (GroupNorm has two groups), got {hid_S}")
-    if not 0 <= drop_path < 1 or not 0 <= drop < 1:
-        raise ValueError(f"drop and drop_path must lie in [0, 1), got {drop} and {drop_path}")
-    if hid_T < 1:
-        raise ValueError(f"hid_T must be at least 1, got {hid_T}")
-    if any(kernel < 1 or kernel % 2 == 0 for kernel in kernels):
-        raise ValueError(f"spatial kernels must be odd so that they keep the size, got {kernels}")
-    shrink = 2 ** (N_S // 2)
-    height, width = in_shape[2:]
-    if height % shrink or width % shrink:
+    halvings, (height, width) = N_S // 2, in_shape[2:]
+    if height % 2**halvings or width % 2**halvings:
         raise ValueError(
-            f"frames of {height} x {width} cannot be halved {N_S // 2} times: with N_S={N_S}, height and "
-            f"width must be multiples of {shrink}"
+            f"frames of {height} x {width} cannot be halved {halvings} times: with N_S={N_S}, height and width must be "
+            f"multiples of {2**halvings}"
         )
+    return tuple(in_shape)
 
 
 def _check_frames(frames: Tensor, in_shape: tuple[int, ...]) -> None:
     """ValueError unless `frames` is (B, *in_shape)."""
     if frames.dim() != 5 or tuple(frames.shape[1:]) != in_shape:
-        expected = ", ".join(map(str, in_shape))
         raise ValueError(
-            f"expected frames of shape (batch, {expected}) = (batch, frames, channels, height, width), "
-            f"got {tuple(frames.shape)}; cut the windows to {in_shape[0]} input frames or build the model "
-            f"with in_shape={tuple(frames.shape[1:])}"
+            f"expected frames of shape (batch, {str(in_shape)[1:]} = (batch, frames, channels, height, width), got "
+            f"{tuple(frames.shape)}; cut the windows to {in_shape[0]} frames, or build the model with another in_shape"
         )
 
 
