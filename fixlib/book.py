@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import math
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import nbformat
 
 from fixlib import data, system
 from fixlib.runs import fallback_notice, get_profile
-from fixlib.runs.store import Results
+from fixlib.runs.store import Results, largest_difference
 
 ALT_TEXT = "Alt text: "
 NOT_STORED = ("papermill", "execution", "widgets")  # metadata that differ from one execution to the next
@@ -208,20 +207,15 @@ def _store(executed: Path, notebook: Path) -> None:
 
 def _compare_with_recorded(results: str) -> str:
     """How the runs of a folder differ from the recorded ones of the same configuration and data, in a sentence."""
-    recorded = {run.spec.key: run.metrics for run in Results().runs()}
+    recorded = {run.spec.key: run for run in Results().runs()}
     runs = [run for run in Results(system.root() / results).runs() if run.spec.key in recorded]
-    differences = [_largest_difference(run.metrics, recorded[run.spec.key]) for run in runs]
+    differences = [largest_difference(run, recorded[run.spec.key]) for run in runs]
     if not differences:
         return "none of these runs is recorded in results/: nothing to compare with"
     return (
         f"{len(differences)} of these runs are recorded in results/ too: {differences.count(0)} have the same "
         f"metrics to the last digit; the largest relative difference of a metric is {max(differences):.2%}"
     )
-
-
-def _largest_difference(metrics: dict, others: dict) -> float:
-    pairs = [(metrics[name]["value"], others[name]["value"]) for name in metrics.keys() & others.keys()]
-    return max((abs(a - b) / max(abs(a), abs(b)) for a, b in pairs if a != b and not math.isnan(a)), default=0)
 
 
 def _read(notebook: Path) -> nbformat.NotebookNode:

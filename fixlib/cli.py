@@ -70,15 +70,20 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--precision", default="float32", help="float32 (default), bf16, or tf32 on a GPU")
 
     verify = _command(commands, "verify", _verify, "repeat recorded runs and compare; ends with 1 if one differs")
-    verify.add_argument("runs", nargs="*", help="keys or beginnings of file names (default: all that fit the options)")
     how_many = verify.add_mutually_exclusive_group()
     how_many.add_argument("--sample", type=int, metavar="N", help="draw N of them (default: 5, unless runs are named)")
     how_many.add_argument("--all", action="store_true", help="every one of them")
-    verify.add_argument("--experiment", help="only its runs")
-    verify.add_argument("--dataset", help="only runs on it")
-    verify.add_argument("--profile", help="only runs of that size")
-    for each in (run, verify):
+    score = _command(commands, "score", _score, "compute the metrics of recorded runs anew, from their kept networks")
+    for each in (verify, score):
+        each.add_argument(
+            "runs", nargs="*", help="keys or beginnings of file names (default: all that fit the options)"
+        )
+        each.add_argument("--experiment", help="only its runs")
+        each.add_argument("--dataset", help="only runs on it; needed where it is a folder")
+        each.add_argument("--profile", help="only runs of that size")
+    for each in (run, verify, score):
         each.add_argument("--results", dest="results_dir", default="", metavar="DIR", help="default: results")
+    for each in (run, verify):
         each.add_argument("--workers", type=int, help="processes (default: one per processor core)")
 
     book = _command(commands, "book", _book, "execute the chapters in order; copies and HTML go to build/book/")
@@ -167,6 +172,27 @@ def _verify(runs: list[str], sample: int | None, all: bool, results_dir: str, wo
         print(f"{check.run.path}:\n  " + "\n  ".join(check.wrong[:10]))
     print(f"{len(checks) - len(wrong)} of {len(checks)} runs repeat as recorded")
     return int(bool(wrong))
+
+
+def _score(runs: list[str], results_dir: str, **only: Any) -> int:
+    from fixlib import system
+    from fixlib.runs.execute import METRICS_VERSION, rescore
+    from fixlib.runs.store import Results, largest_difference
+    from fixlib.runs.verify import choose
+
+    recorded, scored, elsewhere = Results(system.root() / results_dir if results_dir else None), 0, 0
+    for run in choose(recorded, runs, **only):
+        try:
+            anew = rescore(run)
+        except FileNotFoundError:
+            elsewhere += 1
+            continue
+        scored += 1
+        if run.payload.get("metrics_version", 1) != METRICS_VERSION:
+            recorded.write(run.spec, anew.payload, scored_anew=True)
+        print(f"{run.path.name}: largest relative difference {largest_difference(anew, run):.2g}")
+    print(f"{scored} runs scored; {elsewhere} have no network here: `fixlib verify KEY` trains one again and keeps it")
+    return int(not scored)
 
 
 def _book(**options: Any) -> None:

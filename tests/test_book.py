@@ -170,10 +170,3 @@ def test_the_first_and_the_last_line_say_that_the_gaze_is_simulated(project, mon
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "*** SIMULATED GAZE, NOT RECORDINGS *** where a run is not recorded: no internet"
     assert lines[-1] == "*** SIMULATED GAZE, NOT RECORDINGS *** in 01_second"
-
-
-def test_metrics_are_compared_where_both_have_them():
-    mine = dict(recall=dict(value=0.5), error=dict(value=2.0), undefined=dict(value=float("nan")), new=dict(value=1.0))
-    theirs = dict(recall=dict(value=0.5), error=dict(value=4.0), undefined=dict(value=float("nan")))
-    assert book._largest_difference(mine, theirs) == 0.5
-    assert book._largest_difference(mine, mine) == 0

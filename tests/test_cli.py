@@ -1,10 +1,13 @@
 """The command line: expected errors in one line, options as the functions want them."""
 
 import argparse
+import re
 
 import pytest
 
-from fixlib import cli
+from fixlib import cli, training
+from fixlib.runs import execute, obtain
+from fixlib.runs.store import Results
 
 
 def test_an_expected_error_is_one_line_and_exit_1(capsys):
@@ -46,3 +49,22 @@ def test_what_is_not_given_is_left_to_the_function(monkeypatch):
     with pytest.raises(pytest.skip.Exception):
         cli.main(["run", "loss_comparison", "--losses", "mse,dice", "--results", "build/x"])
     assert given["losses"] == ("mse", "dice") and given["results_dir"] == "build/x" and "framings" not in given
+
+
+def test_score_computes_metrics_anew_from_kept_networks_and_trains_nothing(project, dataset, monkeypatch, capsys):
+    run = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1).run("mse")
+    recorded = run.path.read_bytes()
+    monkeypatch.setattr(training, "train_model_with_loss", lambda *_, **__: pytest.fail("score trained"))
+    assert cli.main(["score", "mse", "--dataset", dataset]) == 0
+    difference, scored = re.search(r"difference (\S+)\n(\d) runs scored", capsys.readouterr().out).groups()
+    assert float(difference) < 1e-6 and scored == "1"  # recorded numbers are rounded
+    assert run.path.read_bytes() == recorded
+    monkeypatch.setattr(execute, "METRICS_VERSION", 2)
+    assert cli.main(["score", "mse", "--dataset", dataset]) == 0
+    anew = Results().read(run.spec)
+    assert run.path.read_bytes() != recorded and anew.payload["metrics_version"] == 2
+    assert anew.history == run.history and anew.payload["environment"] == run.payload["environment"]
+    for file in (project / "build" / "weights").iterdir():
+        file.unlink()
+    assert cli.main(["score", "mse", "--dataset", dataset]) == 1
+    assert "0 runs scored; 1 have no network here: `fixlib verify KEY`" in capsys.readouterr().out

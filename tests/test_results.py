@@ -14,7 +14,7 @@ import torch
 from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.metrics import Truth, evaluate_frames
 from fixlib.runs.config import Config, Data, Loss, Model, RunSpec, Training
-from fixlib.runs.store import ResultError, Results, environment, pack, payload_of, unpack
+from fixlib.runs.store import ResultError, Results, Run, environment, largest_difference, pack, payload_of, unpack
 
 
 @pytest.fixture
@@ -280,3 +280,10 @@ def test_the_chapters_ask_for_the_recorded_runs():
     recorded = Results(Path(__file__).resolve().parents[1] / "results")
     wanted = {spec.key for spec in loss_comparison.specs("osie", "paper", (0, 1, 2))}
     assert wanted == {run.spec.key for run in recorded.runs("loss_comparison", "osie", "paper")} & wanted
+
+
+def test_metrics_are_compared_where_both_have_them():
+    mine = dict(recall=dict(value=0.5), error=dict(value=2.0), undefined=dict(value=float("nan")), new=dict(value=1.0))
+    theirs = dict(recall=dict(value=0.5), error=dict(value=4.0), undefined=dict(value=float("nan")))
+    run, other = (Run(None, None, dict(metrics=metrics)) for metrics in (mine, theirs))
+    assert largest_difference(run, other) == 0.5 and largest_difference(run, run) == 0

@@ -115,8 +115,8 @@ class Results:
         # A file that agrees with its own name holds this very key, and so this spec.
         return replace(_read(path), spec=spec)
 
-    def write(self, spec: RunSpec, payload: dict[str, Any]) -> Path:
-        """Record a run: the whole file or none of it, and never over another.
+    def write(self, spec: RunSpec, payload: dict[str, Any], scored_anew: bool = False) -> Path:
+        """Record a run: the whole file or none of it, and over another only where the same run was scored anew.
 
         Args:
             payload: JSON values, numpy arrays and tensors at any depth (packed, floats as float16; `pack`
@@ -127,7 +127,7 @@ class Results:
             ValueError: a required key is missing, or one of ours is used.
         """
         path = self.path(spec)
-        if path.exists():
+        if path.exists() and not scored_anew:
             raise FileExistsError(f"{path} is recorded already: runs are written once. Delete it to run it again")
         if missing := [name for name in _REQUIRED if name not in payload]:
             raise ValueError(f"payload of {spec.filename} lacks {missing}")
@@ -156,6 +156,13 @@ class Results:
         `read`, where only the present configuration will do.
         """
         return pd.DataFrame([_row(run) for run in self.runs(experiment, dataset, profile)])
+
+
+def largest_difference(run: Run, other: Run) -> float:
+    """Of the metrics that both have: the largest relative difference, 0 where one is undefined."""
+    names = run.metrics.keys() & other.metrics.keys()
+    pairs = [(run.metrics[name]["value"], other.metrics[name]["value"]) for name in names]
+    return max((abs(a - b) / max(abs(a), abs(b)) for a, b in pairs if a != b and a == a and b == b), default=0)
 
 
 def weights_file(spec: RunSpec, stage: str = "", folder: Path | None = None) -> Path:
