@@ -1,10 +1,7 @@
 """The losses: each a formula, from which a function and a class are made, registered under its name.
 
->>> import torch
 >>> logits, target = torch.zeros(2, 10, 1, 32, 32), torch.zeros(2, 10, 1, 32, 32)
->>> FocalLoss(gamma=1.0)(logits, target) == make_loss("focal", gamma=1.0)(logits, target) == focal_loss(
-...     logits, target, gamma=1.0
-... )
+>>> FocalLoss(gamma=1.0)(logits, target) == focal_loss(logits, target, gamma=1.0)
 tensor(True)
 
 `input` and `target` are (..., H, W) of equal shape, for example (B, T, 1, H, W); a frame is the last two dimensions by
