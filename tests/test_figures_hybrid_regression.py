@@ -119,46 +119,9 @@ class TestComparisons:
         found = predictor(study, "hybrid_mse.10hz").minus(predictor(study, "hybrid_l1.10hz"))
         assert found == pytest.approx(dict(value=1.0, low=1.0, high=1.0))
 
-    def test_sizes_stand_beside_the_small_study_window_by_window(self, study):
-        large = Study("osie", "osie", (make_run("hybrid_l1.10hz", 2.5), make_run("centre.10hz", 8.0, history=False)), 0)
-        table = tables.size_table(large, study)
-        assert list(table.index) == ["Hybrid, L1 (one frame every 100 ms)"]  # a baseline has no size
-        assert list(table.iloc[0]) == [
-            1,
-            "0.0",
-            "2.50 [2.00, 3.00]",
-            "-0.50 [-0.50, -0.50]",
-            "1.50 [1.50, 1.50]",
-            "0.50 [0.50, 0.50]",
-            "2 of 3",
-        ]
-
-    def test_a_narrow_hybrid_stands_beside_the_small_one(self, study):
-        wide, narrow = make_run("hybrid_l1.10hz", 2.5), make_run("hybrid_l1_narrow.10hz", 2.5)
-        large = Study("osie", "osie", (wide, narrow), 0)
-        row = tables.size_table(large, study).loc["Hybrid, L1 (one frame every 100 ms), hid_T 256"]
-        assert row["minus the small one's"] == "-0.50 [-0.50, -0.50]"
-
-    def test_other_gaze_has_a_row_a_framing(self, study):
-        table = tables.elsewhere_table([study])
-        assert list(table.index) == [f"{study.label}, one frame {when}" for when in ("a fixation", "every 100 ms")]
-        assert table.iloc[-1]["hybrid"] == "3.00 [2.50, 3.50]"
-        assert table.iloc[-1]["hybrid minus repeating"] == "2.00 [2.00, 2.00]"
-
-    def test_the_table_says_who_is_within_3_px(self, study):
-        table = tables.error_table(study, AT_10HZ)
-        assert list(table.loc["Hybrid, L1"]) == ["3.00", "[2.50, 3.50]", "50", "1,234"]  # one seed of two
-        assert list(table["within 3 px (%)"][["Repeat last point", "Centre"]]) == ["100", "0"]
-
-    def test_decodings_stand_side_by_side(self, study):
-        table = tables.decoding_table(study)
-        assert list(table.loc["Frames, MSE (one frame every 100 ms)"]) == ["2.00", "5.00", "4.50", "0.25"]
-
     def test_course_of_training(self, study):
         found = predictor(study, "gru_l1.10hz").course()
         assert found.to_dict("records") == [dict(best_epoch=2, rise=0.25, gap=0.4, epochs=3)]
-        row = tables.training_table(study).loc["GRU on points, L1 (one frame a fixation)"]
-        assert list(row) == ["2 of 3", "25%", "0.40"]
 
     def test_rate_at_which_doing_nothing_reaches_an_error(self):
         rates = [dict(rate_hz=rate, repeat_last_error=32 / rate) for rate in (2.0, 8.0, 32.0)]
@@ -224,20 +187,6 @@ class TestClaims:
         parameters, kept = tables.training_memory(layers, batch=2)
         assert parameters == 16 * 40960 / 2**20
         assert kept == pytest.approx((2 * 4096 + 2 * 10) * 4 / 2**20)  # the input, and the sigmoid's output
-
-    def test_the_control_table_measures_the_distance_to_the_least_possible_error(self, study):
-        runs = [
-            *study.runs,
-            make_run("optimum_distance.10hz", 1.25, history=False),
-            make_run("optimum_distance.fixations", 4.25, history=False),
-        ]
-        table = tables.control_table(Study("simulated", "simulated", tuple(runs), 0))
-        assert list(table.loc["Hybrid, L1 (one frame every 100 ms)"]) == [
-            "3.00",
-            "1.25",
-            "1.75 [1.75, 1.75]",
-            "2.50 to 3.50",
-        ]
 
 
 class TestFigures:

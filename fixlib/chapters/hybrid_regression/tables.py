@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -142,97 +141,6 @@ def best_frames(study: Study, framing: str) -> Predictor:
 def networks_of(study: Study) -> list[Predictor]:
     """Every network of every framing, in the order of its runs."""
     return [Predictor(tuple(study.runs_of(name))) for name in study.variants(trained=True)]
-
-
-def error_table(study: Study, framing: str) -> pd.DataFrame:
-    """Every predictor of a framing, least error first: error (px), interval, windows within 3 px, parameters."""
-    rows = {}
-    for predictor in predictors_of(study, framing):
-        parameters, error = predictor.runs[0].payload.get("parameters"), predictor.error
-        rows[predictor.label] = {
-            "error (px)": f"{error['value']:.2f}",
-            "95% interval": f"[{error['low']:.2f}, {error['high']:.2f}]",
-            "within 3 px (%)": f"{100 * np.mean(predictor.window_errors() <= HOPED_PX):.0f}",
-            "parameters": f"{parameters:,}" if parameters else "-",
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("predictor")
-
-
-def size_table(large: Study, small: Study) -> pd.DataFrame:
-    """The networks of `large` beside the same ones, repeating and the best frame network of `small`.
-
-    A row a network and framing: seeds, parameters (millions), error and differences of error (px) on the same windows,
-    best epoch.
-    """
-    rows, settings = {}, large.frame().drop_duplicates("variant").set_index("variant")["options"]
-    for network in networks_of(large):
-        about, course = network.about, network.course().mean()
-        rivals = {
-            "minus the small one's": find(small, about["framing"], about["predictor"]),
-            "minus repeating's": find(small, about["framing"], "repeat_last"),
-            "minus small frames' (best)": best_frames(small, about["framing"]),
-        }
-        rows[", ".join(filter(None, (network.label_with_framing, settings[about["variant"]])))] = {
-            "seeds": len(network.runs),
-            "parameters (M)": f"{network.runs[0].payload['parameters'] / 1e6:.1f}",
-            "error (px)": written(network.error),
-            **{column: written(network.minus(rival)) for column, rival in rivals.items()},
-            "best epoch": f"{course['best_epoch']:.0f} of {course['epochs']:.0f}",
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def elsewhere_table(studies: Sequence[Study]) -> pd.DataFrame:
-    """The hybrid beside repeating the last point, on the data of each study; errors in px, on the same windows."""
-    rows = {}
-    for study in studies:
-        for framing in study.framings():
-            hybrid, idle = (find(study, framing, name) for name in ("hybrid_l1", "repeat_last"))
-            rows[f"{study.label}, {framing.lower()}"] = {
-                "hybrid": written(hybrid.error),
-                "repeating": written(idle.error),
-                "hybrid minus repeating": written(hybrid.minus(idle)),
-            }
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def decoding_table(study: Study) -> pd.DataFrame:
-    """Error (px) of each frame network by how its map becomes a point, and the mean of the map's largest p."""
-    rows = {}
-    for network in (network for network in networks_of(study) if network.about["model"] == "simvp"):
-        errors = {text: f"{network.mean(metric)['value']:.2f}" for metric, text in DECODINGS.items()}
-        rows[network.label_with_framing] = errors | {"largest p": f"{network.mean('max_probability')['value']:.2g}"}
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def training_table(study: Study) -> pd.DataFrame:
-    """How each network trained (see `Predictor.course`), averaged over seeds."""
-    rows = {}
-    for network in networks_of(study):
-        course = network.course().mean()
-        rows[network.label_with_framing] = {
-            "best epoch": f"{course['best_epoch']:.0f} of {course['epochs']:.0f}",
-            "rise of validation loss after it": f"{course['rise']:.0%}",
-            "training / validation loss at the end": f"{course['gap']:.2f}",
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def control_table(control: Study) -> pd.DataFrame:
-    """The hybrids and the best frame network beside the least possible error on simulated gaze, px."""
-    rows = {}
-    for framing in control.framings():
-        floor = least_possible(control, framing)
-        hybrids = [find(control, framing, name) for name in ("hybrid_l1", "hybrid_mse")]
-        for network in [*hybrids, best_frames(control, framing)]:
-            seeds = [run.metrics[f"error{network.decoding}"]["value"] for run in network.runs]
-            rows[network.label_with_framing] = {
-                "error (px)": f"{network.error['value']:.2f}",
-                "least possible": f"{floor.error['value']:.2f}",
-                "above it": written(network.minus(floor)),
-                "by seed": f"{min(seeds):.2f} to {max(seeds):.2f}",
-            }
-    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def least_possible(control: Study, framing: str) -> Predictor:

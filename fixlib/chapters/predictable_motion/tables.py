@@ -15,7 +15,6 @@ from fixlib.losses import DiceLoss, SoftmaxCrossEntropy, make_loss
 from fixlib.runs.study import Number, Study
 from fixlib.theory.frames import crossing_threshold
 
-MARGIN = 1.0  # px that lines keep from the border
 SLANT = 4.0  # frames' worth of way along both axes, for a picture with room in it
 
 
@@ -77,37 +76,30 @@ def copied_input(study: Study) -> tuple[np.ndarray, np.ndarray]:
     return (apart == 0).mean(0), apart.mean(0)
 
 
-def straight_lines(n: int, length: int, speed: float, seed: int = 0, size: int = 32) -> np.ndarray:
-    """`n` straight paths (n, length, 2) px that start anywhere inside a pixel, at `speed` px a frame, any way."""
-    generator, way = np.random.default_rng(seed), speed * (length - 1)
-    angle = generator.uniform(0, 2 * np.pi, n)
+def straight_lines(n: int, length: int, speed: float, seed: int = 0) -> np.ndarray:
+    """`n` straight paths (n, length, 2) px from anywhere inside the pixel (0, 0), at `speed` px a frame.
+
+    They lead right, down, and more right than down; all others are their mirror images.
+    """
+    generator = np.random.default_rng(seed)
+    angle = generator.uniform(0, np.pi / 4, n)
     direction = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    lowest, highest = MARGIN - np.minimum(way * direction, 0), size - MARGIN - np.maximum(way * direction, 0)
-    return generator.uniform(lowest, highest)[:, None] + speed * np.arange(length)[:, None] * direction[:, None]
+    return generator.uniform(0, 1, (n, 1, 2)) + speed * np.arange(length)[:, None] * direction[:, None]
 
 
-def recall_from_pixels(speed: float, n: int = 300_000, size: int = 32, seed: int = 0) -> float:
+def recall_from_pixels(speed: float, n: int = 300_000, seed: int = 0) -> float:
     """Share of next pixels that the ten before give away, on straight lines which start anywhere.
 
-    The best guess after each sequence of pixel steps is its most frequent continuation in one half of `n` lines, tried
-    on the other half. Lines that are mirror images of each other count as one sequence, so that few of the other half
-    are new. Nobody can do better, except by what the walls say.
+    The best guess after each sequence of pixels is its most frequent continuation in one half of `n` lines, tried on
+    the other half. Nobody can do better, except by what the walls say.
     """
-    pixels = np.floor(straight_lines(n, N_IN + 1, speed, seed, size)).astype(int)
-    steps = _mirrored_alike(np.diff(pixels, axis=1)) + 4  # at most 3 px either way, as digits of a number
-    digits = steps[..., 1] * 8 + steps[..., 0]
-    _, past = np.unique(digits[:, :-1] @ 64 ** np.arange(N_IN - 1), return_inverse=True)
+    steps = np.diff(np.floor(straight_lines(n, N_IN + 1, speed, seed)).astype(int), axis=1)  # at most 3 px, as digits
+    digits = 4 * steps[..., 1] + steps[..., 0]
+    _, past = np.unique(digits[:, :-1] @ 16 ** np.arange(N_IN - 1), return_inverse=True)
     half = n // 2
-    counts = np.zeros((past.max() + 1, 64), np.int32)
+    counts = np.zeros((past.max() + 1, 16), np.int32)
     np.add.at(counts, (past[:half], digits[:half, -1]), 1)
     return float((counts.argmax(1)[past[half:]] == digits[half:, -1]).mean())
-
-
-def _mirrored_alike(steps: np.ndarray) -> np.ndarray:
-    """Steps (N, T, 2), mirrored so that all but the last together lead right, down, and more right than down."""
-    net = steps[:, :-1].sum(1, keepdims=True)
-    steps = np.where(net < 0, -steps, steps)
-    return np.where(abs(net[..., :1]) < abs(net[..., 1:]), steps[..., ::-1], steps)
 
 
 def same_past(speed: float = 1.0, seed: int = 0, n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +109,6 @@ def same_past(speed: float = 1.0, seed: int = 0, n: int = 20_000) -> tuple[np.nd
         ValueError: none of them do.
     """
     lines = straight_lines(n, N_IN + 1, speed, seed)
-    lines = lines - np.floor(lines[:, :1])  # the same pixel to begin with; frames elsewhere look alike
     lines = lines[(abs(lines[:, -1] - lines[:, 0]) > SLANT * speed).all(-1)]
     first_with: dict[bytes, int] = {}
     for number, pixels in enumerate(np.floor(lines).astype(np.int8)):

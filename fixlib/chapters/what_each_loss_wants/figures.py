@@ -199,7 +199,7 @@ def draw_certainty(axes: Axes, sure: np.ndarray, limits: Sequence[tuple[str, str
         text = f"{label}: {limit:.2g}"
         axes.text(1.015 * len(sure), limit, text, color=color_of(name), fontsize=9, va="center")
     axes.text(1.015 * len(sure), 1, "p > 0.5\npays above", fontsize=8, va="bottom", color="#777777")
-    axes.set(yscale="log", ylim=(3e-3, 1.3), xlim=(0.7, 1.3 * len(sure)), xticks=frames, title="How sure one can be")
+    axes.set(yscale="log", ylim=(3e-3, 1.3), xlim=(0.7, 1.36 * len(sure)), xticks=frames, title="How sure one can be")
     axes.set(xlabel="frames ahead", ylabel="probability of the likeliest pixel")
     axes.set_yticks([0.01, 0.03, 0.1, 0.3, 1], ["0.01", "0.03", "0.1", "0.3", "1"])
     axes.minorticks_off()
