@@ -1,11 +1,7 @@
 """What all figures share: the style sheet, names and colors, dot plots, the note of where the data come from.
 
-A figure is a function that draws from a study (`fixlib.runs.Study`) and is registered where it stands:
-
-    @figure("01_positions", of="sparsity")
-    def positions(study): ...
-
-so that `fixlib figures` finds it. It is drawn, and saved, in the book's style; nothing process-wide is changed.
+A figure is a function that draws from a study (`fixlib.runs.Study`), registered where it stands, so that `fixlib
+figures` finds it. It is drawn, and saved, in the book's style; nothing process-wide is changed.
 """
 
 from __future__ import annotations
@@ -46,7 +42,6 @@ PREDICTORS = {
     "knows_path": ("knows the path", "#BBBBBB"),
     "black": ("all black", BASELINE_COLOR),
     "repeat_last": ("repeat last point", BASELINE_COLOR),
-    "centre": ("centre", BASELINE_COLOR),
     "centre_bias": ("centre bias (density)", BASELINE_COLOR),
 }
 # Baselines share a grey; the two that any error should be held against are told apart by their lines.
@@ -98,15 +93,14 @@ def figure(name: str, of: str = "", **choices: Any) -> Callable[[Callable[..., F
     return register
 
 
-def name_of(predictor: str) -> str:
-    """A predictor's name for readers, as a label: with a capital."""
-    name = in_text(predictor)
-    return name[:1].upper() + name[1:]
-
-
 def in_text(predictor: str) -> str:
     """A predictor's name in the middle of a sentence."""
     return PREDICTORS.get(predictor, (predictor.replace("_", " "), ""))[0]
+
+
+def name_of(predictor: str) -> str:
+    """A predictor's name as a label."""
+    return in_text(predictor)[:1].upper() + in_text(predictor)[1:]
 
 
 def color_of(predictor: str) -> str:
@@ -125,10 +119,10 @@ def stamp(figure: Figure, label: str, simulated: bool) -> Figure:
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as PNG and PDF, without dates, so that the same figure is the same file."""
     folder.mkdir(parents=True, exist_ok=True)
-    png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
-    figure.savefig(png, metadata={"Software": None})
-    figure.savefig(pdf, metadata={"CreationDate": None})
-    return [png, pdf]
+    files = {folder / f"{name}.png": "Software", folder / f"{name}.pdf": "CreationDate"}
+    for path, left_out in files.items():
+        figure.savefig(path, metadata={left_out: None})
+    return list(files)
 
 
 @dataclass(frozen=True)

@@ -85,15 +85,11 @@ class Predictor:
         best_epoch: of least validation loss. rise: how far the last epoch's lies above it, as a share of it. gap: last
         training loss / last validation loss; below 1 where the network knows its training windows better. epochs.
         """
-        rows = []
-        for run in self.runs:
-            losses = np.array([entry["val_loss"] for entry in run.history])
-            best, rise, gap = (
-                losses.argmin() + 1,
-                losses[-1] / losses.min() - 1,
-                run.history[-1]["train_loss"] / losses[-1],
-            )
-            rows.append(dict(best_epoch=best, rise=rise, gap=gap, epochs=len(losses)))
+        losses = [np.array([(entry["train_loss"], entry["val_loss"]) for entry in run.history]).T for run in self.runs]
+        rows = [
+            dict(best_epoch=val.argmin() + 1, rise=val[-1] / val.min() - 1, gap=train[-1] / val[-1], epochs=len(val))
+            for train, val in losses
+        ]
         return pd.DataFrame(rows)
 
 
@@ -126,10 +122,9 @@ def predictors_of(study: Study, framing: str, **wanted) -> list[Predictor]:
     """
     found = []
     for runs in (tuple(study.runs_of(name)) for name in study.variants(framing=framing, **wanted)):
-        decodings = ["_median"] if "error_median" in runs[0].metrics else [""]
-        found += [
-            Predictor(runs, each) for each in (["_argmax"] if facts(runs[0])["model"] == "simvp" else []) + decodings
-        ]
+        decoding = "_median" if "error_median" in runs[0].metrics else ""
+        decodings = ("_argmax", decoding) if facts(runs[0])["model"] == "simvp" else (decoding,)
+        found += [Predictor(runs, each) for each in decodings]
     return sorted(found, key=lambda predictor: predictor.error["value"])
 
 
@@ -194,18 +189,17 @@ def claims(study: Study, control: Study | None = None, large: Study | None = Non
     are also judged at the original size, in `large`.
     """
     framings = study.framings()
-    hybrids, over_mse = ([find(study, framing, name) for framing in framings] for name in ("hybrid_l1", "hybrid_mse"))
-    lead = [hybrid.minus(best_frames(study, framing)) for hybrid, framing in zip(hybrids, framings)]
-    over_mse = [hybrid.minus(other) for hybrid, other in zip(hybrids, over_mse)]
     studies = [runs for runs in (study, control) if runs is not None]
-    epochs, rises = (
-        [[_courses(runs, framing, key) for runs in studies] for framing in framings] for key in ("best_epoch", "rise")
-    )
-    sizes = {"": [hybrid.error for hybrid in hybrids]}
+
+    def of_hybrid(runs: Study) -> list[Predictor]:
+        return [find(runs, framing, "hybrid_l1") for framing in framings]
+
+    def courses(key: str) -> list[list[list[tuple[float, float]]]]:
+        return [[_courses(runs, framing, key) for runs in studies] for framing in framings]
+
+    sizes = {"": [hybrid.error for hybrid in of_hybrid(study)]}
     if large is not None:
-        sizes[f"; at the original size, {large.label}: "] = [
-            find(large, framing, "hybrid_l1").error for framing in framings
-        ]
+        sizes[f"; at the original size, {large.label}: "] = [hybrid.error for hybrid in of_hybrid(large)]
 
     def verdict(answers: list[bool | None]) -> str:
         words = [{True: "supported", False: "refuted", None: "undecided"}[answer] for answer in answers]
@@ -217,26 +211,24 @@ def claims(study: Study, control: Study | None = None, large: Study | None = Non
         judged = "".join(size + verdict([_below(one, line) for one in errors]) for size, errors in sizes.items())
         return f"error under {line:g} px", measured, f"ill-posed without a frame rate; given one: {judged}"
 
+    pairs = list(zip(of_hybrid(study), framings))
+    lead = [hybrid.minus(best_frames(study, framing)) for hybrid, framing in pairs]
+    over_mse = [hybrid.minus(find(study, framing, "hybrid_mse")) for hybrid, framing in pairs]
+    epochs, rises = courses("best_epoch"), courses("rise")
+    faster, stable = (verdict([_smaller(studies) for studies in each]) for each in (epochs, rises))
+    rose = "more stable: rise of validation loss after the best epoch, against frames"
     rows = [
         error_under(REPORTED_PX),
         error_under(HOPED_PX),
         _claimed_parameters(),
-        (
-            "faster convergence: epochs to the best, against frames",
-            _written_courses(epochs, "{:.0f}"),
-            verdict([_smaller(pairs) for pairs in epochs]),
-        ),
-        ("better accuracy: error minus that of frames (px)", written(*lead), verdict([_below(one) for one in lead])),
-        (
-            "more stable: rise of validation loss after the best epoch, against frames",
-            _written_courses(rises, "{:.0%}"),
-            verdict([_smaller(pairs) for pairs in rises]),
-        ),
+        ("faster convergence: epochs to the best, against frames", _written_courses(epochs, "{:.0f}"), faster),
+        ("better accuracy: error minus that of frames (px)", written(*lead), verdict(list(map(_below, lead)))),
+        (rose, _written_courses(rises, "{:.0%}"), stable),
         _claimed_memory(),
         (
             "L1 better than MSE: error minus that with MSE (px)",
             written(*over_mse),
-            verdict([_below(one) for one in over_mse]),
+            verdict(list(map(_below, over_mse))),
         ),
     ]
     measured = "measured (" + " / ".join(framing.lower() for framing in framings) + ")"
@@ -253,9 +245,8 @@ def original_networks() -> dict[str, nn.Module]:
 def _claimed_parameters() -> tuple[str, str, str]:
     networks = original_networks()
     whole, head, unused = map(count_parameters, (networks["hybrid"], networks["hybrid"].head, networks["frames"].dec))
-    measured = (
-        f"{whole / 1e6:.1f}M, {head / 1e6:.2f}M in the head ({(whole + unused) / 1e6:.1f}M with an unused decoder)"
-    )
+    whole, head, claimed = whole / 1e6, head / 1e6, (whole + unused) / 1e6
+    measured = f"{whole:.1f}M, {head:.2f}M in the head ({claimed:.1f}M with an unused decoder)"
     return "about 41.7M parameters, 1.7M of them in the head", measured, "refuted"
 
 

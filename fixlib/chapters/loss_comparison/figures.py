@@ -42,26 +42,21 @@ Line = tuple[Row, Sequence[Run]]  # of a dot plot, and the runs whose scores it 
 def training_curves(study: Study) -> Figure:
     """Training and validation loss by epoch, one panel a loss: their scales cannot be compared, their shapes can."""
     names = study.variants(trained=True)
-    columns = min(4, len(names))
-    rows = -(-len(names) // columns)
+    columns, rows = 4, len(names) // 4 + 1  # one panel more than losses, for the legend
     drawn, panels = plt.subplots(rows, columns, figsize=(2.5 * columns, 2.1 * rows), squeeze=False)
     for axes in panels.flat[len(names) :]:
         axes.set_axis_off()
     for axes, name in zip(panels.flat, names):
         _draw_history(axes, study.runs_of(name), color_of(name))
-        axes.set_title(name_of(name))
-    for axes in panels[:, 0]:
-        axes.set_ylabel("loss")
-    for axes in panels.flat[max(0, len(names) - columns) : len(names)]:
-        axes.set_xlabel("epoch")
+        axes.set(title=name_of(name), xlabel="epoch")
+    drawn.supylabel("loss", fontsize=10)
     marks = {
         "training": dict(color="#444444", ls=":", lw=1),
         "validation": dict(color="#444444"),
         "best epoch, kept": dict(color="#444444", marker="o", ls=""),
         "best constant output": dict(color=CONSTANT_COLOR, ls="--", lw=1.2),
     }
-    free = dict(loc="center") if len(names) < panels.size else dict(loc="center left", bbox_to_anchor=(1, 0.5))
-    plots.legend(panels.flat[-1], marks, **free)
+    plots.legend(panels.flat[-1], marks, loc="center")
     return drawn
 
 
