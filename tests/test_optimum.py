@@ -8,14 +8,7 @@ import torch
 from scipy.linalg import expm
 
 from fixlib.chapters.simulated_control.runs import _optimum as optimum
-from fixlib.data import (
-    cut_windows,
-    first_pixel_probabilities,
-    lattice_windows,
-    next_fixation_density,
-    simulate_scanpaths,
-    transition_matrix,
-)
+from fixlib.data import cut_windows, first_pixel_probabilities, lattice_windows, simulate_scanpaths, transition_matrix
 from fixlib.data.simulator import DEFAULT
 from fixlib.grid import pixel_center, pixel_index
 from fixlib.losses import LOSSES, make_loss
@@ -27,6 +20,7 @@ from fixlib.theory import forecast as theory
 from fixlib.theory.bayes import bayes_logits, expected_loss, expected_squared_distance
 from fixlib.theory.forecast import best_points, forecast, likeliest_pixel, saccade_counts
 from fixlib.theory.pixels import best_output
+from tests.known_density import next_fixation_density
 
 PHASES, PHASE_RATE = DEFAULT.duration_shape, DEFAULT.duration_shape / DEFAULT.duration_mean_ms  # per ms
 ALL_LOSSES = [(name, {}) for name in LOSSES] + [

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from fixlib import system
 from fixlib.data.fetch import Download
@@ -59,21 +60,22 @@ class Recorded(Dataset):
 
     def table(self, size: int, path: Path | None = None) -> Scanpaths | Recordings:
         """All gaze; never that of files other than the published ones."""
-        gaze = self.read(path, size)
-        if gaze.source.sha256 != self.source.sha256:
+        table = self.read(path, size)
+        if table.source.sha256 != self.source.sha256:
             raise ChecksumError(
                 f"{path or 'what was fetched'} does not hold the published recordings of {self.source.name}, all of "
-                f"them and nothing else: it has {len(gaze)}, and its sha256 is {gaze.source.sha256}, not "
+                f"them and nothing else: it has {len(table)}, and its sha256 is {table.source.sha256}, not "
                 f"{self.source.sha256}"
             )
-        return gaze
+        return table
 
-    def parts(self, size: int, path: Path | None = None) -> dict:
+    def parts(self, size: int, path: Path | None = None) -> dict[str, Any]:
         """All gaze, dealt to train, val and test."""
         split = {key: value for key, value in self.split.items() if key != "rule"}
         return split_by_stimulus_and_subject(self.table(size, path), **split)
 
     def check_framing(self, rate_hz: float | None) -> None:
+        """Refuses one frame a fixation, or durations, of samples."""
         if rate_hz is None and not self.has_fixations:
             raise ValueError(
                 f"{self.source.name!r} has samples of gaze and no fixations, so neither one frame a fixation nor "
@@ -84,8 +86,8 @@ class Recorded(Dataset):
     def open(self, rate_hz: float | None, size: int) -> dict[str, Gaze]:
         self.check_framing(rate_hz)
         if rate_hz in PREPARED and size == PREPARED_SIZE:
-            folder = self.prepare(system.data_dir() / self.source.name)
-            return {part: Gaze.load(_file(folder, rate_hz, part)) for part in PARTS}
+            folder = self.prepare(system.data_dir() / self.source.name) / PREPARED[rate_hz]
+            return {part: Gaze.load(folder / f"{part}_data.pt") for part in PARTS}
         return {part: table.frames(rate_hz) for part, table in self.parts(size).items()}
 
     def fingerprint(self, rate_hz: float | None, size: int) -> str:
@@ -98,17 +100,16 @@ class Recorded(Dataset):
     def prepare(self, folder: Path, path: Path | None = None) -> Path:
         """Writes those of its files that are not in the folder; what else is in their place is an error."""
         missing = []
-        for rate_hz in (*PREPARED,) if self.has_fixations else (10.0,):
-            for part in PARTS:
-                file = _file(folder, rate_hz, part)
-                if not file.exists():
-                    missing.append((file, rate_hz, part))
-                elif (gaze := Gaze.load(file)).extra != self._marks(gaze, rate_hz, part):
-                    raise DataFileError(
-                        f"{file} is not the prepared {self.source.name} data of this version: it was edited, or "
-                        f"prepared differently ({gaze.source.label}, {gaze.frames}). Nothing was changed: move it "
-                        "away, or prepare into another folder (--out)"
-                    )
+        for rate_hz, part in product(PREPARED if self.has_fixations else (10.0,), PARTS):
+            file = folder / PREPARED[rate_hz] / f"{part}_data.pt"
+            if not file.exists():
+                missing.append((file, rate_hz, part))
+            elif (gaze := Gaze.load(file)).extra != self._marks(gaze, rate_hz, part):
+                raise DataFileError(
+                    f"{file} is not the prepared {self.source.name} data of this version: it was edited, or prepared "
+                    f"differently ({gaze.source.label}, {gaze.frames}). Nothing was changed: move it away, or prepare "
+                    "into another folder (--out)"
+                )
         if missing or path is not None:  # a wrong path is said to be wrong even where it is not needed
             parts = self.parts(PREPARED_SIZE, path)
             for file, rate_hz, part in missing:
@@ -132,41 +133,37 @@ class Folder(Dataset):
     def __init__(self, name: str) -> None:
         self.path = resolve_folder(name)
         if not self.path.is_dir():
-            raise ValueError(
-                f"unknown dataset {name!r}; known: {', '.join(DATASETS)}, or a folder that holds "
-                + ", ".join(f"{part}_data.pt" for part in PARTS)
-            )
-        if self.path.resolve().name in DATASETS:
+            files = ", ".join(f"{part}_data.pt" for part in PARTS)
+            raise ValueError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}, or a folder that holds {files}")
+        if (own_name := self.path.resolve().name) in DATASETS:
             raise ValueError(
                 f"the folder {self.path} has the name of a dataset of the project, under which its runs would be "
-                f"recorded: rename it, or ask for {self.path.resolve().name!r} if that is meant"
+                f"recorded: rename it, or ask for {own_name!r} if that is meant"
             )
-
-    @property
-    def source(self) -> Source:  # type: ignore[override]  # of its training file, only known when it is read
-        train = Gaze.load(self.path / "train_data.pt")
-        return replace(train.source, notice=train.notice)
 
     def open(self, rate_hz: float | None, size: int) -> dict[str, Gaze]:
         folder = self._subfolder(rate_hz)
         found = load_parts(folder, size)
+        asked = "one frame a fixation" if rate_hz is None else f"{rate_hz:g} Hz"
         for part, gaze in found.items():
             file = folder / f"{part}_data.pt"
             if gaze.frames != "unknown" and gaze.rate_hz != rate_hz:
-                asked = "one frame a fixation" if rate_hz is None else f"{rate_hz:g} Hz"
                 raise ValueError(f"{file} holds frames of {gaze.frames}, {asked} was asked for")
             if gaze.size != size:
                 raise ValueError(f"{file} is on a {gaze.size} px grid, {size} px was asked for")
         return found
 
     def fingerprint(self, rate_hz: float | None, size: int) -> str:
-        digest = hashlib.sha256()
-        for part in PARTS:
-            file = self._subfolder(rate_hz) / f"{part}_data.pt"
-            if not file.is_file():
-                raise FileNotFoundError(f"no data file at {file}: a dataset's folder holds one for each of {PARTS}")
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-        return digest.hexdigest()[:16]
+        files = [self._subfolder(rate_hz) / f"{part}_data.pt" for part in PARTS]
+        if missing := [str(file) for file in files if not file.is_file()]:
+            raise FileNotFoundError(f"no data file at {', '.join(missing)}: a dataset's folder holds one for each part")
+        digests = b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)
+        return hashlib.sha256(digests).hexdigest()[:16]
+
+    def describe(self) -> Source:
+        """What its training file says of itself."""
+        train = Gaze.load(self.path / "train_data.pt")
+        return replace(train.source, notice=train.notice)
 
     def _subfolder(self, rate_hz: float | None) -> Path:
         if rate_hz is not None:
@@ -181,25 +178,25 @@ class Folder(Dataset):
         return self.path
 
 
-def load_parts(folder: Path | str, size: int = 32) -> dict[str, Gaze]:
+def load_parts(folder: Path, size: int = 32) -> dict[str, Gaze]:
     """Train, val and test from a folder's files.
 
     Raises:
         DataFileError: a file is damaged, not as it must be, or in units of the picture's side instead of px.
     """
-    found = {part: Gaze.load(Path(folder) / f"{part}_data.pt", size) for part in PARTS}
+    found = {part: Gaze.load(folder / f"{part}_data.pt", size) for part in PARTS}
     for part, gaze in found.items():
-        largest = gaze.coordinates[gaze.fixation_mask].max() if gaze.fixation_mask.any() else 2.0
-        if gaze.size > 2 and largest <= 1:
+        points = gaze.coordinates[gaze.fixation_mask]
+        if len(points) and gaze.size > 2 and points.max() <= 1:
             raise DataFileError(
-                f"{folder}/{part}_data.pt: all points lie between 0 and 1, which is one corner of the {gaze.size} px "
+                f"{folder / part}_data.pt: all points lie between 0 and 1, which is one corner of the {gaze.size} px "
                 f"grid: convert them to px, coordinates * {gaze.size}"
             )
     return found
 
 
 def load_real_training_data(data_dir: Path | str = "data/osie") -> dict[str, Gaze]:
-    """The prepared train, val and test gaze of a folder.
+    """The prepared train, val and test gaze of a folder; ``gaze["coordinates"]`` reads it like a dict.
 
     Args:
         data_dir: holds ``{train,val,test}_data.pt``. A relative one that begins with ``data`` is first looked for in
@@ -210,6 +207,15 @@ def load_real_training_data(data_dir: Path | str = "data/osie") -> dict[str, Gaz
         DataFileError: a file is damaged or not as it must be.
     """
     return load_parts(resolve_folder(data_dir))
+
+
+def resolve_folder(folder: Path | str) -> Path:
+    """The folder that is meant, see `load_real_training_data`."""
+    folder = Path(folder).expanduser()
+    if folder.is_absolute() or folder.parts[:1] != ("data",):
+        return folder
+    in_project = system.data_dir().joinpath(*folder.parts[1:])
+    return folder if folder.is_dir() and not in_project.is_dir() else in_project
 
 
 def open_dataset(name: str, rate_hz: float | None = 10.0, size: int = 32) -> dict[str, Gaze]:
@@ -234,7 +240,7 @@ def open_scanpaths(name: str, size: int = 32) -> Scanpaths:
     """All fixations of a registered dataset, with their durations; errors as of `open_dataset`."""
     dataset = _recorded(name)
     dataset.check_framing(rate_hz=None)
-    return dataset.table(size)
+    return cast(Scanpaths, dataset.table(size))
 
 
 def fingerprint(name: str, rate_hz: float | None = 10.0, size: int = 32) -> str:
@@ -251,11 +257,12 @@ def fingerprint(name: str, rate_hz: float | None = 10.0, size: int = 32) -> str:
 
 def describe(name: str) -> Source:
     """Where a dataset comes from; for a folder, what its training file says of itself."""
-    return _named(name).source
+    dataset = _named(name)
+    return dataset.describe() if isinstance(dataset, Folder) else dataset.source
 
 
 def prepare(name: str, out: Path | str | None = None, path: Path | str | None = None) -> Path:
-    """Writes a registered dataset's train, val and test files.
+    """Writes a registered dataset's train, val and test files, and gives their folder.
 
     Twice: at 10 Hz, and (where the dataset has fixations) one frame a fixation in the subfolder ``fixations``. Files
     that are already there are left alone. Any other file in their place is somebody's work: an error.
@@ -263,12 +270,9 @@ def prepare(name: str, out: Path | str | None = None, path: Path | str | None = 
     Args:
         name: of the dataset.
         out: folder to write to; ``data_dir()/name`` where not given or "" (as from a variable that is not set).
-        path: the user's own copy of the raw recordings: OSIE's file, GazeCom's archive or folder. It is read and
-            checked. Where not given, the recordings are fetched if they are needed. OSIE's file is also kept where it
-            is fetched to, unless ``out`` is given: the durations of the fixations are in no prepared file.
-
-    Returns:
-        The folder.
+        path: the user's own copy of the raw recordings: OSIE's file, GazeCom's archive or folder. Where not given, the
+            recordings are fetched if they are needed. Without ``out``, OSIE's file is also kept where it is fetched
+            to: the durations of the fixations are in no prepared file.
 
     Raises:
         ValueError: unknown name, or a ``path`` for data that are made here.
@@ -294,16 +298,3 @@ def _recorded(name: str) -> Recorded:
     if not isinstance(dataset, Recorded):
         raise ValueError(f"{name!r} is made when it is needed, and has no recordings or files")
     return dataset
-
-
-def _file(folder: Path, rate_hz: float | None, part: str) -> Path:
-    return folder / PREPARED[rate_hz] / f"{part}_data.pt"
-
-
-def resolve_folder(folder: Path | str) -> Path:
-    """The folder that is meant, see `load_real_training_data`."""
-    folder = Path(folder).expanduser()
-    if folder.is_absolute() or folder.parts[:1] != ("data",):
-        return folder
-    in_project = system.data_dir().joinpath(*folder.parts[1:])
-    return folder if folder.is_dir() and not in_project.is_dir() else in_project

@@ -52,12 +52,13 @@ class Download:
             (mirror and f"{mirror.rstrip('/')}/{self.path}", "Correct the mirror (FIXLIB_DATA_MIRROR) or unset it"),
             (self.url, f"A login page or a proxy may have answered: open the address in a browser, or {named}"),
         ):
+            if not address:
+                continue
             try:
-                content = _retrieve(address) if address else None
+                content = _retrieve(address)
             except (OSError, ValueError) as error:  # no such file, no connection, timeout, HTTP error; not an address
                 tried.append(f"{address} ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]})")
-                continue
-            if content is not None:
+            else:
                 return self.keep(content, address, f"Nothing was kept of it. {if_another}")
         raise DataUnavailable(
             f"the recordings {self.path} are not at {self.local} and could not be fetched from "

@@ -146,14 +146,14 @@ class Gaze:
         if len(rows) == 0:
             found = tuple(np.shape(content["coordinates"]))
             raise DataFileError(f"coordinates must hold sequences, (N, T, 2), not {found}")
-        tensors = [content.get(key, rows) for key in TENSORS]
-        if "meta" not in content:
-            source = Source(name, f"{name} (provenance unknown)", *["unknown"] * 3, simulated=False)
-            return cls(*tensors, source, frames="unknown", rate_hz=None, size=size)
-        meta = _checked(content["meta"])
-        extra = {key: value for key, value in meta.items() if key not in (*META, "format_version")}
-        source = Source(*(meta[key] for key in FACTS))
-        return cls(*tensors, source, meta["frames"], meta["rate_hz"], meta["size"], extra)
+        points, mask, subject, stimulus = (content.get(key, rows) for key in TENSORS)
+        bare = dict.fromkeys(META, "unknown") | dict(name=name, label=f"{name} (provenance unknown)", size=size)
+        bare |= dict(simulated=False, rate_hz=None, format_version=FORMAT_VERSION)
+        meta = _checked(content.get("meta", bare))
+        source = Source(**{attribute: meta.pop(key) for key, attribute in FACTS.items()})
+        return cls(
+            points, mask, subject, stimulus, source, meta.pop("frames"), meta.pop("rate_hz"), meta.pop("size"), meta
+        )
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -178,7 +178,7 @@ class Gaze:
 
     def rows(self, chosen: Tensor | slice) -> Gaze:
         """Some of the sequences: by numbers, by a mask, or a slice."""
-        return replace(self, **{key: getattr(self, key)[chosen] for key in TENSORS})
+        return self._with(*(getattr(self, key)[chosen] for key in TENSORS))
 
     def windows(self, length: int, stride: int | None = None, limit: int | None = None, seed: int = 0) -> Gaze:
         """Windows of ``length`` frames, each wholly inside one sequence, every frame valid, none padded.
@@ -209,8 +209,10 @@ class Gaze:
             chosen = _draw(len(row), limit, seed)
             row, number = row[chosen], number[chosen]
         where = row[:, None], number[:, None] * stride + torch.arange(length)
-        cut = self.coordinates[where], self.fixation_mask[where], self.subject[row], self.stimulus[row]
-        return replace(self, **dict(zip(TENSORS, cut)))
+        return self._with(self.coordinates[where], self.fixation_mask[where], self.subject[row], self.stimulus[row])
+
+    def _with(self, coordinates: Tensor, mask: Tensor, subject: Tensor, stimulus: Tensor) -> Gaze:
+        return replace(self, coordinates=coordinates, fixation_mask=mask, subject=subject, stimulus=stimulus)
 
     def save(self, path: Path | str) -> None:
         """Write a file; whatever happens, ``path`` holds either its old content or all of the new.
@@ -264,7 +266,7 @@ def _checked(meta: Any) -> dict[str, Any]:
             f"meta['format_version'] is {meta.get('format_version')}, this library reads {FORMAT_VERSION}; prepare "
             "the data again with this version"
         )
-    meta = {key: _plain(value) for key, value in meta.items()}
+    meta = {key: _plain(value) for key, value in meta.items() if key != "format_version"}
     for key, kind in META.items():
         if key not in meta:
             raise DataFileError(f"meta lacks '{key}'")

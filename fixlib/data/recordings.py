@@ -217,11 +217,11 @@ def _points_at(times_ms: np.ndarray, samples: np.ndarray, within_ms: float) -> n
 
 def _gaze(points: np.ndarray, table: Scanpaths | Recordings, who: pd.DataFrame, rate_hz: float | None) -> Gaze:
     """Points (N, T, 2) as gaze; the mask is False where they are outside the grid, or NaN."""
-    mask = ((points >= 0) & (points < table.size)).all(axis=-1, keepdims=True)
+    mask = np.all((points >= 0) & (points < table.size), axis=-1)
     largest = np.nextafter(np.float32(table.size), np.float32(0))  # what is inside does not leave by rounding
     return Gaze(
-        torch.from_numpy(np.where(mask, points, 0).astype(np.float32).clip(max=largest)),
-        torch.from_numpy(mask[..., 0]),
+        torch.from_numpy(np.where(mask[..., None], points, 0).astype(np.float32).clip(max=largest)),
+        torch.from_numpy(mask),
         torch.from_numpy(np.array(who["subject"], np.int64)),
         torch.from_numpy(np.array(who["stimulus"], np.int64)),
         table.source,

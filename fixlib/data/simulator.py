@@ -84,12 +84,12 @@ class SimulatorParameters:
 DEFAULT = SimulatorParameters()
 
 
-def axis_components(centres: np.ndarray, axis: int, parameters: SimulatorParameters, size: int) -> tuple:
-    """Means (3, ...) and sds (3,), px, of the components along an axis (0: x, 1: y) from pixel centres."""
+def axis_components(centers: np.ndarray, axis: int, parameters: SimulatorParameters, size: int) -> tuple:
+    """Means (3, ...) and sds (3,), px, of the components along an axis (0: x, 1: y) from pixel centers."""
     scale = size / REFERENCE_SIZE
     middle = scale * (parameters.centre_x, parameters.centre_y)[axis]
     wide = (parameters.sd_x, parameters.sd_y)[axis]
-    means = np.stack([centres, centres, np.full_like(centres, middle)])
+    means = np.stack([centers, centers, np.full_like(centers, middle)])
     return means, scale * np.array([parameters.sd_stay, parameters.sd_local, wide])
 
 
@@ -107,44 +107,13 @@ def transition_matrix(parameters: SimulatorParameters = DEFAULT, size: int = 32)
     Rows sum to 1. Pixels are numbered floor(y) * size + floor(x), as by ``pixel_index``.
     """
     along_x, along_y = (cell_masses(axis, parameters, size) for axis in (0, 1))
-    return sum(w * np.kron(y, x) for w, x, y in zip(parameters.weights, along_x, along_y))
+    return np.sum([w * np.kron(y, x) for w, x, y in zip(parameters.weights, along_x, along_y)], axis=0)
 
 
 def first_pixel_probabilities(parameters: SimulatorParameters = DEFAULT, size: int = 32) -> np.ndarray:
     """Probability (size^2,) float64 of the first fixation's pixel."""
     along_x, along_y = (cell_masses(axis, parameters, size)[2, 0] for axis in (0, 1))
     return np.kron(along_y, along_x)
-
-
-def next_fixation_density(
-    current: np.ndarray, following: np.ndarray, parameters: SimulatorParameters = DEFAULT, size: int = 32
-) -> np.ndarray:
-    """Exact density (per px^2) of the next fixation at ``following`` given the current one.
-
-    Args:
-        current, following: points (..., 2) in px, broadcast against each other; ``following`` outside the
-            grid has density 0.
-
-    Returns:
-        Array of the broadcast leading shape, float64; it integrates to 1 over the grid.
-
-    Raises:
-        ValueError: a current point lies outside the grid.
-    """
-    current, following = np.asarray(current, float), np.asarray(following, float)
-    if not ((current >= 0) & (current < size)).all():
-        raise ValueError(f"current fixations must lie in the grid, [0, {size}) px on both axes")
-    current, following = np.broadcast_arrays(current, following)
-    by_component = (3, *(1,) * (current.ndim - 1))
-    density = parameters.weights.reshape(by_component)
-    for axis in (0, 1):
-        means, sds = axis_components(np.floor(current[..., axis]) + 0.5, axis, parameters, size)
-        sds = sds.reshape(by_component)
-        mass = scipy.special.ndtr((size - means) / sds) - scipy.special.ndtr((0 - means) / sds)
-        z = (following[..., axis] - means) / sds
-        density = density * np.exp(-0.5 * z**2) / (np.sqrt(2 * np.pi) * sds * mass)
-    inside = ((following >= 0) & (following < size)).all(axis=-1)
-    return np.where(inside, density.sum(axis=0), 0.0)
 
 
 def simulate_scanpaths(
@@ -162,14 +131,12 @@ def simulate_scanpaths(
         raise ValueError(f"at least one subject and one stimulus are needed, not {n_subjects}, {n_stimuli}")
     generator = np.random.default_rng(seed)
     durations = _draw_durations(n_subjects * n_stimuli, parameters, generator)
-    n, steps = durations.shape
-    points = np.empty((n, steps, 2))
-    component = np.full(n, 2)  # the first fixation: the centre component
-    current = np.full((n, 2), size / 2)
-    for step in range(steps):
-        current = _draw_points(current, component, parameters, size, generator)
-        points[:, step] = current
-        component = generator.choice(3, size=n, p=parameters.weights)
+    points = np.empty((*durations.shape, 2))
+    component = np.full(len(points), 2)  # the first fixation: the centre component
+    current = np.full((len(points), 2), size / 2)
+    for step in range(points.shape[1]):
+        points[:, step] = current = _draw_points(current, component, parameters, size, generator)
+        component = generator.choice(3, size=len(points), p=parameters.weights)
     scanpath, order = np.nonzero(durations > 0)
     stimulus, subject = np.divmod(scanpath, n_subjects)
     columns = scanpath, subject, stimulus, order, *points[scanpath, order].T, durations[scanpath, order]
