@@ -341,7 +341,7 @@ def test_bad_input_is_refused(at_10hz):
         forecast(patterns, 4)
     with pytest.raises(ValueError, match="n_in"):
         forecast(at_10hz, 6)
-    with pytest.raises(ValueError, match="one frame ahead"):
+    with pytest.raises(ValueError, match="n_out at least 1"):
         forecast(at_10hz, 4, n_out=0)
     with pytest.raises(ValueError, match="valid"):
         forecast(replace(at_10hz, fixation_mask=torch.zeros_like(at_10hz.fixation_mask)), 4)

@@ -51,10 +51,6 @@ class Forecast:
     parameters: SimulatorParameters
     size: int
 
-    def __len__(self) -> int:
-        """Number of windows."""
-        return len(self.pixel)
-
     def log_density(self) -> torch.Tensor:
         """Natural log of the probability of each pixel, float64 (N, T, H, W); exp sums to 1 in each frame."""
         density = self._after(slice(None), self.saccades)
@@ -68,7 +64,7 @@ class Forecast:
         """
         side = self.size * CELLS
         step = max(1, CHUNK_NUMBERS // (self.saccades.shape[1] * side**2))
-        for rows in (slice(first, first + step) for first in range(0, len(self), step)):
+        for rows in (slice(first, first + step) for first in range(0, len(self.pixel), step)):
             arriving = _step(self._after(rows, self.saccades[rows, :, 1:]), self.parameters, CELLS)
             staying, (row, column) = self.staying[rows], np.divmod(self.pixel[rows], self.size)
             going_on = np.zeros((*staying.shape[:2], self.size, CELLS, self.size, CELLS))
@@ -98,7 +94,12 @@ def forecast(
         ValueError: the windows are not of the simulator, shorter than `n_in`, longer than its scanpaths, or have
             invalid frames; no frame to predict.
     """
-    _check(windows, n_in, n_out)
+    if windows.source.name != "simulated":
+        raise ValueError(f"the density is known for 'simulated' only; these windows are of {windows.source.name!r}")
+    if not 1 <= n_in <= windows.coordinates.shape[1] or n_out < 1:
+        raise ValueError(f"n_in must be from 1 to the frames of a window, n_out at least 1, not {n_in} and {n_out}")
+    if not windows.fixation_mask[:, :n_in].all():
+        raise ValueError("every frame seen must be valid: cut windows with cut_windows")
     length, size, rate_hz = windows.coordinates.shape[1], windows.size, windows.rate_hz
     pixels = pixel_index(windows.coordinates[:, :n_in], size).numpy()
     if rate_hz is None:
@@ -170,19 +171,7 @@ def best_points(known: Forecast) -> torch.Tensor:
                 break
             active, arriving, going_on = active[going], arriving[going], going_on[going]
         found.append(medians)
-    return torch.from_numpy(np.concatenate(found)).float().view(len(known), -1, 2)
-
-
-def _check(windows: Gaze, n_in: int, n_out: int) -> None:
-    name, length = windows.source.name, windows.coordinates.shape[1]
-    if name != "simulated":
-        raise ValueError(f"the exact density is known for 'simulated' only; these windows are of {name!r}")
-    if not 1 <= n_in <= length:
-        raise ValueError(f"n_in must lie between 1 and {length}, the frames of a window, not {n_in}")
-    if n_out < 1:
-        raise ValueError(f"at least one frame ahead is needed, not {n_out}")
-    if not windows.fixation_mask[:, :n_in].all():
-        raise ValueError("every frame seen must be valid: cut windows with cut_windows")
+    return torch.from_numpy(np.concatenate(found)).float().view(len(known.pixel), -1, 2)
 
 
 def _step(pixels: np.ndarray, parameters: SimulatorParameters, cells: int = 1) -> np.ndarray:
