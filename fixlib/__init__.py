@@ -24,7 +24,7 @@ _HOME = {
     **dict.fromkeys(("SimVP", "SimVP_RegressionHead", "create_model"), "fixlib.models"),
     **dict.fromkeys(("create_sparse_frames", "load_real_training_data"), "fixlib.data"),
     **dict.fromkeys(("train_model_with_loss", "evaluate_model"), "fixlib.training"),
-    "load_network": "fixlib.runs.execute",
+    **dict.fromkeys(("load_network", "rescore"), "fixlib.runs.execute"),
     "run_real_loss_function_analysis": "fixlib.chapters.loss_comparison.runs",
 }
 

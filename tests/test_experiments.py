@@ -189,10 +189,17 @@ class TestOwnData:
         with pytest.raises(ValueError, match="has the name of a dataset of the project.*rename it, or ask for 'osie'"):
             obtain("loss_comparison", str(folder), "smoke", losses=["mse"])
 
-    def test_a_folder_has_the_same_runs_however_it_is_spelt(self, project, dataset):
-        spellings = dataset, f"{dataset}/", f"{dataset}/../{Path(dataset).name}", f"{dataset}/./"
+    def test_a_folder_has_the_same_runs_however_it_is_spelt(self, project, dataset, monkeypatch):
+        monkeypatch.chdir(Path(dataset).parent)
+        relative = Path(dataset).name, f"./{Path(dataset).name}"
+        spellings = dataset, f"{dataset}/", f"{dataset}/../{Path(dataset).name}", f"{dataset}/./", *relative
         keys = [[spec.key for spec in loss_comparison.specs(spelt, "smoke")] for spelt in spellings]
         assert all(found == keys[0] for found in keys)
+
+    def test_no_result_says_where_a_folder_lies(self, project, dataset):
+        study = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1)
+        assert study.run("mse").spec.config.data.source == dataset  # known, but not recorded
+        assert all(str(Path(dataset).parent) not in run.path.read_text() for run in study.runs)
 
     def test_what_is_asked_for_twice_is_run_once(self, project, dataset):
         study = obtain("loss_comparison", dataset, "smoke", seeds=[0, 0], losses=["mse", "mse"], workers=1)

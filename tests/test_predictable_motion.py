@@ -6,14 +6,17 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from fixlib.chapters.predictable_motion import figures, tables
 from fixlib.chapters.predictable_motion.runs import AHEAD, EXACT_LOSSES, KNOWS_PATH, LOSSES, NOISES, NOISY, specs, tag
 from fixlib.data.lattice import SPEEDS
-from fixlib.runs import obtain
-from fixlib.runs.store import Results
+from fixlib.runs import obtain, sweep
+from fixlib.runs.execute import rescore
+from fixlib.runs.store import Results, weights_file
 from fixlib.runs.study import Study
+from fixlib.runs.verify import verify
 
 matplotlib.use("Agg")
 
@@ -89,6 +92,43 @@ def check_costs(study):
                 cost = study.run(variant).payload["stages"][tag(noise)]["expected_loss"]
                 best = study.run(f"exact.{tag(noise)}").payload["exact"][name]["expected_loss"]
                 assert cost >= best - 1e-6 * max(1, abs(best)), f"{variant} at noise {noise}: {cost} < {best}"
+
+
+class TestStart:
+    """The network that others go on from is a run like any other."""
+
+    def test_it_is_trained_and_recorded_where_it_is_missing_and_counts_its_own_epochs(self, project):
+        onwards = next(spec for spec in specs("patterns", "smoke") if spec.variant == "onwards.mse")
+        assert sweep._run_one(Results(), onwards, False).state == "trained"
+        assert sorted(run.spec.variant for run in Results().runs()) == ["onwards.mse", "start.bce"]
+        log = (project / "logs" / "training_log_predictable_motion.txt").read_text().splitlines()
+        assert [line.split()[0].split("-")[0] + " " + line.split()[2] for line in log] == [
+            "start.bce 1/1",
+            *(f"onwards.mse {epoch}/4" for epoch in range(1, 5)),
+        ]
+        run = Results().read(onwards)
+        again = rescore(run)
+        assert again.payload["stages"].keys() == run.payload["stages"].keys()
+        for stage, found in run.payload["stages"].items():
+            assert again.payload["stages"][stage]["expected_loss"] == pytest.approx(found["expected_loss"], rel=1e-5)
+        kept = weights_file(Results().runs()[1].spec)
+        written = kept.stat().st_mtime_ns
+        assert [check.wrong for check in verify([run], workers=1)] == [()]  # with a start of its own
+        assert kept.stat().st_mtime_ns == written
+
+    def test_it_is_trained_anew_where_its_record_was_removed(self, project):
+        known = {spec.variant: spec for spec in specs("patterns", "smoke")}
+        sweep._run_one(Results(), known["start.bce"], False)
+        stale = weights_file(known["start.bce"])
+        weights = torch.load(stale, weights_only=True)
+        torch.save(weights | dict(weights={name: 0 * value for name, value in weights["weights"].items()}), stale)
+        Results().path(known["start.bce"]).unlink()
+        sweep._run_one(Results(), known["ahead.dice"], False)
+        assert any(value.any() for value in torch.load(stale, weights_only=True)["weights"].values())
+
+    def test_precision_reaches_it(self):
+        known = {spec.variant: spec.config.in_precision("bf16") for spec in specs("patterns", "smoke")}
+        assert known["onwards.mse"].start == known["start.bce"] and known["start.bce"].training.precision == "bf16"
 
 
 class TestRecordedRuns:

@@ -14,15 +14,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
+import fixlib
 from benchmarks import kills
 from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.cli import main
 from fixlib.runs import ExperimentError, cluster, execute, obtain, sweep
-from fixlib.runs.execute import run_predictor
-from fixlib.runs.store import ResultError, Results, Run
+from fixlib.runs.execute import METRICS_VERSION, Attempt, run_predictor
+from fixlib.runs.store import ResultError, Results, Run, weights_file
 from fixlib.runs.verify import choose, compare, table, verify
-from fixlib.system import DECIDES_BITS, bits, environment, same_bits
+from fixlib.system import DECIDES_BITS, bits, environment, one_thread, same_bits
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +162,64 @@ class TestKills:
         left.write_bytes(b"left by a process killed just after it recorded the run")
         assert obtain("loss_comparison", dataset, "smoke", losses=["mse"]).trained == 0
         assert not left.exists()
+
+
+class TestThreads:
+    @pytest.mark.parametrize("left", [2, 3, 1])
+    def test_a_sweep_that_was_killed_goes_on_whatever_is_left_of_it(self, project, dataset, recorded, left):
+        """From its last epoch and with the same bits, in as many processes as there are runs left for."""
+
+        def killed(entry):
+            raise KeyboardInterrupt
+
+        losses = ["mse", "dice", "weighted_mse"][:left]
+        for spec in loss_comparison.specs(dataset, "smoke", losses=losses)[:left]:
+            with one_thread(), pytest.raises(KeyboardInterrupt):
+                run_predictor(spec, Attempt(sweep.checkpoint_of(spec, Results()), killed))
+        study = obtain("loss_comparison", dataset, "smoke", losses=losses)
+        log = (project / "logs" / "training_log_loss_comparison.txt").read_text().splitlines()
+        assert [line.split()[2] for line in log] == ["2/2"] * left
+        assert not list((project / "build" / "checkpoints").iterdir())  # none set aside, none left
+        for run in recorded:
+            if run.spec.variant in losses:
+                check = compare(run, study.run(run.spec.variant))
+                assert check.rule == "the same bits" and not check.wrong
+
+    def test_a_run_has_one_thread_and_this_process_what_it_had(self, project, dataset):
+        torch.set_num_threads(2)
+        study = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1)
+        assert torch.get_num_threads() == 2
+        assert {run.payload["environment"]["threads"] for run in study.runs} == {1}
+
+
+class TestNetworks:
+    def test_are_kept_loaded_and_scored_anew(self, project, dataset):
+        study = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1)
+        run = study.run("mse")
+        assert (project / "build" / "weights" / f"{run.path.stem}.pt").is_file()
+        network = fixlib.load_network(run)
+        assert not network.training and sum(p.numel() for p in network.parameters()) == run.payload["parameters"]
+        again = fixlib.rescore(edited(edited(run, "metrics.error_mean.value", 0.0), "test_loss", 0.0))
+        assert again.payload["test_loss"] == pytest.approx(run.payload["test_loss"], rel=1e-6)
+        assert again.metrics_version == METRICS_VERSION and again.history == run.history
+        for name, metric in run.metrics.items():
+            assert again.metrics[name]["value"] == pytest.approx(metric["value"], rel=1e-6), name
+        with pytest.raises(ValueError, match="centre-smoke-0.* trains no network"):
+            fixlib.load_network(study.run("centre"))
+        centre = study.run("centre")
+        assert fixlib.rescore(centre).metrics["error_mean"] == pytest.approx(centre.metrics["error_mean"], rel=1e-6)
+
+    def test_one_that_is_not_here_says_how_to_train_it_and_a_verified_run_keeps_it(self, project, dataset):
+        run = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1).run("mse")
+        weights_file(run.spec).unlink()
+        with pytest.raises(FileNotFoundError, match=f"trained elsewhere.*fixlib verify {run.spec.key}"):
+            fixlib.load_network(run)
+        before = run.path.read_bytes()
+        assert not verify([run], workers=1)[0].wrong
+        assert not fixlib.load_network(run).training and run.path.read_bytes() == before
+
+    def test_records_of_before_there_was_a_version_are_of_the_first(self, recorded):
+        assert replace(recorded[0], payload={}).metrics_version == 1
 
 
 class TestTwoSweeps:

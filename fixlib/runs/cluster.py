@@ -34,9 +34,13 @@ def connected(address: str, workers: int, see: Path) -> Iterator[tuple[Executor,
         from distributed import Client, KilledWorker, LocalCluster
     except ImportError as error:
         raise RuntimeError("--dask needs Dask: pip install -c constraints.txt -e '.[scale]'") from error
-    # Dask's own default sets MALLOC_TRIM_THRESHOLD_, with which torch is more than twice as slow.
-    spawned = {"distributed.nanny.pre-spawn-environ": dict.fromkeys(THREAD_VARIABLES, "1")}
-    with dask.config.set(spawned), ExitStack() as stack:
+    # Dask's own defaults set MALLOC_TRIM_THRESHOLD_, with which torch is more than twice as slow, and try a task that
+    # kills its workers four times.
+    settings = {
+        "distributed.nanny.pre-spawn-environ": dict.fromkeys(THREAD_VARIABLES, "1"),
+        "distributed.scheduler.allowed-failures": 0,
+    }
+    with dask.config.set(settings), ExitStack() as stack:
         if address == "local":
             address = stack.enter_context(
                 LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=None, dashboard_address=None)

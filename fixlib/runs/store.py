@@ -83,6 +83,11 @@ class Run:
         return self.payload.get("history", [])
 
     @property
+    def metrics_version(self) -> int:
+        """Of the code that computed the metrics; records of before there was one are of the first."""
+        return self.payload.get("metrics_version", 1)
+
+    @property
     def per_window(self) -> dict[str, np.ndarray]:
         return self.payload.get("per_window", {})
 

@@ -197,11 +197,10 @@ def run(spec: RunSpec, attempt: Attempt) -> dict[str, Any]:
 
 def score(run: Run, network_of: Callable[[str], nn.Module]) -> dict[str, Any]:
     """What is recorded of a network's scores, from what its stages were kept as; see `fixlib.runs.execute.rescore`."""
-    config, stages = run.spec.config, run.payload["stages"]
+    config, stages = run.spec.config, {}
     for noise in config.noises:
-        stages |= {
-            tag(noise): stages[tag(noise)] | _scores_of_network(config, network_of(_stage(config, noise)), noise)
-        }
+        found = _scores_of_network(config, network_of(_stage(config, noise)), noise)
+        stages[tag(noise)] = run.payload["stages"][tag(noise)] | found
     return _of_stages(stages) | seen(_windows(config, config.noises[0]))
 
 
