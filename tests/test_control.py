@@ -11,7 +11,7 @@ from fixlib.chapters.simulated_control import figures, tables
 from fixlib.chapters.simulated_control import runs as simulated_control
 from fixlib.runs.config import Config, Data, Loss, Model, RunSpec
 from fixlib.runs.store import Results, Run
-from fixlib.runs.study import Study
+from fixlib.runs.study import Study, difference, facts
 
 matplotlib.use("Agg")
 SUBJECT, STIMULUS = np.repeat([0, 1, 2, 3], 6), np.tile(np.arange(6), 4)
@@ -63,21 +63,44 @@ class TestLeftToLearn:
         assert np.isnan(tables.left_to_learn(black, optimum))
 
 
+LUCK = 0.03  # of a loss: more than 600 windows can be kind by
+
+
+def beyond_possible(study, variant):
+    """Where a network's runs are better than anyone can be, beyond their 95% interval: not luck, but a bug.
+
+    No ranking of pixels beats that of the true probabilities (average precision, best F1), no density their bits, no
+    point their geometric median (errors, paired by window), no output the optimum under its own loss. Runs keep no
+    interval of the loss: below the optimum's by more than LUCK is called beyond.
+    """
+    true, found = tables.optimum(study, facts(study.run(variant))["framing"], "density"), []
+    for run in study.runs_of(variant):
+        scores = {"average_precision", "best_f1", "information_gain_uniform"} & set(run.metrics)
+        better = [name for name in scores if run.metrics[name]["low"] > true.metrics[name]["value"]]
+        errors = {"error", "error_argmax", "error_median"} & set(run.per_window)
+        better += [name for name in errors if difference([true], [run], "error_median", name)["low"] > 0]
+        if "test_loss" in run.payload and "information_gain_uniform" not in run.metrics:
+            least = tables.optimum_of(study, variant).payload["test_loss"]
+            better += ["test_loss"] if run.payload["test_loss"] < (1 - LUCK) * least else []
+        found += [f"{variant}, seed {run.spec.seed}: {name}" for name in sorted(better)]
+    return found
+
+
 class TestBeyondPossible:
     def test_worse_than_the_optimum_is_as_it_should_be(self):
         study = make_study()
-        assert not tables.beyond_possible(study, "frames_mse.10hz") + tables.beyond_possible(study, "hybrid_l1.10hz")
+        assert not beyond_possible(study, "frames_mse.10hz") + beyond_possible(study, "hybrid_l1.10hz")
 
     @pytest.mark.parametrize(
         "change, metric",
         [(dict(error=2.5), "error_median"), (dict(f1=0.7), "best_f1"), (dict(test_loss=0.0005), "test_loss")],
     )
     def test_better_is_named_with_its_seed(self, change, metric):
-        found = tables.beyond_possible(make_study(**change), "frames_mse.10hz")
+        found = beyond_possible(make_study(**change), "frames_mse.10hz")
         assert [f"frames_mse.10hz, seed {seed}: {metric}" in found for seed in (0, 1)] == [True, True]
 
     def test_a_hybrid_that_is_better_is_found_too(self):
-        assert tables.beyond_possible(make_study(error=2.5), "hybrid_l1.10hz") == ["hybrid_l1.10hz, seed 0: error"]
+        assert beyond_possible(make_study(error=2.5), "hybrid_l1.10hz") == ["hybrid_l1.10hz, seed 0: error"]
 
 
 def test_the_figure_shows_every_network_seed_and_optimum():
@@ -95,5 +118,5 @@ def test_the_figure_shows_every_network_seed_and_optimum():
 def test_no_recorded_network_is_better_than_the_best_possible():
     runs = tuple(Results().read(spec) for spec in simulated_control.specs("simulated", "quick", (0, 1, 2)))
     study = Study("simulated", "simulated", runs, 0)
-    beyond = [found for name in study.variants(trained=True) for found in tables.beyond_possible(study, name)]
+    beyond = [found for name in study.variants(trained=True) for found in beyond_possible(study, name)]
     assert not beyond, "a bug in the networks' scores or in the optimum: " + "; ".join(beyond)

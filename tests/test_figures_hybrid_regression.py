@@ -129,11 +129,6 @@ class TestComparisons:
         assert tables.rate_of_error(rates, 2) == pytest.approx(16)
         assert np.isnan(tables.rate_of_error(rates, 20)) and np.isnan(tables.rate_of_error(rates, 0.5))
 
-    def test_bins_hold_their_left_edge(self):
-        values, results = np.array([0.0, 1.0, 1.5, 9.0]), np.array([1.0, 2.0, 4.0, 8.0])
-        centres, means = figures.binned_means(values, results, (0, 1, 2, 4, 46))
-        assert list(centres) == [0, 1.25, 9] and list(means) == [1, 3, 8]
-
 
 class TestClaims:
     def test_a_verdict_needs_the_whole_interval_and_both_framings(self, study):

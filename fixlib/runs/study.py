@@ -161,6 +161,11 @@ def _in_words(option: str, value: Any, before: Any) -> str:
     return f"{dict(prior_probability='prior bias', pos_weight='weight').get(option, option)} {value:g}"
 
 
+def mean(runs: Sequence[Run], metric: str) -> Number:
+    """A metric and the ends of its 95% interval, each averaged over runs."""
+    return {key: float(np.mean([run.metrics[metric][key] for run in runs])) for key in ("value", "low", "high")}
+
+
 def difference(a: Sequence[Run], b: Sequence[Run], metric: str, metric_of_b: str = "") -> Number:
     """Mean over windows of a's metric minus b's, with its paired 95% interval.
 

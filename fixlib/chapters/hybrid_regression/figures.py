@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -138,23 +139,16 @@ def error_by_amplitude(study: Study, edges: Sequence[float] = AMPLITUDE_EDGES) -
     drawn = plt.figure(figsize=(9.8, 4.4))
     for axes, framing in _panels(drawn, study, "mean pixel error (px)"):
         amplitude = find(study, framing, "hybrid_l1").runs[0].per_window["amplitude"].astype(float)
+        bins = pd.Series(amplitude).groupby(np.digitize(amplitude, edges))
         for predictor in shown(study, framing):
-            centers, means = binned_means(amplitude, predictor.window_errors().mean(axis=0), edges)
-            axes.plot(centers, means, marker="o", ms=4, **_line(predictor))
-        shares = 100 * np.histogram(amplitude, edges)[0] / len(amplitude)
-        for center, share in zip(centers, shares[shares > 0]):
+            means = pd.Series(predictor.window_errors().mean(axis=0)).groupby(np.digitize(amplitude, edges)).mean()
+            axes.plot(bins.mean(), means, marker="o", ms=4, **_line(predictor))
+        for center, share in zip(bins.mean(), 100 * bins.size() / len(amplitude)):
             note(axes, f"{share:.0f}%", (center, 0), (0, -3), ha="center", va="top", color="#555555")
         axes.set(xlabel="true movement from the last frame (px)\nabove: % of the windows", xlim=(-1, None))
         axes.legend(loc="upper left")
     axes.set_ylim(bottom=-0.08 * axes.get_ylim()[1])
     return drawn
-
-
-def binned_means(values: np.ndarray, results: np.ndarray, edges: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean value and mean result in each bin [edge, next edge) that holds any value."""
-    bins = np.digitize(values, edges)
-    used = np.unique(bins)
-    return np.array([values[bins == b].mean() for b in used]), np.array([results[bins == b].mean() for b in used])
 
 
 @figure("04_undershoot", of="hybrid_regression")

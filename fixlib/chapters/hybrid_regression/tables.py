@@ -14,7 +14,7 @@ from fixlib.chapters.simulated_control.tables import optimum
 from fixlib.models import SimVP, SimVP_RegressionHead, count_parameters
 from fixlib.plots import color_of, in_text, name_of
 from fixlib.runs.store import Run
-from fixlib.runs.study import Number, Study, difference, facts, recorded
+from fixlib.runs.study import Number, Study, difference, facts, mean, recorded
 
 # The error reported for the approaches before the hybrid, and the one hoped for, by the original document (px).
 REPORTED_PX, HOPED_PX = 5.12, 3.0
@@ -68,8 +68,7 @@ class Predictor:
 
     def mean(self, metric: str) -> Number:
         """A metric and the ends of its 95% interval, each averaged over seeds."""
-        found = [run.metrics[metric] for run in self.runs]
-        return {key: float(np.mean([one[key] for one in found])) for key in ("value", "low", "high")}
+        return mean(self.runs, metric)
 
     def window_errors(self) -> np.ndarray:
         """Error (px) of each test window, (seeds, windows); the same windows in the same order within a framing."""

@@ -16,7 +16,7 @@ from fixlib.chapters.what_each_loss_wants.figures import draw_certainty
 from fixlib.losses import MSE, FocalLoss, WeightedMSE
 from fixlib.plots import BASELINE_COLOR, LINES, Row, color_of, dots, figure, name_of
 from fixlib.runs.store import Run
-from fixlib.runs.study import Study
+from fixlib.runs.study import Study, mean
 from fixlib.theory.frames import crossing_threshold
 
 DECODINGS = {
@@ -204,17 +204,12 @@ def errors(study: Study) -> Figure:
 
 def _draw_decodings(axes: Axes, study: Study, names: Sequence[str]) -> None:
     """Three dots a network, with their intervals: its error by each way to make a point of its map."""
-    heights = np.arange(len(names))[::-1]
-    frame = study.frame().groupby(["variant", "metric"])[["low", "value", "high"]].mean()  # over seeds
-    for offset, (metric, (_, marker)) in zip((0.22, 0, -0.22), DECODINGS.items()):
-        for height, name in zip(heights + offset, names):
-            low, value, high = frame.loc[name, metric]
-            axes.plot([low, high], [height, height], color=color_of(name), lw=2, alpha=0.5)
-            axes.plot(value, height, marker, color=color_of(name), ms=5)
+    for shift, (metric, (_, marker)) in zip((0.22, 0, -0.22), DECODINGS.items()):
+        found = {name: [mean(study.runs_of(name), metric)] for name in names}
+        dots(axes, [Row(name_of(name), color_of(name), found[name], marker=marker) for name in names], "", shift)
     for name, line in LINES.items():
-        axes.axvline(frame.loc[(name, "error_argmax"), "value"], color=BASELINE_COLOR, lw=1, ls=line)
-    labels = [name_of(name) for name in names]
-    axes.set(yticks=heights, yticklabels=labels, xlabel="mean pixel error (px)", title="All frames")
+        axes.axvline(mean(study.runs_of(name), "error_argmax")["value"], color=BASELINE_COLOR, lw=1, ls=line)
+    axes.set(xlabel="mean pixel error (px)", title="All frames")
     marks = {text: dict(color="#444444", marker=marker, ls="") for text, marker in DECODINGS.values()}
     marks |= {name_of(name): dict(color=BASELINE_COLOR, lw=1, ls=line) for name, line in LINES.items()}
     place = dict(loc="upper center", bbox_to_anchor=(0.35, -0.17), columnspacing=1, handletextpad=0.4)

@@ -10,9 +10,7 @@ import numpy as np
 
 from fixlib.chapters.loss_comparison.tables import constant_of
 from fixlib.runs.store import Run
-from fixlib.runs.study import Study, difference, facts
-
-LUCK = 0.03  # of a loss: more than 600 windows can be kind by
+from fixlib.runs.study import Study, facts
 
 
 def optimum(study: Study, framing: str, *losses: str) -> Run:
@@ -40,23 +38,3 @@ def left_to_learn(run: Run, best: Run) -> float:
     if constant - least < 1e-6 * abs(constant) + 1e-9:
         return np.nan
     return (run.payload["test_loss"] - least) / (constant - least)
-
-
-def beyond_possible(study: Study, variant: str) -> list[str]:
-    """Where a network's runs are better than anyone can be, beyond their 95% interval: not luck, but a bug.
-
-    No ranking of pixels beats that of the true probabilities (average precision, best F1), no density their bits, no
-    point their geometric median (errors, paired by window), no output the optimum under its own loss. Runs keep no
-    interval of the loss: below the optimum's by more than LUCK is called beyond.
-    """
-    true, found = optimum(study, facts(study.run(variant))["framing"], "density"), []
-    for run in study.runs_of(variant):
-        scores = {"average_precision", "best_f1", "information_gain_uniform"} & set(run.metrics)
-        better = [name for name in scores if run.metrics[name]["low"] > true.metrics[name]["value"]]
-        errors = {"error", "error_argmax", "error_median"} & set(run.per_window)
-        better += [name for name in errors if difference([true], [run], "error_median", name)["low"] > 0]
-        if "test_loss" in run.payload and "information_gain_uniform" not in run.metrics:
-            least = optimum_of(study, variant).payload["test_loss"]
-            better += ["test_loss"] if run.payload["test_loss"] < (1 - LUCK) * least else []
-        found += [f"{variant}, seed {run.spec.seed}: {name}" for name in sorted(better)]
-    return found
