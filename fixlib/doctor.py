@@ -64,7 +64,9 @@ def _dataset(name: str) -> Line:
         counts = {file.stem: len(data.Gaze.load(file)) for file in files}
     except EXPECTED_ERRORS as reason:
         return what, False, f"{reason}; move it away and run `fixlib data prepare {name}`"
-    return what, True, f"{counts['train_data']} training sequences in {system.data_dir() / name}"
+    folder = system.data_dir() / name
+    shown = folder.relative_to(system.root()) if folder.is_relative_to(system.root()) else folder
+    return what, True, f"{counts['train_data']} training sequences in {shown}"
 
 
 def _results() -> Line:
