@@ -14,7 +14,7 @@ import tarfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, BinaryIO, ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -75,7 +75,7 @@ def read_gazecom(path: Path | str, size: int = 32) -> Recordings:
         DataFileError: not an archive, or a file not as described above; the message names file and line or sample.
     """
     path = Path(path)
-    contents = _folder(path) if path.is_dir() else _archive(path)
+    contents = _contents(path)
     if not contents:
         raise DataFileError(f"{path} holds no .coord file: give the folder or archive of GazeCom's natural movies")
     names = sorted(contents)
@@ -88,30 +88,24 @@ def read_gazecom(path: Path | str, size: int = 32) -> Recordings:
         raise DataFileError(f"{path}: {error}") from error
 
 
-def _folder(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in path.iterdir() if _is_recording(file.name)}
-
-
-def _archive(path: Path) -> dict[str, bytes]:
+def _contents(path: Path) -> dict[str, bytes]:
+    """What the recordings of a folder or archive hold."""
+    if path.is_dir():
+        return {file.name: file.read_bytes() for file in path.iterdir() if _is_recording(file.name)}
     if not path.is_file():
         raise FileNotFoundError(f"no GazeCom archive or folder at {path}")
+    found = {}
     with open(path, "rb") as file:  # here, so that only what it holds can be the matter below
         try:
-            return _members(file)
+            with tarfile.open(fileobj=file) as archive:
+                for member in archive:
+                    name, content = Path(member.name).name, archive.extractfile(member) if member.isfile() else None
+                    if content and _is_recording(name):
+                        found[name] = content.read()
         except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:  # by kind of compression
-            raise DataFileError(
-                f"{path} cannot be read as a tar archive ({error}); fetch it anew, or unpack it yourself and give the "
-                "folder"
-            ) from error
-
-
-def _members(file: BinaryIO) -> dict[str, bytes]:
-    with tarfile.open(fileobj=file) as archive:
-        return {
-            Path(member.name).name: cast(IO[bytes], archive.extractfile(member)).read()
-            for member in archive
-            if member.isfile() and _is_recording(Path(member.name).name)
-        }
+            anew = "fetch it anew, or unpack it yourself and give the folder"
+            raise DataFileError(f"{path} cannot be read as a tar archive ({error}); {anew}") from error
+    return found
 
 
 def _is_recording(name: str) -> bool:
@@ -121,9 +115,8 @@ def _is_recording(name: str) -> bool:
 
 def _who_saw_what(names: list[str]) -> pd.DataFrame:
     parts = [name.removesuffix(".coord").partition("_") for name in names]
-    for name, (viewer, _, film) in zip(names, parts):
-        if not (viewer and film):
-            raise DataFileError(f"{name} is not named VIEWER_film.coord")
+    if wrong := [name for name, (viewer, _, film) in zip(names, parts) if not (viewer and film)]:
+        raise DataFileError(f"{wrong[0]} is not named VIEWER_film.coord")
     viewers, films = (np.unique([part[i] for part in parts], return_inverse=True)[1] for i in (0, 2))
     return pd.DataFrame({"subject": viewers, "stimulus": films}, index=names)
 

@@ -118,13 +118,9 @@ def _arcs(size: int, length: int, speed: int) -> tuple[np.ndarray, str, int]:
 
 
 def _even_prior(kind: np.ndarray, speed: np.ndarray) -> np.ndarray:
-    prior = np.zeros(len(kind))
-    for each in np.unique(kind):
-        speeds = np.unique(speed[kind == each])
-        for value in speeds:
-            group = (kind == each) & (speed == value)
-            prior[group] = 1 / (len(np.unique(kind)) * len(speeds) * group.sum())
-    return prior
+    groups, group, paths = np.unique(np.stack([kind, speed]), axis=1, return_inverse=True, return_counts=True)
+    _, number, speeds = np.unique(groups[0], return_inverse=True, return_counts=True)
+    return (1 / (len(speeds) * speeds[number] * paths))[group.ravel()]
 
 
 def lattice_windows(size: int, length: int, noise: float, counts: dict[str, int], seed: int = 0) -> dict[str, Gaze]:

@@ -87,7 +87,10 @@ def _scanpaths(images: np.ndarray) -> Iterator[np.ndarray]:
     for stimulus, image in enumerate(images.ravel()):
         for subject, viewer in enumerate(_field(image, "subjects", f"image {stimulus}").ravel()):
             where = f"image {stimulus}, viewer {subject}"
-            found = [_numbers(viewer, name, where) for name in FIELDS]
+            found = [_field(viewer, name, where).ravel() for name in FIELDS]
+            for values, name in zip(found, FIELDS):
+                if values.dtype.kind not in "iuf":
+                    raise DataFileError(f"{where}: {name} holds {values.dtype}, numbers were expected")
             if len({len(values) for values in found}) > 1:
                 counts = ", ".join(f"{len(values)} {name}" for values, name in zip(found, FIELDS))
                 raise DataFileError(f"{where}: {counts}; the same number was expected")
@@ -100,10 +103,3 @@ def _field(struct: np.ndarray, name: str, where: str) -> np.ndarray:
     if struct.dtype.names is None or name not in struct.dtype.names or struct.size != 1:
         raise DataFileError(f"{where}: a MATLAB struct with the field '{name}' was expected")
     return struct[name].item()
-
-
-def _numbers(struct: np.ndarray, name: str, where: str) -> np.ndarray:
-    values = _field(struct, name, where)
-    if not np.issubdtype(values.dtype, np.number) or np.iscomplexobj(values):
-        raise DataFileError(f"{where}: {name} holds {values.dtype}, numbers were expected")
-    return values.ravel().astype(np.float64)
