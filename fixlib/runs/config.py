@@ -14,10 +14,9 @@ from typing import Any
 
 from fixlib import data
 from fixlib.data.datasets import resolve_folder
+from fixlib.training import OLDER_NAMES
 
 DESCRIPTION = "description"  # the kind of a run that describes recordings, and predicts nothing
-# Precisions whose recorded names are other ones; float32 is left out, as before there was a choice.
-PRECISIONS = {"32-true": "float32", "bf16-mixed": "bf16"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -102,14 +101,14 @@ class Training:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "precision", PRECISIONS.get(self.precision, self.precision))
+        object.__setattr__(self, "precision", OLDER_NAMES.get(self.precision, self.precision))
 
     def to_json(self) -> dict[str, Any]:
         found = asdict(self)
         precision = found.pop("precision")
         if precision == "float32":
             return found
-        recorded = {name: old for old, name in PRECISIONS.items()}
+        recorded = {name: old for old, name in OLDER_NAMES.items()}
         return found | dict(precision=recorded.get(precision, precision))
 
 
