@@ -33,11 +33,10 @@ def rebuild(
     from fixlib.runs import recorded
 
     load()
-    studies = {}
+    where = dict(dataset=dataset, profile=profile, results_dir=results_dir)
+    shown = {each.experiment: where | each.choices for each in FIGURES.values() if each.experiment}
+    studies = {experiment: recorded(experiment, **choices) for experiment, choices in shown.items()}
     for name, drawing in sorted(FIGURES.items()):
-        where = dict(dataset=dataset, profile=profile, results_dir=results_dir) | drawing.choices
-        if drawing.experiment and drawing.experiment not in studies:
-            studies[drawing.experiment] = recorded(drawing.experiment, **where)
         figure = drawing.draw(*([studies[drawing.experiment]] if drawing.experiment else []))
         yield from save(figure, system.root() / out, name)
         plt.close(figure)

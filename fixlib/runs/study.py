@@ -212,8 +212,9 @@ def recorded(
         options = dict(dataset=dataset, profile=profile, results=results_dir) | lists
         command = " ".join(f"--{name} {value}" for name, value in options.items() if value)
         raise NotRecorded(
-            f"{len(missing)} of {len(specs)} runs of {experiment} are not recorded: {', '.join(missing[:5])}, ... What "
-            f"only shows them does not train; record them with: fixlib run {experiment} {command}"
+            f"{len(missing)} of {len(specs)} runs of {experiment} are not recorded: {', '.join(missing[:5])}"
+            f"{' and others' if missing[5:] else ''}. What only shows them does not train; record them with: "
+            f"fixlib run {experiment} {command}"
         )
     return Study(dataset, dataset, tuple(results.read(spec) for spec in specs))
 
