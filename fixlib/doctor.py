@@ -71,7 +71,7 @@ def _dataset(name: str) -> Line:
 
 def _results() -> Line:
     try:
-        found = len(Results().table())
+        found = len(Results().runs())
     except EXPECTED_ERRORS as reason:
         return "recorded runs", False, str(reason)
     return (

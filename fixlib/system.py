@@ -8,10 +8,9 @@ import os
 import platform
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,12 +23,7 @@ EXPECTED_ERRORS = (ValueError, OSError, RuntimeError)
 
 
 def root() -> Path:
-    """The project's folder: ``FIXLIB_ROOT``, else the checkout that holds the package, else the current
-    folder.
-
-    Raises:
-        FileNotFoundError: ``FIXLIB_ROOT`` names a folder that does not exist.
-    """
+    """The project's folder: `FIXLIB_ROOT` (FileNotFoundError if it is none), else the checkout, else where we are."""
     if os.environ.get("FIXLIB_ROOT"):
         folder = Path(os.environ["FIXLIB_ROOT"]).expanduser().resolve()
         if not folder.is_dir():
@@ -40,14 +34,12 @@ def root() -> Path:
 
 
 def data_dir() -> Path:
-    """The folder of downloads and prepared data: ``FIXLIB_DATA``, else ``root()/data``; need not exist."""
-    if os.environ.get("FIXLIB_DATA"):
-        return Path(os.environ["FIXLIB_DATA"]).expanduser().resolve()
-    return root() / "data"
+    """The folder of downloads and prepared data: `FIXLIB_DATA`, else `root()/data`; need not exist."""
+    return Path(os.environ.get("FIXLIB_DATA") or root() / "data").expanduser().resolve()
 
 
 def data_mirror() -> str | None:
-    """Where raw recordings are looked for before they are downloaded, a folder or address: ``FIXLIB_DATA_MIRROR``."""
+    """Where raw recordings are looked for before they are downloaded, a folder or address: `FIXLIB_DATA_MIRROR`."""
     return os.environ.get("FIXLIB_DATA_MIRROR")
 
 
@@ -67,29 +59,23 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-        _sync_folder(path.parent)
+        _sync(path.parent)
     except (OSError, RuntimeError) as error:
         # torch.save answers a failed write with a RuntimeError of its own, raised while handling the OSError.
         failed = error if isinstance(error, OSError) else error.__context__
         if not isinstance(failed, OSError):
             raise
-        raise OSError(
-            failed.errno,
-            f"{path} could not be written ({failed.strerror or failed}); what it held before "
-            "is whole. Make room, or correct the folder's permissions, and repeat",
-        ) from error
+        why = f"{path} could not be written ({failed.strerror or failed}); what it held before is whole"
+        raise OSError(failed.errno, f"{why}. Make room, or correct the folder's permissions, and repeat") from error
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Have the renaming itself survive a power cut, where a folder can be opened for it."""
+def _sync(folder: Path) -> None:
+    """Have a renaming survive a power cut, where a folder can be opened for it."""
     if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        os.fsync(descriptor := os.open(folder, os.O_RDONLY))
+        os.close(descriptor)
 
 
 def remove_leftovers(path: Path | str) -> None:
@@ -101,17 +87,8 @@ def remove_leftovers(path: Path | str) -> None:
 
 # Where all of these are equal, a run repeats bit for bit; where one differs, only approximately: another processor
 # or number of threads adds the same numbers in another order.
-DECIDES_BITS = (
-    "fixlib",
-    "torch",
-    "numpy",
-    "system",
-    "machine",
-    "processor",
-    "vector_instructions",
-    "threads",
-    "device",
-)
+VERSIONS = ("fixlib", "torch", "numpy")
+DECIDES_BITS = (*VERSIONS, "system", "machine", "processor", "vector_instructions", "threads", "device")
 
 
 def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -180,7 +157,7 @@ def set_project_variables(known: dict[str, str]) -> None:
     """Work on the project of another process."""
     for name in PROJECT_VARIABLES:
         os.environ.pop(name, None)
-    os.environ.update(known)
+    os.environ |= known
 
 
 @contextmanager
@@ -195,11 +172,12 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@contextmanager
-def peak_memory() -> Iterator[Callable[[], float]]:
-    """Gives the largest memory so far, MB: on a GPU since the block began; where there is none, of the process."""
-    on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
-    unit = 2**20 if on_gpu or platform.system() == "Darwin" else 2**10
-    yield lambda: (torch.cuda.max_memory_allocated() if on_gpu else getrusage(RUSAGE_SELF).ru_maxrss) / unit
+def peak_memory_mb() -> int | None:
+    """Of the GPU since `torch.cuda.reset_peak_memory_stats`, where there is one; else of this process, where known."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 2**20)
+    if os.name != "posix":
+        return None
+    from resource import RUSAGE_SELF, getrusage
+
+    return round(getrusage(RUSAGE_SELF).ru_maxrss / (2**20 if platform.system() == "Darwin" else 2**10))

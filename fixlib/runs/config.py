@@ -139,7 +139,7 @@ class Config:
         return replace(self, training=replace(self.training, precision=precision), start=start)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values, `from_json` of which is this configuration."""
+        """As plain JSON values."""
         found: dict[str, Any] = dict(data=self.data.to_json())
         if self.model.kind == DESCRIPTION:
             found |= self.model.options
@@ -157,23 +157,13 @@ class Config:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Config:
-        """The configuration that `to_json` gave; TypeError for what is none."""
+        """What `to_json` was of; TypeError or KeyError for what is none."""
         rest = dict(content)
-        where, loss, training = (rest.pop(name, {}) for name in ("data", "loss", "training"))
+        where, loss, training = (dict(rest.pop(name, {})) for name in ("data", "loss", "training"))
         noises, start = rest.pop("noises", ()), rest.pop("start", None)
-        model = rest.pop("model") if "model" in rest else dict(kind=DESCRIPTION, **rest)
-        return cls(
-            Data(**where),
-            Model(model["kind"], _without(model, "kind")),
-            Loss(loss.get("name", ""), _without(loss, "name")),
-            Training(**training),
-            tuple(noises),
-            start and cls.from_json(start),
-        )
-
-
-def _without(options: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if key != name}
+        model = dict(rest.pop("model", dict(kind=DESCRIPTION, **rest)))
+        named = Model(model.pop("kind"), model), Loss(loss.pop("name", ""), loss)
+        return cls(Data(**where), *named, Training(**training), tuple(noises), start and cls.from_json(start))
 
 
 @dataclass(frozen=True)
@@ -193,19 +183,15 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         for name in ("experiment", "dataset", "variant", "profile"):
-            if not _NAME.fullmatch(str(getattr(self, name))):
-                raise ValueError(
-                    f"{name} {getattr(self, name)!r} must be letters, digits and _ . + - only: "
-                    "it becomes part of a file name"
-                )
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            if not _NAME.fullmatch(value := str(getattr(self, name))):
+                raise ValueError(f"{name} {value!r} must be of letters, digits and _.+-: it is part of a file name")
+        if type(self.seed) is not int:
             raise TypeError(f"seed must be an int, got {self.seed!r}")
         try:
             canonical(self.config.to_json())
         except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"config of {self.experiment}/{self.variant} must hold plain finite JSON values: {error}"
-            ) from error
+            where = f"{self.experiment}/{self.variant}"
+            raise TypeError(f"config of {where} must hold plain finite JSON values: {error}") from error
 
     def located(self, folder: str) -> RunSpec:
         """The same, with where the folder of its data lies."""
@@ -226,12 +212,11 @@ class RunSpec:
         return f"{self.stem}.json"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values, `from_json` of which is this specification."""
         return {each.name: getattr(self, each.name) for each in fields(self)} | dict(config=self.config.to_json())
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> RunSpec:
-        """The specification that `to_json` gave; TypeError, ValueError or KeyError for what is none."""
+        """What `to_json` was of; TypeError, ValueError or KeyError for what is none."""
         return cls(**content | dict(config=Config.from_json(content["config"])))
 
 
@@ -259,7 +244,7 @@ class Profile:
         name: as given on the command line and in a notebook's parameters.
         simvp: options of `SimVP` for predicting frames.
         regression_hid_T: the width of the hybrid's translator; its other options are those of `simvp`.
-        epochs, batch_size: of the training loop.
+        epochs: of the training loop.
         train, val, test: windows at most (None: all there are).
     """
 
@@ -267,7 +252,6 @@ class Profile:
     simvp: dict[str, Any]
     regression_hid_T: int
     epochs: int
-    batch_size: int
     train: int | None
     val: int | None
     test: int | None
@@ -284,26 +268,20 @@ class Profile:
 
     @property
     def training(self) -> Training:
-        return Training(self.epochs, self.batch_size)
+        return Training(self.epochs)
 
-    def data(self, dataset: str, rate_hz: float | None, n_in: int, n_out: int, stride: int) -> Data:
-        windows = dict(train=self.train, val=self.val, test=self.test, stride=stride)
-        return Data.of(dataset, rate_hz=rate_hz, n_in=n_in, n_out=n_out, **windows)
+    def data(self, dataset: str, **windows: Any) -> Data:
+        """Of a dataset: rate_hz, n_in, n_out and stride are the chapter's."""
+        return Data.of(dataset, train=self.train, val=self.val, test=self.test, **windows)
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        # For CI: everything runs, nothing is learnt.
-        Profile("smoke", dict(hid_S=4, hid_T=16, N_S=2, N_T=2), 16, epochs=2, batch_size=8, train=16, val=8, test=16),
-        # For a laptop: narrow, but enough to see which losses find the pixel.
-        Profile(
-            "quick", dict(hid_S=8, hid_T=32, N_S=4, N_T=2), 32, epochs=10, batch_size=8, train=1000, val=200, test=600
-        ),
-        # The original experiment exactly.
-        Profile(
-            "paper", dict(hid_S=64, hid_T=256, N_S=4, N_T=8), 512, epochs=25, batch_size=8, train=500, val=100, test=600
-        ),
+        # For CI: nothing is learnt. For a laptop: enough to see which losses find the pixel. The original experiment.
+        Profile("smoke", dict(hid_S=4, hid_T=16, N_S=2, N_T=2), 16, epochs=2, train=16, val=8, test=16),
+        Profile("quick", dict(hid_S=8, hid_T=32, N_S=4, N_T=2), 32, epochs=10, train=1000, val=200, test=600),
+        Profile("paper", dict(hid_S=64, hid_T=256, N_S=4, N_T=8), 512, epochs=25, train=500, val=100, test=600),
     )
 }
 

@@ -1,57 +1,38 @@
 """Recorded runs: one small JSON file each, written once, read only where the key fits.
 
-A run is what was asked for (`RunSpec`: experiment, dataset, variant, profile, seed, configuration, and the
-data's fingerprint) and what came out (a payload). The key is a hash of the first, so that a change of
-configuration or data can never be answered with an old result:
+A run is what was asked for (`RunSpec`) and what came out (a payload). The key is a hash of the first, so that a change
+of configuration or data can never be answered with an old result:
 
     results = Results()
     if not results.has(spec):
-        results.write(spec, dict(payload_of(evaluation), history=…, data_label=…, simulated=False,
-                                 environment=environment()))
-    run = results.read(spec)
-    run.metrics["error_median"]["value"]
+        results.write(spec, payload_of(evaluation) | dict(data_label=…, simulated=False, environment=environment()))
+    results.read(spec).metrics["error_median"]["value"]
 """
+
+from __future__ import annotations
 
 import base64
 import json
 import math
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from fixlib.runs.config import RunSpec, canonical, sha256
-from fixlib.system import atomic_write, environment, root
-
-__all__ = ["PER_WINDOW", "ResultError", "Results", "Run", "RunSpec", "environment", "pack", "payload_of", "unpack"]
+from fixlib.system import atomic_write, root
 
 FORMAT_VERSION = 1
-_REQUIRED = ("metrics", "data_label", "simulated")
-_OURS = ("format_version", "key", "spec", "checksum")
-
+_REQUIRED, _OURS = ("metrics", "data_label", "simulated"), ("format_version", "key", "spec")
+NUMBERS = ("metrics", "by_horizon", "history")  # parts of a payload in which null is a number that is not defined
 # Columns of Evaluation.per_window that a run keeps: what paired comparisons, error histograms and errors by
 # amplitude need. The others have their value and interval in the summary, and would double the file.
 PER_WINDOW = (
-    "subject",
-    "stimulus",
-    "frames",
-    "changed_frames",
-    "amplitude",
-    "white_pixel_recall",
-    "hit_1px",
-    "hit_3px",
-    "hit_5px",
-    "error",
-    "error_argmax",
-    "error_median",
-    "changed_error",
-    "changed_error_median",
-    "undershoot",
+    *("subject", "stimulus", "frames", "changed_frames", "amplitude", "white_pixel_recall", "hit_1px", "hit_3px"),
+    *("hit_5px", "error", "error_argmax", "error_median", "changed_error", "changed_error_median", "undershoot"),
     "information_gain_reference",
 )
 
@@ -83,20 +64,20 @@ class Run:
         return self.payload.get("history", [])
 
     @property
+    def per_window(self) -> dict[str, np.ndarray]:
+        return self.payload.get("per_window", {})
+
+    @property
     def metrics_version(self) -> int:
         """Of the code that computed the metrics; records of before there was one are of the first."""
         return self.payload.get("metrics_version", 1)
-
-    @property
-    def per_window(self) -> dict[str, np.ndarray]:
-        return self.payload.get("per_window", {})
 
 
 class Results:
     """The recorded runs in a folder (default `root()/results`); their networks are kept in `weights`."""
 
     def __init__(self, folder: str | Path | None = None, weights: Path | None = None) -> None:
-        self.folder = (Path(folder) if folder is not None else root() / "results").resolve()
+        self.folder = Path(folder or root() / "results").resolve()
         self.weights = weights or root() / "build" / "weights"
 
     def path(self, spec: RunSpec) -> Path:
@@ -114,11 +95,9 @@ class Results:
         """
         path = self.path(spec)
         if not path.is_file():
-            raise FileNotFoundError(
-                f"no recorded run {path}: record it with `fixlib run {spec.experiment} --profile {spec.profile}`"
-            )
-        # A file that agrees with its own name holds this very key, and so this spec.
-        return replace(_read(path), spec=spec)
+            command = f"fixlib run {spec.experiment} --profile {spec.profile}"
+            raise FileNotFoundError(f"no recorded run {path}: record it with `{command}`")
+        return replace(_read(path), spec=spec)  # equal, for its key is in the file's name; but it knows its location
 
     def write(self, spec: RunSpec, payload: dict[str, Any], scored_anew: bool = False) -> Path:
         """Record a run: the whole file or none of it, and over another only where the same run was scored anew.
@@ -136,7 +115,7 @@ class Results:
             raise FileExistsError(f"{path} is recorded already: runs are written once. Delete it to run it again")
         if missing := [name for name in _REQUIRED if name not in payload]:
             raise ValueError(f"payload of {spec.filename} lacks {missing}")
-        if taken := [name for name in _OURS if name in payload]:
+        if taken := [name for name in (*_OURS, "checksum") if name in payload]:
             raise ValueError(f"payload of {spec.filename} uses the reserved names {taken}")
         content = dict(format_version=FORMAT_VERSION, key=spec.key, spec=spec.to_json(), **_to_json(payload))
         content["checksum"] = sha256(content)
@@ -148,19 +127,31 @@ class Results:
 
     def runs(self, experiment: str | None = None, dataset: str | None = None, profile: str | None = None) -> list[Run]:
         """Every recorded run, in the order of file names; ResultError if any file is not to be trusted."""
-        paths = sorted(self.folder.glob(f"{experiment or '*'}/{dataset or '*'}/*.json"))
-        found = [_read(path) for path in paths]
+        found = map(_read, sorted(self.folder.glob(f"{experiment or '*'}/{dataset or '*'}/*.json")))
         return [run for run in found if profile in (None, run.spec.profile)]
 
-    def table(
-        self, experiment: str | None = None, dataset: str | None = None, profile: str | None = None
-    ) -> pd.DataFrame:
-        """One row a run: spec, label, seconds, peak memory, and each metric's value, `…_low` and `…_high`.
 
-        Runs of every configuration and fingerprint found are listed: compare `key`, or ask for a spec by
-        `read`, where only the present configuration will do.
-        """
-        return pd.DataFrame([_row(run) for run in self.runs(experiment, dataset, profile)])
+def _read(path: Path) -> Run:
+    """A file that agrees with itself: its checksum, its key and its name."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        checksum = content.pop("checksum")
+        unchanged = checksum == sha256(content)
+        version, key, spec = (content.pop(name) for name in _OURS)
+        spec = RunSpec.from_json(spec)
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        why = f"is not a recorded run ({type(error).__name__}: {error})"
+        raise ResultError(f"{path} {why}. Delete the file and run it again") from error
+    if version != FORMAT_VERSION:
+        why = f"has format version {version}, this fixlib reads {FORMAT_VERSION}"
+        raise ResultError(f"{path} {why}. Delete the file and run it again")
+    if not unchanged:
+        why = "was changed after it was recorded (its checksum does not fit)"
+        raise ResultError(f"{path} {why}. Restore it, or delete it and run it again")
+    if key != spec.key or path.name != spec.filename:
+        why = f"should be named {spec.filename}, by the configuration and data it holds"
+        raise ResultError(f"{path} {why}. Rename it back, or delete it and run it again")
+    return Run(spec, path, {name: _from_json(value, name in NUMBERS) for name, value in content.items()})
 
 
 def largest_difference(run: Run, other: Run) -> float:
@@ -175,9 +166,9 @@ def weights_file(spec: RunSpec, stage: str = "", folder: Path | None = None) -> 
     return (folder or root() / "build" / "weights") / f"{spec.stem}{stage and '.' + stage}.pt"
 
 
-def payload_of(evaluation, columns: Iterable[str] = PER_WINDOW) -> dict[str, Any]:
-    """What a run keeps of an `Evaluation`: metrics, by_horizon, per_window (of `columns`), pr_curve."""
-    per_window = {name: evaluation.per_window[name] for name in columns if name in evaluation.per_window}
+def payload_of(evaluation: Any) -> dict[str, Any]:
+    """What a run keeps of an `Evaluation`: metrics, by_horizon, per_window (of `PER_WINDOW`), pr_curve."""
+    per_window = {name: evaluation.per_window[name] for name in PER_WINDOW if name in evaluation.per_window}
     kept = dict(metrics=evaluation.summary, by_horizon=evaluation.by_horizon, per_window=per_window)
     if evaluation.pr_curve is not None:
         kept["pr_curve"] = {name: np.asarray(values) for name, values in evaluation.pr_curve.items()}
@@ -185,20 +176,18 @@ def payload_of(evaluation, columns: Iterable[str] = PER_WINDOW) -> dict[str, Any
 
 
 def pack(array: Any, dtype: str = "float16") -> dict[str, Any]:
-    """An array as a small JSON object; `unpack` gives it back, in that dtype.
+    """An array or tensor as a small JSON object; `unpack` gives it back, in that dtype.
 
     Bytes of equal significance are put side by side before zlib: the high bytes of similar numbers repeat.
     Raises ValueError where a finite number does not survive the dtype (overflow; for integers, any change).
     """
-    array = array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
+    array = np.asarray(array)
     with np.errstate(over="ignore", invalid="ignore"):
         stored = np.ascontiguousarray(array.astype(np.dtype(dtype).newbyteorder("<")))
     kept = np.isfinite(stored) == np.isfinite(array) if stored.dtype.kind == "f" else stored == array
     if not np.all(kept):
-        raise ValueError(
-            f"{dtype} cannot hold all numbers of an array of {array.dtype} in "
-            f"[{array.min()}, {array.max()}]: pack it with a wider dtype"
-        )
+        within = f"an array of {array.dtype} in [{array.min()}, {array.max()}]"
+        raise ValueError(f"{dtype} cannot hold all numbers of {within}: pack it with a wider dtype")
     planes = stored.reshape(-1, 1).view(np.uint8).T.tobytes()
     text = base64.b85encode(zlib.compress(planes, 9)).decode()
     return dict(packed=text, dtype=str(np.dtype(dtype)), shape=list(array.shape))
@@ -212,16 +201,8 @@ def unpack(packed: dict[str, Any]) -> np.ndarray:
     return values.reshape(packed["shape"]).astype(packed["dtype"])
 
 
-def _narrow(array: np.ndarray) -> dict[str, Any]:
-    """Packed as float16 (three digits), or as the smallest integer dtype that fits."""
-    if array.dtype.kind == "f":
-        return pack(array, "float16")
-    if array.dtype.kind == "b" or array.size == 0:
-        return pack(array, str(array.dtype))
-    return pack(array, str(np.result_type(np.min_scalar_type(array.min()), np.min_scalar_type(array.max()))))
-
-
 def _to_json(value: Any) -> Any:
+    """Arrays packed, as float16 (three digits) or the smallest integers that do; numbers of 7 digits, as float32."""
     if isinstance(value, dict):
         return {str(name): _to_json(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -229,66 +210,21 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray) and value.ndim:
-        return _narrow(value)
+        if value.dtype.kind == "f":
+            return pack(value, "float16")
+        ends = [np.min_scalar_type(end) for end in (value.min(), value.max())] if value.size else [value.dtype]
+        return pack(value, str(value.dtype if value.dtype.kind == "b" else np.result_type(*ends)))
     if isinstance(value, np.generic | np.ndarray):
         value = value.item()
     if isinstance(value, float):
-        # 7 digits: what float32 holds. JSON has no NaN; an undefined number is null.
-        return float(f"{value:.7g}") if math.isfinite(value) else None
+        return float(f"{value:.7g}") if math.isfinite(value) else None  # JSON has no NaN
     return value
 
 
-def _from_json(value: Any, numbers: bool = False) -> Any:
+def _from_json(value: Any, numbers: bool) -> Any:
     """Arrays unpacked; null is NaN where only numbers are expected."""
     if isinstance(value, dict):
         return unpack(value) if "packed" in value else {k: _from_json(v, numbers) for k, v in value.items()}
     if isinstance(value, list):
         return [_from_json(item, numbers) for item in value]
     return math.nan if value is None and numbers else value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _read(path: Path) -> Run:
-    """A file that agrees with itself: its checksum, its key and its name."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-        checksum = content.pop("checksum")
-        format_version, key, spec = (content.pop(name) for name in _OURS[:3])
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ResultError(
-            f"{path} is not a recorded run ({type(error).__name__}: {error}). Delete the file and run it again"
-        ) from error
-    if format_version != FORMAT_VERSION:
-        raise ResultError(
-            f"{path} has format version {format_version}, this fixlib reads {FORMAT_VERSION}. "
-            "Delete the file and run it again"
-        )
-    if checksum != sha256(dict(format_version=format_version, key=key, spec=spec, **content)):
-        raise ResultError(
-            f"{path} was changed after it was recorded (its checksum does not fit). Restore "
-            "it, or delete it and run it again"
-        )
-    try:
-        spec = RunSpec.from_json(spec)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ResultError(f"{path} holds no valid run specification ({type(error).__name__}: {error})") from error
-    if key != spec.key or path.name != spec.filename:
-        raise ResultError(
-            f"{path} should be named {spec.filename}, by the configuration and data it holds. "
-            "Rename it back, or delete it and run it again"
-        )
-    payload = {
-        name: _from_json(value, numbers=name in ("metrics", "by_horizon", "history")) for name, value in content.items()
-    }
-    return Run(spec, path, payload)
-
-
-def _row(run: Run) -> dict[str, Any]:
-    row = {name: value for name, value in run.spec.to_json().items() if name != "config"} | dict(key=run.spec.key)
-    row |= {name: run.payload.get(name) for name in ("data_label", "simulated", "seconds", "peak_memory_mb")}
-    for metric, number in run.metrics.items():
-        row |= {metric: number["value"], f"{metric}_low": number["low"], f"{metric}_high": number["high"]}
-    return row

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import torch
 from torch import nn
 
 from fixlib import data, system
@@ -254,12 +255,14 @@ def measured(spec: RunSpec, attempt: Attempt) -> dict[str, Any]:
     """What a run gives, with what it took: memory, environment, seconds (with those of earlier attempts' epochs)."""
     source = data.describe(spec.config.data.source)
     start = time.perf_counter()
-    with _same_data(spec), system.peak_memory() as peak:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with _same_data(spec):
         payload = getattr(experiment_module(spec.experiment), "run", run_predictor)(spec, attempt)
     seconds = max(time.perf_counter() - start, sum(entry["seconds"] for entry in payload.get("history", [])))
     return payload | dict(
         seconds=round(seconds, 2),
-        peak_memory_mb=round(peak()),
+        peak_memory_mb=system.peak_memory_mb(),
         environment=environment(best_device()),
         data_label=source.label,
         simulated=source.simulated,

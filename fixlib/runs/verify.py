@@ -40,10 +40,8 @@ EXACT, NOT_COMPARED = ("content_sha256", "windows", "parameters"), "best_f1_thre
 class Check:
     """A recorded run against its repetition.
 
-    Attributes:
-        run: as recorded.
-        rule: `SAME_BITS` or `WITHIN_INTERVALS`, or "" where it could not be repeated.
-        wrong: what differs by more than the rule allows; empty if nothing does.
+    `rule` is `SAME_BITS` or `WITHIN_INTERVALS`, or "" where it could not be repeated; `wrong` names what differs by
+    more than the rule allows.
     """
 
     run: Run
@@ -52,41 +50,34 @@ class Check:
 
 
 def choose(
-    results: Results,
-    names: Sequence[str] = (),
-    sample: int | None = None,
-    experiment: str | None = None,
-    dataset: str | None = None,
-    profile: str | None = None,
+    results: Results, names: Sequence[str] = (), sample: int | None = None, dataset: str = "", **only: str | None
 ) -> list[Run]:
-    """The recorded runs to verify.
+    """The recorded runs to verify or to score anew.
 
     Args:
         names: beginnings of file names, or keys; none for all.
         sample: draw so many of those found, other ones each time; runs of `paper` size, which take an hour, only where
             `profile` or `names` ask for them.
-        experiment, dataset, profile: only those. Runs on a folder need it as dataset: where it lies is not recorded.
+        dataset: only runs on it; those on a folder need it, for where it lies is not recorded.
+        only: experiment, profile.
 
     Raises:
         ValueError: nothing is recorded that fits, or a name fits nothing.
     """
-    where = Data.of(dataset) if dataset else None
-    runs = results.runs(experiment, where and where.dataset, profile)
-    if where:
-        runs = [replace(run, spec=run.spec.located(where.location)) for run in runs]
-    for name in names:
-        if not any(_is_named(run, name) for run in runs):
-            raise ValueError(f"no recorded run has the key {name!r} or a file name that begins so")
-    runs = [run for run in runs if not names or any(_is_named(run, name) for name in names)]
-    if sample and not names and not profile:
+    where = Data.of(dataset) if dataset else Data("")
+    runs = results.runs(dataset=where.dataset, **only)
+    runs = [replace(run, spec=run.spec.located(where.location)) for run in runs]
+    found = {name: [run for run in runs if name == run.spec.key or run.path.name.startswith(name)] for name in names}
+    if nothing := [name for name in names if not found[name]]:
+        raise ValueError(f"no recorded run has the key {nothing[0]!r} or a file name that begins so")
+    if names:
+        chosen = {run.path for some in found.values() for run in some}
+        runs = [run for run in runs if run.path in chosen]
+    elif sample and not only.get("profile"):
         runs = [run for run in runs if run.spec.profile != "paper"]
     if not runs:
         raise ValueError(f"no run of that kind is recorded in {results.folder}")
     return runs if sample is None else random.sample(runs, min(sample, len(runs)))
-
-
-def _is_named(run: Run, name: str) -> bool:
-    return name == run.spec.key or run.spec.filename.startswith(name)
 
 
 def verify(runs: Sequence[Run], workers: int | None = None) -> list[Check]:
@@ -163,19 +154,14 @@ def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _equal(one: Any, other: Any) -> bool:
-    return _same_within(one, other, 0.0)
+def _equal(one: Any, other: Any, rounding: float = 0.0) -> bool:
+    if not all(isinstance(value, np.ndarray | float | int) for value in (one, other)):
+        return one == other
+    return np.shape(one) == np.shape(other) and np.allclose(other, one, rtol=rounding, atol=0.0, equal_nan=True)
 
 
 def _close(one: Any, other: Any) -> bool:
-    return _same_within(one, other, HALF_PRECISION if isinstance(one, np.ndarray) else ROUNDING)
-
-
-def _same_within(one: Any, other: Any, tolerance: float) -> bool:
-    if isinstance(one, np.ndarray | float | int) and isinstance(other, np.ndarray | float | int):
-        one, other = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
-        return one.shape == other.shape and np.allclose(other, one, rtol=tolerance, atol=0.0, equal_nan=True)
-    return one == other
+    return _equal(one, other, HALF_PRECISION if isinstance(one, np.ndarray) else ROUNDING)
 
 
 def _short(value: Any) -> str:

@@ -56,7 +56,7 @@ def specs(
     for framing in framings:
         if framing not in FRAMINGS:
             raise ValueError(f"unknown framing {framing!r}; choose one of {', '.join(FRAMINGS)}")
-        where = size.data(dataset, FRAMINGS[framing], N_IN, N_OUT, stride=N_IN + N_OUT)
+        where = size.data(dataset, rate_hz=FRAMINGS[framing], n_in=N_IN, n_out=N_OUT, stride=N_IN + N_OUT)
         for name in networks or every:
             config = Config(where, *known[name], size.training)
             found += [make_spec(NAME, f"{name}.{framing}", size, seed, config) for seed in seeds]

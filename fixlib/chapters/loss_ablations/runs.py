@@ -42,7 +42,7 @@ WITH_PRIOR = ("mse", "focal", "weighted_mse", "dice")
 def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSpec]:
     """One run a changed setting and seed; ValueError for an unknown profile."""
     size = get_profile(profile)
-    where = size.data(dataset, RATE_HZ, N_IN, N_OUT, stride=N_IN + N_OUT)
+    where = size.data(dataset, rate_hz=RATE_HZ, n_in=N_IN, n_out=N_OUT, stride=N_IN + N_OUT)
 
     def config(loss: str, options: dict, **model) -> Config:
         return Config(

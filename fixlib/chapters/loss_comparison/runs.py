@@ -42,7 +42,7 @@ def specs(
         ValueError: an unknown loss or profile.
     """
     size = get_profile(profile)
-    where = size.data(dataset, RATE_HZ, N_IN, N_OUT, stride=N_OUT)
+    where = size.data(dataset, rate_hz=RATE_HZ, n_in=N_IN, n_out=N_OUT, stride=N_OUT)
     networks = []
     for name in losses:
         config = Config(where, size.frames, _loss(name), size.training)

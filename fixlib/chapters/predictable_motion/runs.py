@@ -81,7 +81,7 @@ class Size:
 
 
 def _networks(name: str, simvp: dict[str, Any], regression_hid_T: int, val: int, test: int) -> Profile:
-    return Profile(name, simvp, regression_hid_T, epochs=1, batch_size=8, train=None, val=val, test=test)
+    return Profile(name, simvp, regression_hid_T, epochs=1, train=None, val=val, test=test)
 
 
 SIZES = {
@@ -164,7 +164,7 @@ def _network(
 ) -> Config:
     """The configuration of a network trained at each of the noises in turn, from `start` or from random weights."""
     windows, epochs = amount
-    training = Training(epochs, size.networks.batch_size, learning_rate=1e-3 if start else 2e-3, plateau_patience=0)
+    training = Training(epochs, learning_rate=1e-3 if start else 2e-3, plateau_patience=0)
     where = _data(size, windows, n_out)
     return Config(where, model, Loss(loss, LOSSES.get(loss, {})), training, tuple(noises), start)
 

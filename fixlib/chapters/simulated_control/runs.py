@@ -34,7 +34,7 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
         raise ValueError(f"the optimum is known on 'simulated' only, not on {dataset!r}")
     size, found = get_profile(profile), []
     for framing, rate_hz in FRAMINGS.items():
-        where = size.data(dataset, rate_hz, N_IN, N_OUT, stride=N_IN + N_OUT)
+        where = size.data(dataset, rate_hz=rate_hz, n_in=N_IN, n_out=N_OUT, stride=N_IN + N_OUT)
         compared = {f"frames_{name}": (size.frames, Loss(name, options)) for name, options in LOSSES.items()}
         compared |= {name: network for name, network in networks_of(size).items() if name.startswith("hybrid")}
         for name, network in compared.items():

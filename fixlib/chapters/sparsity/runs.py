@@ -38,7 +38,7 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     durations, which the description needs: it is left out.
     """
     size = get_profile(profile)
-    where = size.data(dataset, 10.0, WINDOW, WINDOW, stride=WINDOW)
+    where = size.data(dataset, rate_hz=10.0, n_in=WINDOW, n_out=WINDOW, stride=WINDOW)
     described = Config(where, Model(DESCRIPTION, dict(rates_hz=list(RATES_HZ), lags=LAGS)))
     has_durations = dataset in data.DATASETS and data.DATASETS[dataset].has_fixations
     description = [make_spec(NAME, DESCRIPTION, size, 0, described)] if has_durations else []
