@@ -99,29 +99,21 @@ class Gaze:
             if value.dtype != dtype:
                 raise DataFileError(f"{name} must be {dtype}, not {value.dtype}; convert it with .to({dtype})")
         shape = tuple(self.coordinates.shape)
-        if len(shape) != 3 or shape[2] != 2 or shape[1] == 0:
-            raise DataFileError(f"coordinates must have shape (N, T, 2), not {shape}")
+        if len(shape) != 3 or shape[2] != 2 or shape[1] == 0 or self.size < 1:
+            raise DataFileError(f"coordinates must have shape (N, T, 2), not {shape}, on a grid of 1 px or more")
         for name, expected in dict(fixation_mask=shape[:2], subject=shape[:1], stimulus=shape[:1]).items():
-            if getattr(self, name).shape != expected:
-                found = tuple(getattr(self, name).shape)
+            if (found := tuple(getattr(self, name).shape)) != expected:
                 raise DataFileError(f"{name} must have shape {expected} to fit coordinates {shape}, not {found}")
-        if self.size < 1:
-            raise DataFileError(f"the grid's size must be at least 1 px, not {self.size}")
-        self._check_points()
-
-    def _check_points(self) -> None:
         inside = ((self.coordinates >= 0) & (self.coordinates < self.size)).all(dim=-1)
-        finite = self.coordinates.isfinite().all(dim=-1)
         for wrong, why in (
-            (~finite, "is not finite; set points without valid gaze to 0 and their fixation_mask to False"),
+            (~self.coordinates.isfinite().all(dim=-1), "is not finite; set it to 0 and its fixation_mask to False"),
             (self.fixation_mask & ~inside, f"lies outside the grid, [0, {self.size}) px; scale it or mask it out"),
         ):
             if wrong.any():
                 row, frame = wrong.nonzero()[0].tolist()
                 point = ", ".join(f"{value:g}" for value in self.coordinates[row, frame].tolist())
-                raise DataFileError(
-                    f"coordinates[{row}, {frame}] = ({point}) {why} ({int(wrong.sum())} such point(s) in all)"
-                )
+                many = f"{int(wrong.sum())} such point(s) in all"
+                raise DataFileError(f"coordinates[{row}, {frame}] = ({point}) {why} ({many})")
 
     @classmethod
     def of(cls, content: Any, name: str = "sequences", size: int = 32) -> Gaze:

@@ -140,7 +140,7 @@ def evaluate_frames(logits: Tensor, truth: Truth, n_boot: int = 1000, seed: int 
     """
     maps = _read_maps(logits, "logits", truth)
     frames, ranking = _score_maps(maps, truth, lambda logits: logits.float().sigmoid(), _weights_of_logits)
-    return _evaluate(frames, truth, n_boot, seed, ranking, torch.sigmoid)
+    return _evaluate(frames, truth, n_boot, seed, (ranking, torch.sigmoid))
 
 
 def evaluate_density(
@@ -165,7 +165,7 @@ def evaluate_density(
         reference = _read_maps(reference_log_density.expand_as(maps), "reference_log_density", truth)
         gain = (nats - _at_white(reference, truth, "reference_log_density")) / np.log(2)
         frames["information_gain_reference"] = (gain, 1.0)
-    return _evaluate(frames, truth, n_boot, seed, ranking, torch.exp)
+    return _evaluate(frames, truth, n_boot, seed, (ranking, torch.exp))
 
 
 def evaluate_points(points: Tensor, truth: Truth, n_boot: int = 1000, seed: int = 0) -> Evaluation:
@@ -195,9 +195,7 @@ def _read_maps(maps: Tensor, name: str, truth: Truth) -> Tensor:
     _refuse(maps.isnan().any(-1).any(-1), f"{name}: NaN in a map")
     if name == "logits":
         if maps.min() >= 0 and maps.max() <= 1 and maps.float().median() < maps.max() / 10:
-            raise ValueError(
-                "logits look like probabilities: give what comes before the sigmoid, torch.logit(p, eps=1e-6)"
-            )
+            raise ValueError("logits look like probabilities: give what comes before the sigmoid, e.g. torch.logit(p)")
     else:
         total = torch.cat([chunk.float().exp().sum((-2, -1)) for chunk in maps.split(_CHUNK)])
         _refuse((total - 1).abs() > 1e-3, f"exp({name}) does not sum to 1 over the pixels")
@@ -220,10 +218,8 @@ def _weights_of_logits(logits: Tensor) -> Tensor:
 def _score_maps(maps: Tensor, truth: Truth, probability_of: OfMaps, weights_of: OfMaps) -> tuple[Frames, Ranking]:
     """Frame metrics of maps (N, T, H, W) whose order is that of the probabilities, and their ranking."""
     white = truth.white_pixel(maps.shape[-1])
-    chunks = [
-        _look_at(chunk, index.to(maps.device), probability_of, weights_of)
-        for chunk, index in zip(maps.split(_CHUNK), white.split(_CHUNK))
-    ]
+    of_chunks = zip(maps.split(_CHUNK), white.to(maps.device).split(_CHUNK))
+    chunks = [_look_at(chunk, index, probability_of, weights_of) for chunk, index in of_chunks]
     seen = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
     found, predicted, n_pixels = seen["found"], seen["predicted"], maps[0, 0].numel()
     frames: Frames = dict(
@@ -274,13 +270,9 @@ def _score_points(points: np.ndarray, truth: Truth) -> Frames:
 
 
 def _evaluate(
-    frames: Frames,
-    truth: Truth,
-    n_boot: int,
-    seed: int,
-    ranking: Ranking | None = None,
-    to_probability: OfMaps = torch.exp,
+    frames: Frames, truth: Truth, n_boot: int, seed: int, ranked: tuple[Ranking, OfMaps] | None = None
 ) -> Evaluation:
+    """All metrics; of maps also those over all thresholds, with what makes a score a probability."""
     valid, who = truth.mask.numpy(), dict(subject=truth.subject.numpy(), stimulus=truth.stimulus.numpy())
     weights = cluster_weights(**who, n_boot=n_boot, seed=seed)
     summary, by_horizon, per_window = {}, {}, {}
@@ -295,8 +287,9 @@ def _evaluate(
     n_frames, (changed, amplitude) = valid.sum(axis=1), _movement(truth)
     moved = ratio((amplitude * valid).sum(axis=1), n_frames)
     per_window |= who | dict(frames=n_frames, changed_frames=changed.sum(axis=1), amplitude=moved)
-    if ranking is None:
+    if ranked is None:
         return Evaluation(summary, by_horizon, per_window)
+    ranking, to_probability = ranked
     bounds, (best_f1, threshold) = ranking.intervals(weights), ranking.best_f1()
     thresholds = torch.tensor([threshold, *bounds["best_f1_threshold"]], dtype=torch.float64)
     best, *between = to_probability(thresholds).tolist()

@@ -98,12 +98,11 @@ def clustered_bootstrap(
     denominator = np.ones_like(numerator) if denominator is None else _column(denominator, "denominator")
     labels = np.stack([_labels(np.asarray(subject))[0], _labels(np.asarray(stimulus))[0]])
     if not numerator.shape == denominator.shape == labels.shape[1:]:
-        raise ValueError(
-            f"numerator {numerator.shape}, denominator {denominator.shape} and subject and "
-            f"stimulus {labels.shape[1:]} must have the same length"
+        lengths = (
+            f"numerator {numerator.shape}, denominator {denominator.shape}, subject and stimulus {labels.shape[1:]}"
         )
-    # Windows of one subject on one stimulus always count together: summed first, 100,000 saccades need no
-    # more memory than their scanpaths.
+        raise ValueError(f"{lengths} must have the same length")
+    # Windows of one subject on one stimulus count together: 100,000 saccades need no more memory than their scanpaths.
     (subject, stimulus), cell = np.unique(labels, axis=1, return_inverse=True)
     numerator, denominator = np.bincount(cell, numerator), np.bincount(cell, denominator)
     weights = cluster_weights(subject, stimulus, n_boot, seed)
@@ -114,10 +113,8 @@ def clustered_bootstrap(
 def _column(values: ArrayLike, name: str) -> np.ndarray:
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not np.isfinite(values).all():
-        raise ValueError(
-            f"{name} must be (N,) and finite: got shape {values.shape}, "
-            f"{np.count_nonzero(~np.isfinite(values))} not finite. Leave such windows out first"
-        )
+        wrong = f"got shape {values.shape}, {np.count_nonzero(~np.isfinite(values))} not finite"
+        raise ValueError(f"{name} must be (N,) and finite: {wrong}. Leave such windows out first")
     return values
 
 
@@ -149,12 +146,6 @@ def paired_difference(
     if not weight[both].sum() > 0:
         return dict(value=np.nan, low=np.nan, high=np.nan)
     numerator = ((a - b) * weight)[both]
-    low, high = clustered_bootstrap(
-        numerator,
-        weight[both],
-        subject=np.asarray(subject)[both],
-        stimulus=np.asarray(stimulus)[both],
-        n_boot=n_boot,
-        seed=seed,
-    )
+    clusters = dict(subject=np.asarray(subject)[both], stimulus=np.asarray(stimulus)[both])
+    low, high = clustered_bootstrap(numerator, weight[both], **clusters, n_boot=n_boot, seed=seed)
     return dict(value=float(numerator.sum() / weight[both].sum()), low=low, high=high)
