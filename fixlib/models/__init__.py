@@ -14,23 +14,3 @@ from fixlib.models.fast import accelerate
 from fixlib.models.registry import BASELINES, NETWORKS
 from fixlib.models.sequence import GazeGRU
 from fixlib.models.simvp import MISSION, SimVP, SimVP_RegressionHead, count_parameters, create_model
-
-__all__ = [
-    "BASELINES",
-    "MISSION",
-    "NETWORKS",
-    "Baseline",
-    "Center",
-    "CenterBias",
-    "ConstantVelocity",
-    "GazeGRU",
-    "RepeatLast",
-    "SimVP",
-    "SimVP_RegressionHead",
-    "TrainingMean",
-    "TrainingMedian",
-    "TransitionTable",
-    "accelerate",
-    "count_parameters",
-    "create_model",
-]

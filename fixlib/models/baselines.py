@@ -39,11 +39,10 @@ class Baseline:
     def fit(self, coordinates: Tensor, n_in: int) -> Self:
         """Learn from windows (N, T, 2): the first `n_in` points are observed, the rest is to be predicted."""
         windows = self._check_points(coordinates, "coordinates")
-        if not 1 <= n_in < windows.shape[1]:
-            raise ValueError(
-                f"n_in={n_in} leaves nothing to learn from windows of {windows.shape[1]} points: it must lie "
-                f"between 1 and {windows.shape[1] - 1}"
-            )
+        length = windows.shape[1]
+        if not 1 <= n_in < length:
+            what = f"n_in={n_in} leaves nothing to learn from windows of {length} points"
+            raise ValueError(f"{what}: it must lie between 1 and {length - 1}")
         self._fit(windows, n_in)
         return self
 
@@ -69,13 +68,11 @@ class Baseline:
         outside = ~((points >= 0) & (points < self.size)).all(dim=-1)  # NaN is outside too
         if outside.any():
             window, point = outside.nonzero()[0].tolist()
-            raise ValueError(
-                f"{name}[{window}, {point}] = {points[window, point].tolist()} is not a point of the grid "
-                f"[0, {self.size}): cut windows of valid fixations only"
-            )
+            what = f"{name}[{window}, {point}] = {points[window, point].tolist()} is not a point of the grid"
+            raise ValueError(f"{what} [0, {self.size}): cut windows of valid fixations only")
         return points
 
-    def _fitted(self, attribute: str):
+    def _fitted(self, attribute: str) -> Tensor:
         if not hasattr(self, attribute):
             raise RuntimeError(f"{type(self).__name__} has learnt nothing yet: call fit(coordinates, n_in) first")
         return getattr(self, attribute)
@@ -97,32 +94,25 @@ class Center(Baseline):
         return inputs.new_full((len(inputs), n_out, 2), self.size / 2)
 
 
-class _TrainedPoint(Baseline):
-    """One point learnt from the predicted part of all training windows."""
+@BASELINES.register("training_mean")
+class TrainingMean(Baseline):
+    """The mean of the training targets: the best single point for squared error."""
 
     def _fit(self, windows: Tensor, n_in: int) -> None:
-        self.point = self._summarize(windows[:, n_in:].reshape(-1, 2))
+        self.point = self._summary(windows[:, n_in:].reshape(-1, 2))
 
     def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
         return self._fitted("point").to(inputs.device).repeat(len(inputs), n_out, 1)
 
-    def _summarize(self, points: Tensor) -> Tensor:
-        raise NotImplementedError
-
-
-@BASELINES.register("training_mean")
-class TrainingMean(_TrainedPoint):
-    """The mean of the training targets: the best single point for squared error."""
-
-    def _summarize(self, points: Tensor) -> Tensor:
+    def _summary(self, points: Tensor) -> Tensor:
         return points.double().mean(dim=0).float()
 
 
 @BASELINES.register("training_median")
-class TrainingMedian(_TrainedPoint):
-    """The geometric median of the training targets: the best single point for the distance in px."""
+class TrainingMedian(TrainingMean):
+    """The geometric median of the training targets instead: the best single point for the distance in px."""
 
-    def _summarize(self, points: Tensor) -> Tensor:
+    def _summary(self, points: Tensor) -> Tensor:
         return geometric_median(points)
 
 
@@ -152,7 +142,9 @@ class CenterBias(Baseline):
         pixels = pixel_index(windows[:, n_in:], self.size)
         if len(pixels) < 2:
             raise ValueError("a density needs at least 2 windows, one of them to choose its bandwidth; got 1")
-        folds = torch.stack([self._count(fold) for fold in pixels.tensor_split(min(FOLDS, len(pixels)))])
+        parts = pixels.tensor_split(min(FOLDS, len(pixels)))
+        counts = [torch.bincount(part.flatten(), minlength=self.size**2).double() for part in parts]
+        folds = torch.stack(counts).unflatten(-1, (self.size, self.size))
         rest = folds.sum(dim=0) - folds
         scores = [(folds * self._smooth(rest, bandwidth).log()).sum().item() for bandwidth in BANDWIDTHS]
         self.bandwidth = BANDWIDTHS[scores.index(max(scores))]
@@ -167,10 +159,6 @@ class CenterBias(Baseline):
     def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
         point = decode_median(self._fitted("probabilities")).float().to(inputs.device)
         return point.repeat(len(inputs), n_out, 1)
-
-    def _count(self, pixels: Tensor) -> Tensor:
-        counts = torch.bincount(pixels.flatten(), minlength=self.size**2)
-        return counts.view(self.size, self.size).double()
 
     def _smooth(self, counts: Tensor, bandwidth: float) -> Tensor:
         """Counts (..., H, W) -> probabilities (..., H, W)."""
@@ -199,15 +187,13 @@ class TransitionTable(Baseline):
     def _fit(self, windows: Tensor, n_in: int) -> None:
         self.center = CenterBias(self.size).fit(windows, n_in).probabilities.flatten().float()
         pixels = pixel_index(windows, self.size)
-        self.settings, tables = [], []
-        for horizon in range(1, windows.shape[1] - n_in + 1):
-            settings = self._choose_settings(pixels, horizon)
-            self.settings.append(settings)
-            tables.append(self._table(pixels, horizon, settings))
+        horizons = range(1, windows.shape[1] - n_in + 1)
+        self.settings = [self._choose_settings(pixels, horizon) for horizon in horizons]
+        tables = [self._table(pixels, *chosen) for chosen in zip(horizons, self.settings)]
         self.log_tables = torch.stack(tables, dim=1).log()
 
     def log_density(self, inputs: Tensor, n_out: int) -> Tensor:
-        """Natural log of the pixel probabilities, (N, n_in, 2) -> (N, n_out, H, W); each map sums to 1."""
+        """As `CenterBias.log_density`."""
         inputs = self._check_request(inputs, n_out)
         return self._rows(pixel_index(inputs[:, -1], self.size), n_out)
 
@@ -229,34 +215,25 @@ class TransitionTable(Baseline):
         source, target = _pairs(pixels[-held_out:], horizon)
         source, target = source[source != target], target[source != target]
         counts, _ = self._count_moves(pixels[:-held_out], horizon)
-        best, settings = -float("inf"), (0.0, 0.0, 0.0)
+        scores = {}
         for source_bandwidth in SOURCE_BANDWIDTHS:
             near = self._gather_sources(counts, source_bandwidth)
             for target_bandwidth in TARGET_BANDWIDTHS:
                 moves = self._spread_targets(near, target_bandwidth)
                 for back_off in BACK_OFFS:
-                    score = self._move_log_likelihood(moves, back_off, source, target)
-                    if score > best:
-                        best, settings = score, (source_bandwidth, target_bandwidth, back_off)
-        return settings
-
-    def _move_log_likelihood(self, moves: Tensor, back_off: float, source: Tensor, target: Tensor) -> float:
-        """Of held-out moves; as looking them up in `_move_probabilities`, without making the whole table."""
-        total = moves.sum(dim=1) - moves.diagonal() + back_off * (1 - self.center)
-        likelihood = (moves[source, target] + back_off * self.center[target]) / total[source]
-        return likelihood.double().log().sum().item()
-
-    def _move_probabilities(self, moves: Tensor, back_off: float) -> Tensor:
-        weights = moves + back_off * self.center
-        weights.fill_diagonal_(0)
-        return weights / weights.sum(dim=1, keepdim=True)
+                    # As looking the moves up in the `_table`, without making it.
+                    total = moves.sum(dim=1) - moves.diagonal() + back_off * (1 - self.center)
+                    likelihood = (moves[source, target] + back_off * self.center[target]) / total[source]
+                    scores[source_bandwidth, target_bandwidth, back_off] = likelihood.double().log().sum().item()
+        return max(scores, key=scores.__getitem__)
 
     def _table(self, pixels: Tensor, horizon: int, settings: tuple[float, float, float]) -> Tensor:
         """p_h(j | i), (H*W, H*W)."""
         source_bandwidth, target_bandwidth, back_off = settings
         counts, stay = self._count_moves(pixels, horizon)
         moves = self._spread_targets(self._gather_sources(counts, source_bandwidth), target_bandwidth)
-        table = (1 - stay) * self._move_probabilities(moves, back_off)
+        weights = (moves + back_off * self.center).fill_diagonal_(0)
+        table = (1 - stay) * (weights / weights.sum(dim=1, keepdim=True))
         return table + stay * torch.eye(len(table), device=table.device)
 
     def _count_moves(self, pixels: Tensor, horizon: int) -> tuple[Tensor, float]:

@@ -30,10 +30,8 @@ def accelerate(model: nn.Module) -> nn.Module:
     if torch.cuda.is_available():
         return model
     for module in model.modules():
-        for plain, applies, fast in WAYS:
-            if type(module) is plain and applies(module):
-                module.__class__ = fast
-                break
+        ways = (fast for plain, applies, fast in WAYS if type(module) is plain and applies(module))
+        module.__class__ = next(ways, type(module))
     return model
 
 

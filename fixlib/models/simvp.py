@@ -20,10 +20,12 @@ from torch import Tensor, nn
 
 from fixlib.models.registry import NETWORKS
 
+Shape = tuple[int, int, int, int]  # frames, channels, height, width
+
 MISSION: dict[str, Any] = dict(in_shape=(10, 1, 32, 32), hid_S=64, hid_T=256, N_S=4, N_T=8)
 
 
-def _named(**layers: nn.Module) -> nn.Sequential:
+def named(**layers: nn.Module) -> nn.Sequential:
     """One layer after the other, under these names: levels of the published parameter names."""
     return nn.Sequential(OrderedDict(layers))
 
@@ -47,11 +49,6 @@ class ConvNormSiLU(nn.Module):
         return self.act(self.norm(self.conv(x)))
 
 
-def spatial_block(*args, **options) -> nn.Module:
-    """One step of encoder or decoder, under the name that it has in the published parameters."""
-    return _named(conv=ConvNormSiLU(*args, **options))
-
-
 class Encoder(nn.Module):
     """Frames one by one; every second block halves the map."""
 
@@ -60,7 +57,8 @@ class Encoder(nn.Module):
         if hid_S < 2 or hid_S % 2:
             raise ValueError(f"hid_S must be even and at least 2 (GroupNorm has two groups), got {hid_S}")
         widths = [channels] + [hid_S] * (N_S - 1)
-        self.enc = nn.Sequential(*(spatial_block(w, hid_S, kernel, down=i % 2 == 1) for i, w in enumerate(widths)))
+        blocks = (ConvNormSiLU(width, hid_S, kernel, down=i % 2 == 1) for i, width in enumerate(widths))
+        self.enc = nn.Sequential(*(named(conv=block) for block in blocks))
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:  # (N, C, H, W)
         skip = self.enc[0](frames)  # (N, hid_S, H, W)
@@ -72,7 +70,8 @@ class Decoder(nn.Module):
 
     def __init__(self, hid_S: int, out_channels: int, N_S: int, kernel: int):
         super().__init__()
-        self.dec = nn.Sequential(*(spatial_block(hid_S, hid_S, kernel, up=i % 2 == 0) for i in range(N_S)))
+        blocks = (ConvNormSiLU(hid_S, hid_S, kernel, up=i % 2 == 0) for i in range(N_S))
+        self.dec = nn.Sequential(*(named(conv=block) for block in blocks))
         self.readout = nn.Conv2d(hid_S, out_channels, 1)
 
     def forward(self, latent: Tensor, skip: Tensor) -> Tensor:  # (N, hid_S, H/4, W/4), (N, hid_S, H, W)
@@ -128,7 +127,7 @@ class MixMlp(nn.Module):
     def __init__(self, channels: int, wide: int, drop: float):
         super().__init__()
         self.fc1 = nn.Conv2d(channels, wide, 1)
-        self.dwconv = _named(dwconv=nn.Conv2d(wide, wide, 3, padding=1, groups=wide))
+        self.dwconv = named(dwconv=nn.Conv2d(wide, wide, 3, padding=1, groups=wide))
         self.act = nn.GELU()
         self.fc2 = nn.Conv2d(wide, channels, 1)
         self.drop = nn.Dropout(drop)
@@ -169,8 +168,8 @@ def meta_block(channels_in: int, channels_out: int, *options) -> nn.Module:
     """A gated block and, where the two widths differ, a 1x1 convolution from one to the other."""
     block = GASubBlock(channels_in, *options)
     if channels_in == channels_out:
-        return _named(block=block)
-    return _named(block=block, reduction=nn.Conv2d(channels_in, channels_out, 1))
+        return named(block=block)
+    return named(block=block, reduction=nn.Conv2d(channels_in, channels_out, 1))
 
 
 class MidMetaNet(nn.Module):
@@ -221,7 +220,7 @@ class SimVP(nn.Module):
 
     def __init__(
         self,
-        in_shape: tuple[int, int, int, int],
+        in_shape: Shape,
         hid_S: int = 16,
         hid_T: int = 256,
         N_S: int = 4,
@@ -238,25 +237,21 @@ class SimVP(nn.Module):
     ):
         super().__init__()
         self.in_shape = T, C, _, _ = _checked(in_shape, N_S)
-        self.out_frames = T if out_frames is None else out_frames
-        self.out_channels = C if out_channels is None else out_channels
-        if self.out_frames < 1 or self.out_channels < 1:
-            raise ValueError(
-                f"out_frames and out_channels must be at least 1, got {self.out_frames} and {self.out_channels}"
-            )
-        if self.out_frames > T and self.out_channels != C:
-            raise ValueError(
-                f"out_frames={self.out_frames} exceeds the {T} input frames, so predictions are fed back as "
-                f"input, which needs out_channels equal to the input's {C}, got {self.out_channels}"
-            )
+        self.out_frames = count = T if out_frames is None else out_frames
+        self.out_channels = channels = C if out_channels is None else out_channels
+        if count < 1 or channels < 1:
+            raise ValueError(f"out_frames and out_channels must be at least 1, got {count} and {channels}")
+        if count > T and channels != C:
+            why = f"out_frames={count} exceeds the {T} input frames, so predictions are fed back as input"
+            raise ValueError(f"{why}, which needs out_channels equal to the input's {C}, got {channels}")
         self.enc = Encoder(C, hid_S, N_S, spatio_kernel_enc)
-        self.dec = Decoder(hid_S, self.out_channels, N_S, spatio_kernel_dec)
+        self.dec = Decoder(hid_S, channels, N_S, spatio_kernel_dec)
         self.hid = MidMetaNet(T * hid_S, hid_T, N_T, model_type, mlp_ratio, drop, drop_path)
         if prior_probability is not None:
             if not 0 < prior_probability < 1:
                 raise ValueError(f"prior_probability must lie between 0 and 1, got {prior_probability}")
-            odds = prior_probability / (1 - prior_probability)
-            nn.init.constant_(self.dec.readout.get_parameter("bias"), math.log(odds))
+            logit = math.log(prior_probability / (1 - prior_probability))
+            nn.init.constant_(self.dec.readout.get_parameter("bias"), logit)
 
     @classmethod
     def for_task(cls, n_in: int, n_out: int, size: int, **options) -> SimVP:
@@ -286,36 +281,26 @@ class SimVP(nn.Module):
 class SimVP_RegressionHead(nn.Module):
     """The hybrid: the next point (x, y) in px from T frames, by SimVP's encoder, its translator and a small MLP.
 
-    The last time step of the translator's output, (B, hid_S, H/4, W/4) for N_S=4, is flattened (4,096 values
-    at the defaults) and goes through 512 and 256 units with ReLU to 2 numbers z. The point is
-    (W, H) * (0.5 + z / 2): z = 0 is the centre and z = -1, 1 the edges, so that the untrained network
-    starts near the centre. It is not clamped to the grid.
+    The MLP reads the last time step of the translator's output (4,096 values at the defaults) and gives z (B, 2). The
+    point is (W, H) * (0.5 + z / 2): 0 is the center and -1, 1 the edges, so that the untrained network starts near the
+    center. It is not clamped to the grid.
 
-    Options are SimVP's. `enc.*` and `hid.*` have the keys of a SimVP of the same options, whose weights can be loaded
-    with `strict=False`; there is no decoder. Raises ValueError as SimVP does.
+    Options and errors are SimVP's. `enc.*` and `hid.*` have the keys of a SimVP of the same options, whose weights can
+    be loaded with `strict=False`; there is no decoder.
     """
 
     inputs, targets = "frames", "next_point"
 
     def __init__(
-        self,
-        in_shape: tuple[int, int, int, int] = (4, 1, 32, 32),
-        hid_S: int = 64,
-        hid_T: int = 512,
-        N_S: int = 4,
-        N_T: int = 8,
-        *,
-        spatio_kernel_enc: int = 3,
-        **options,
+        self, in_shape: Shape = (4, 1, 32, 32), hid_S=64, hid_T=512, N_S=4, N_T=8, *, spatio_kernel_enc=3, **options
     ):
         super().__init__()
         self.in_shape = T, C, H, W = _checked(in_shape, N_S)
         self.enc = Encoder(C, hid_S, N_S, spatio_kernel_enc)
         self.hid = MidMetaNet(T * hid_S, hid_T, N_T, **options)
         features = hid_S * H * W // 2**N_S
-        self.head = nn.Sequential(
-            nn.Linear(features, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 2)
-        )
+        first, second, last = nn.Linear(features, 512), nn.Linear(512, 256), nn.Linear(256, 2)
+        self.head = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last)
         self.register_buffer("size", torch.tensor([W, H], dtype=torch.float32), persistent=False)
 
     @classmethod
@@ -330,28 +315,26 @@ class SimVP_RegressionHead(nn.Module):
         return self.size * (0.5 + self.head(translated[:, -1].flatten(1)) / 2)
 
 
-def _checked(in_shape: tuple[int, ...], N_S: int) -> tuple[int, ...]:
+def _checked(in_shape: Shape, N_S: int) -> Shape:
     """`in_shape`; ValueError where it is none, or cannot be halved N_S / 2 times."""
     if len(in_shape) != 4 or min(in_shape) < 1:
         raise ValueError(f"in_shape must be (frames, channels, height, width), each at least 1, got {in_shape}")
     if N_S < 2 or N_S % 2:
         raise ValueError(f"N_S must be even and at least 2 (every second block halves the size), got {N_S}")
-    halvings, (height, width) = N_S // 2, in_shape[2:]
+    frames, channels, height, width = in_shape
+    halvings = N_S // 2
     if height % 2**halvings or width % 2**halvings:
-        raise ValueError(
-            f"frames of {height} x {width} cannot be halved {halvings} times: with N_S={N_S}, height and width must be "
-            f"multiples of {2**halvings}"
-        )
-    return tuple(in_shape)
+        what = f"frames of {height} x {width} cannot be halved {halvings} times"
+        raise ValueError(f"{what}: with N_S={N_S}, height and width must be multiples of {2**halvings}")
+    return frames, channels, height, width
 
 
-def _check_frames(frames: Tensor, in_shape: tuple[int, ...]) -> None:
+def _check_frames(frames: Tensor, in_shape: Shape) -> None:
     """ValueError unless `frames` is (B, *in_shape)."""
     if frames.dim() != 5 or tuple(frames.shape[1:]) != in_shape:
-        raise ValueError(
-            f"expected frames of shape (batch, {str(in_shape)[1:]} = (batch, frames, channels, height, width), got "
-            f"{tuple(frames.shape)}; cut the windows to {in_shape[0]} frames, or build the model with another in_shape"
-        )
+        wanted = f"expected frames of shape (batch, {str(in_shape)[1:]} = (batch, frames, channels, height, width)"
+        remedy = f"cut the windows to {in_shape[0]} frames, or build the model with another in_shape"
+        raise ValueError(f"{wanted}, got {tuple(frames.shape)}; {remedy}")
 
 
 def create_model(**options) -> SimVP:
@@ -360,8 +343,7 @@ def create_model(**options) -> SimVP:
     Raises TypeError for an option that SimVP does not have, naming those that it has.
     """
     known = list(inspect.signature(SimVP).parameters)
-    unknown = [name for name in options if name not in known]
-    if unknown:
+    if unknown := [name for name in options if name not in known]:
         raise TypeError(f"create_model() has no option {', '.join(unknown)}; options are {', '.join(known)}")
     return SimVP(**(MISSION | options))
 
