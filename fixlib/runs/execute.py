@@ -126,7 +126,7 @@ def fit(
 
 def loader(network: nn.Module, config: Config, windows: Any, **order: Any) -> WindowLoader:
     """Batches of windows as the network wants them."""
-    shape = dict(inputs=network.inputs, targets=network.targets, batch_size=config.training.batch_size)
+    shape: dict[str, Any] = dict(inputs=network.inputs, targets=network.targets, batch_size=config.training.batch_size)
     return WindowLoader(windows, config.data.n_in, **shape, **order, device=best_device())
 
 

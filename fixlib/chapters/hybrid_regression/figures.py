@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,7 +18,7 @@ from fixlib.plots import BASELINE_COLOR, LINES, Row, dots, figure, name_of, note
 from fixlib.runs.study import Number, Study
 
 CLAIM_COLOR = "#D55E00"
-CONTROL = dict(of="simulated_control", dataset="simulated", seeds=(0, 1, 2))
+CONTROL: dict[str, Any] = dict(of="simulated_control", dataset="simulated", seeds=(0, 1, 2))
 # The control: the frame losses shown beside the hybrid.
 CONTROL_LOSSES = ("softmax_cross_entropy", "dice", "composite", "weighted_mse")
 # Edges of the bins of true movement, px; the diagonal of the grid is 45 px.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -50,7 +51,7 @@ def training_curves(study: Study) -> Figure:
         _draw_history(axes, study.runs_of(name), color_of(name))
         axes.set(title=name_of(name), xlabel="epoch")
     drawn.supylabel("loss", fontsize=10)
-    marks = {
+    marks: dict[str, dict[str, Any]] = {
         "training": dict(color="#444444", ls=":", lw=1),
         "validation": dict(color="#444444"),
         "best epoch, kept": dict(color="#444444", marker="o", ls=""),
@@ -121,7 +122,8 @@ def scores_without_threshold(study: Study) -> Figure:
 
 def ablation_lines(study: Study) -> list[Line]:
     """The lines of `ablations`: each loss as it is, then with one setting changed; last, losses with none changed."""
-    lines, alone = [], [(Row("As they are"), [])]
+    lines: list[Line] = []
+    alone: list[Line] = [(Row("As they are"), [])]
     for loss, group in study.frame().drop_duplicates("variant").groupby("loss", sort=False):
         settings = dict(zip(group["variant"], group["options"]))
         if len(settings) == 1:
@@ -141,7 +143,7 @@ def ablations(study: Study) -> Figure:
 
 def size_lines(studies: Sequence[Study]) -> list[Line]:
     """The lines of `sizes`: a heading a loss that was trained at the last size, then its networks, one line a size."""
-    lines = []
+    lines: list[Line] = []
     for name in studies[-1].variants(trained=True):
         lines.append((Row(name_of(name), color_of(name)), []))
         for runs in filter(None, (study.runs_of(name) for study in studies)):
@@ -210,7 +212,9 @@ def _draw_decodings(axes: Axes, study: Study, names: Sequence[str]) -> None:
     for name, line in LINES.items():
         axes.axvline(mean(study.runs_of(name), "error_argmax")["value"], color=BASELINE_COLOR, lw=1, ls=line)
     axes.set(xlabel="mean pixel error (px)", title="All frames")
-    marks = {text: dict(color="#444444", marker=marker, ls="") for text, marker in DECODINGS.values()}
+    marks: dict[str, dict[str, Any]] = {
+        text: dict(color="#444444", marker=marker, ls="") for text, marker in DECODINGS.values()
+    }
     marks |= {name_of(name): dict(color=BASELINE_COLOR, lw=1, ls=line) for name, line in LINES.items()}
     place = dict(loc="upper center", bbox_to_anchor=(0.35, -0.17), columnspacing=1, handletextpad=0.4)
     plots.legend(axes, marks, ncols=2, fontsize=8, **place)

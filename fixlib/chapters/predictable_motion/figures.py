@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -99,7 +100,7 @@ def finding_the_pixel(study: Study) -> Figure:
         axes.axvline(0.95, color=BASELINE_COLOR, lw=1, ls=":")
         axes.text(0.94, len(losses) - 0.52, "0.95", fontsize=8, color=BASELINE_COLOR, ha="right")
         axes.set(title=title, xlim=(-0.04, 1.06), ylim=(-0.6, len(losses) - 0.25))
-    marks = {
+    marks: dict[str, dict[str, Any]] = {
         "from scratch": dict(marker="o", color="#333333", mfc="white"),
         "from a network that knows": dict(marker="o", color="#333333"),
         "best possible under that loss": dict(color=OPTIMUM_COLOR, lw=3),

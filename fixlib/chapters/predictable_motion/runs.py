@@ -120,7 +120,8 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     """
     if dataset != DATASET:
         raise ValueError(f"motion is known on {DATASET!r} only, not on {dataset!r}")
-    size, found = SIZES[get_profile(profile).name], []
+    size = SIZES[get_profile(profile).name]
+    found: list[RunSpec] = []
     simvp, hybrid = size.networks.frames, size.networks.hybrid
     prior = Model("simvp", simvp.options | dict(prior_probability=1 / size.grid**2))
     start = _network(size, prior, "bce", size.start)
@@ -181,7 +182,8 @@ def run(spec: RunSpec, attempt: Attempt) -> dict[str, Any]:
     recorded = seen(_windows(config, config.noises[0]))
     if config.model.kind == EXACT:
         return recorded | dict(metrics={}, exact=_exact(config, config.noises[0]))
-    network, stages = new_network(config, spec.seed), {}
+    network = new_network(config, spec.seed)
+    stages: dict[str, dict] = {}
     if config.start:
         assert attempt.network_of, "a network that starts from another one needs it"
         start = attempt.network_of(replace(spec, variant=_start_variant(config.start), config=config.start))
@@ -223,13 +225,15 @@ def _tell(attempt: Attempt, done: int, entry: dict) -> None:
 
 def _windows(config: Config, noise: float) -> dict[str, Any]:
     where = config.data
+    assert where.seed is not None, "paths are drawn from a seed"
     counts = {part: getattr(where, part) for part in ("train", "val", "test")}
     return lattice.lattice_windows(where.size, N_IN + where.n_out, noise, counts, where.seed)
 
 
 def _scores_of_network(config: Config, network: nn.Module, noise: float) -> dict[str, Any]:
     """On the test windows of that noise; of frames, also what they cost in expectation, beyond all luck."""
-    windows, loss = _windows(config, noise)["test"], loss_of(config)
+    loss: Any = loss_of(config)
+    windows = _windows(config, noise)["test"]
     outputs = predict(network, loader(network, config, windows))
     found = _scores(loss, outputs, windows, config, noise)
     if network.targets == "frames":
@@ -244,12 +248,12 @@ def _exact(config: Config, noise: float) -> dict[str, dict]:
     log_density, n_out, size = _log_density(config, noise, windows), where.n_out, where.size
     found = {}
     for name in EXACT_LOSSES if n_out == 1 else AHEAD_LOSSES:
-        loss = make_loss(name, **EXACT_LOSSES[name])
+        loss: Any = make_loss(name, **EXACT_LOSSES[name])
         logits = bayes_logits(loss, log_density)
         cost = float(expected_loss(loss, logits, log_density).mean())
         found[name] = _scores(loss, logits.float(), windows, config, noise) | dict(expected_loss=cost)
     points = {name: BASELINES[name](size).predict(windows["coordinates"][:, :N_IN], n_out) for name in POINT_BASELINES}
-    going_on = lattice.lattice_paths(size, N_IN + n_out).pixels[_test_paths(where, noise), N_IN:]
+    going_on = lattice.lattice_paths(size, N_IN + n_out).pixels[paths_of_test(where, noise), N_IN:]
     points[KNOWS_PATH] = pixel_center(torch.from_numpy(going_on), size)
     return found | {
         name: _scores(None, certain_frames(there, size), windows, config, noise) for name, there in points.items()
@@ -284,11 +288,13 @@ def _chosen(scores: dict, names: Sequence[str]) -> dict:
 def _groups(where: Data, noise: float) -> dict[str, Tensor]:
     """Which test windows are of each kind and of each speed, masks (N,)."""
     possible = lattice.lattice_paths(where.size, N_IN + where.n_out)
-    rows = _test_paths(where, noise)
+    rows = paths_of_test(where, noise)
     masks = {kind: possible.kind[rows] == number for number, kind in enumerate(lattice.KINDS)}
     masks |= {f"speed {speed}": possible.speed[rows] == speed for speed in lattice.SPEEDS}
     return {name: torch.from_numpy(mask) for name, mask in masks.items() if mask.any()}
 
 
-def _test_paths(where: Data, noise: float) -> np.ndarray:
+def paths_of_test(where: Data, noise: float) -> np.ndarray:
+    """Which path each test window shows."""
+    assert where.test is not None and where.seed is not None, "paths are drawn from a seed"
     return lattice.drawn_paths(where.size, N_IN + where.n_out, noise, where.test, where.seed)

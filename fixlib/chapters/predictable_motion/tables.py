@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fixlib.chapters.predictable_motion.runs import AHEAD, LOSSES, N_IN, tag
-from fixlib.data.lattice import drawn_paths, lattice_paths
+from fixlib.chapters.predictable_motion.runs import AHEAD, LOSSES, N_IN, paths_of_test, tag
+from fixlib.data.lattice import lattice_paths
 from fixlib.losses import DiceLoss, SoftmaxCrossEntropy, make_loss
 from fixlib.runs.study import Number, Study
 from fixlib.theory.frames import crossing_threshold
@@ -70,7 +70,7 @@ def copied_input(study: Study) -> tuple[np.ndarray, np.ndarray]:
         Recall and mean pixel error (px) one to AHEAD frames ahead, each (AHEAD,), over the test windows.
     """
     where = study.run("exact.ahead").spec.config.data
-    rows = drawn_paths(where.size, N_IN + AHEAD, 0.0, where.test, where.seed)
+    rows = paths_of_test(where, 0.0)
     y, x = np.divmod(lattice_paths(where.size, N_IN + AHEAD).pixels[rows], where.size)
     apart = np.hypot(x[:, :AHEAD] - x[:, N_IN:], y[:, :AHEAD] - y[:, N_IN:])
     return (apart == 0).mean(0), apart.mean(0)

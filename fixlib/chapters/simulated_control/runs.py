@@ -6,9 +6,11 @@ Four frames in, the next one out, on `simulated`, beside the optimum that its ex
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from fixlib.chapters.hybrid_regression.runs import FRAMINGS, N_IN, N_OUT, networks_of
 from fixlib.chapters.loss_comparison import runs as loss_comparison
+from fixlib.data import Gaze
 from fixlib.losses import SoftmaxCrossEntropy, make_loss
 from fixlib.metrics import Truth, evaluate_density, evaluate_frames, evaluate_points
 from fixlib.models import BASELINES
@@ -54,7 +56,7 @@ def run(spec: RunSpec, attempt: Attempt) -> dict:
     return run_predictor(spec, attempt)
 
 
-def _optimum(config: Config, windows: dict[str, dict]) -> dict:
+def _optimum(config: Config, windows: dict[str, Gaze]) -> dict:
     """What is recorded of the optimum on the test windows; its information gain is over the centre bias of train."""
     where, name, test = config.data, config.loss.name, windows["test"]
     truth, known = Truth.of(test, where.n_in), forecast(test, where.n_in, where.n_out, where.stride)
@@ -66,7 +68,7 @@ def _optimum(config: Config, windows: dict[str, dict]) -> dict:
         centre_bias.fit(windows["train"]["coordinates"], where.n_in)
         reference = centre_bias.log_density(test["coordinates"][:, : where.n_in], where.n_out)
         return payload_of(evaluate_density(log_density, truth, reference_log_density=reference)) | seen(windows)
-    loss = make_loss(name, **config.loss.options)
+    loss: Any = make_loss(name, **config.loss.options)
     logits = bayes_logits(loss, log_density)
     density = isinstance(loss, SoftmaxCrossEntropy)  # its best output is the density itself, and is scored as one
     scored = evaluate_density(log_density, truth) if density else evaluate_frames(logits.float(), truth)

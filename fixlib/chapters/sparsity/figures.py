@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -74,7 +75,7 @@ def _histogram(axes: Axes, payload: dict, name: str, title: str) -> None:
 
 def _marks(axes: Axes, median: float, mean: float, unit: str) -> None:
     """Median and mean as labelled lines."""
-    look = dict(ha="right", va="top", transform=axes.get_xaxis_transform(), color=ORANGE, fontsize=9)
+    look: dict[str, Any] = dict(ha="right", va="top", transform=axes.get_xaxis_transform(), color=ORANGE, fontsize=9)
     for name, value, height, style, line in (("median", median, 0.97, "-", "—"), ("mean", mean, 0.86, "--", "- -")):
         axes.axvline(value, color=ORANGE, lw=1.2, ls=style)
         axes.text(axes.get_xlim()[1], height, f"{name} {value:.3g} {unit}  {line}", **look)

@@ -7,13 +7,14 @@ without the recordings.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from fixlib import data, metrics
-from fixlib.data import Scanpaths
+from fixlib.data import Gaze, Scanpaths
 from fixlib.grid import SURE, certain_frames, pixel_index
 from fixlib.models import BASELINES
 from fixlib.runs.config import DESCRIPTION, Config, Model, RunSpec, get_profile, make_spec
@@ -120,7 +121,7 @@ def describe(scanpaths: Scanpaths) -> dict:
     )
 
 
-def _saccades(fixations: dict) -> pd.DataFrame:
+def _saccades(fixations: Gaze) -> pd.DataFrame:
     """One row a step from a fixation to the next: amplitude (px), direction (degrees), whether the pixel stays."""
     points, mask = fixations["coordinates"].double(), fixations["fixation_mask"]
     both = mask[:, 1:] & mask[:, :-1]
@@ -143,14 +144,14 @@ def _position_counts(rows: pd.DataFrame, size: int) -> np.ndarray:
     return np.histogram2d(rows["y"], rows["x"], bins=(edges, edges))[0]
 
 
-def _describe_rate(frames: dict, rate_hz: float) -> dict:
+def _describe_rate(frames: Gaze, rate_hz: float) -> dict:
     """How often gaze is in the same pixel a frame later, and by how much it has moved; each with its interval."""
     points, mask = frames["coordinates"], frames["fixation_mask"]
     both = mask[:, 1:] & mask[:, :-1]
     same = (points[:, 1:].floor() == points[:, :-1].floor()).all(-1) & both
     moved = (points[:, 1:] - points[:, :-1]).double().norm(dim=-1) * both
     pairs = both.sum(1)
-    found = dict(
+    found: dict[str, Any] = dict(
         rate_hz=rate_hz,
         frames=int(mask.sum()),
         same_pixel=float(same.sum() / pairs.sum()),
@@ -163,12 +164,12 @@ def _describe_rate(frames: dict, rate_hz: float) -> dict:
     return found
 
 
-def _valid_share(frames: dict) -> float:
+def _valid_share(frames: Gaze) -> float:
     """Share of the frames that show gaze; the others pad the rows to the longest scanpath."""
     return float(frames["fixation_mask"].double().mean())
 
 
-def _visited(frames: dict, length: int) -> dict:
+def _visited(frames: Gaze, length: int) -> dict:
     """Distinct pixels in the first `length` frames: the mean over the scanpaths that have so many, and their number."""
     whole = frames["fixation_mask"][:, :length].all(1)
     if frames["fixation_mask"].shape[1] < length or not whole.any():
@@ -178,7 +179,7 @@ def _visited(frames: dict, length: int) -> dict:
     return dict(pixels=float(distinct.double().mean()), scanpaths=int(whole.sum()))
 
 
-def _autocorrelation(frames: dict, lags: int = LAGS) -> dict:
+def _autocorrelation(frames: Gaze, lags: int = LAGS) -> dict:
     """Correlation of x, and of y, with themselves some frames later, over all scanpaths."""
     points, mask = frames["coordinates"].double(), frames["fixation_mask"]
     mean, sd = points[mask].mean(0), points[mask].std(0)

@@ -7,6 +7,7 @@ probabilities are exact; those figures say so.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -94,7 +95,8 @@ def pulls(size: int = 32, prior: float = 0.01) -> Figure:
 
 
 def _draw_pulls(axes: Axes, p: float, size: int) -> None:
-    rows, edge = np.arange(len(LOSSES))[::-1], dict(ha="right", fontsize=8, color=WHITE_COLOR)
+    rows = np.arange(len(LOSSES))[::-1]
+    edge: dict[str, Any] = dict(ha="right", fontsize=8, color=WHITE_COLOR)
     for row, loss in zip(rows, LOSSES.values()):
         found = balance(loss(), p, size)
         white = max(found.white_gradient, NO_PULL)

@@ -27,7 +27,7 @@ def best_output_curves(etas: np.ndarray, size: int = 32) -> dict[str, np.ndarray
     """
     concentration = CompositeAtPixel(WHERE**2, focal_weight=0, sparsity_weight=0)
     pixelwise = PIXELWISE | {"composite": CompositeAtPixel(WHERE**2), "concentration": concentration}
-    curves = {name: best_output(loss, etas) for name, loss in pixelwise.items()}
+    curves = {name: np.asarray(best_output(loss, etas)) for name, loss in pixelwise.items()}
     return curves | {name: np.where(etas > painting_threshold(loss, size), 1.0, 0.0) for name, loss in DICE.items()}
 
 
@@ -38,9 +38,9 @@ def belief_after(x: int, y: int, size: int = 32) -> np.ndarray:
 
 def wanted_frames(belief: np.ndarray) -> dict[str, np.ndarray]:
     """The frame of least expected loss under a belief (H, W) that sums to 1, by loss."""
-    frames = {name: best_output(loss, belief) for name, loss in PIXELWISE.items()}
+    frames = {name: np.asarray(best_output(loss, belief)) for name, loss in PIXELWISE.items()}
     away = COMPOSITE_WEIGHTS["concentration"] * expected_squared_distance(torch.from_numpy(belief)).numpy()
-    composite = best_output(CompositeLoss(concentration_weight=0), belief, away)
+    composite = np.asarray(best_output(CompositeLoss(concentration_weight=0), belief, away))
     frames |= {"concentration": np.zeros_like(belief), "composite": composite}
     return frames | {name: best_painting(loss, belief) for name, loss in DICE.items()}
 
