@@ -32,7 +32,6 @@ from fixlib.system import atomic_write, environment, one_thread, remove_leftover
 from fixlib.training import Checkpoint, best_device
 
 POLL_SECONDS = 0.5
-Engine = Callable[[list[RunSpec], bool, Callable[[], None]], Iterator["Outcome"]]
 
 
 @dataclass(frozen=True)
@@ -61,18 +60,28 @@ def carry_out(specs: list[RunSpec], results: Results, workers: int | None = None
             `fixlib.runs.cluster`).
     """
     found: dict[str, Outcome] = {}
-    with Progress(specs, results) as progress, _engine(workers, dask, len(specs), results) as engine:
+    with _progress(specs, results) as show, _pool(workers, dask, len(specs), results) as pool:
         for waiting in (False, True):
             left = [spec for spec in specs if spec.key not in found or found[spec.key].state == "busy"]
-            for outcome in engine(left, waiting, progress.show):
+            here = (_run_one(results, spec, waiting, show) for spec in left)
+            for outcome in _outcomes(pool, results, left, waiting, show) if pool else here:
                 found[outcome.spec.key] = outcome
-                progress.ended(outcome)
+                show(outcome)
     return [found[spec.key] for spec in specs]
 
 
+@dataclass(frozen=True)
+class Pool:
+    """Processes that carry out runs: how one is handed out, what is raised if its process dies, how many at once."""
+
+    submit: Callable[[RunSpec, bool], Future]
+    died: type[Exception]
+    at_once: int
+
+
 @contextmanager
-def _engine(workers: int | None, dask: str, runs: int, results: Results) -> Iterator[Engine]:
-    """What takes (specs, whether to wait for other processes, what shows progress) and yields outcomes as they come."""
+def _pool(workers: int | None, dask: str, runs: int, results: Results) -> Iterator[Pool | None]:
+    """Processes here or on a Dask cluster; None where this process is to do the work."""
     if workers is None:
         workers = 1 if best_device().type == "cuda" else os.cpu_count() or 1
     if workers < 1:
@@ -81,44 +90,26 @@ def _engine(workers: int | None, dask: str, runs: int, results: Results) -> Iter
     work = partial(_in_worker, results, system.project_variables())
     if dask:
         with cluster.connected(dask, workers, see=system.root()) as (executor, died):
-            yield partial(_outcomes, partial(executor.submit, work), died, partial(_failed, results), runs)
-    elif workers > 1:
-        with _processes(workers) as executor:
-            yield partial(
-                _outcomes,
-                lambda *task: executor().submit(work, *task),
-                BrokenProcessPool,
-                partial(_failed, results),
-                workers,
-            )
+            yield Pool(partial(executor.submit, work), died, runs)
+    elif workers == 1:
+        yield None
     else:
-        yield lambda specs, waiting, show: (_run_one(results, spec, waiting, show) for spec in specs)
+        from joblib.externals.loky import get_reusable_executor
 
-
-@contextmanager
-def _processes(workers: int) -> Iterator[Callable]:
-    """What gives the pool of processes, a new one where one of its processes was killed."""
-    from joblib.externals.loky import get_reusable_executor
-
-    pool = partial(get_reusable_executor, workers, timeout=300, env=dict.fromkeys(cluster.THREAD_VARIABLES, "1"))
-    try:
-        yield pool
-    except BaseException:  # interrupted: nobody waits for what is under way
-        pool().shutdown(kill_workers=True)
-        raise
-    pool().shutdown()
+        one_thread_each = dict.fromkeys(cluster.THREAD_VARIABLES, "1")
+        here = partial(get_reusable_executor, workers, timeout=300, env=one_thread_each)  # a new one if one broke
+        try:
+            yield Pool(lambda *task: here().submit(work, *task), BrokenProcessPool, workers)
+        except BaseException:  # interrupted: nobody waits for what is under way
+            here().shutdown(kill_workers=True)
+            raise
+        here().shutdown()
 
 
 def _outcomes(
-    submit: Callable[[RunSpec, bool], Future],
-    died: type[Exception],
-    failed: Callable[[RunSpec, str], Outcome],
-    at_once: int,
-    specs: list[RunSpec],
-    waiting: bool,
-    show: Callable[[], None],
+    pool: Pool, results: Results, specs: list[RunSpec], waiting: bool, show: Callable[[], None]
 ) -> Iterator[Outcome]:
-    """Outcomes as they come, so many runs handed out at a time.
+    """Outcomes as they come.
 
     A process that is killed, e.g. for want of memory, takes its pool along. Any of the runs under way may have done it:
     each of them is tried once more, alone.
@@ -126,21 +117,21 @@ def _outcomes(
     left, suspects = list(specs), []
     running: dict[Future, RunSpec] = {}
     while left or running:
-        while left and len(running) < at_once:
+        while left and len(running) < pool.at_once:
             spec = left.pop(0)
-            running[submit(spec, waiting)] = spec
+            running[pool.submit(spec, waiting)] = spec
         for future in wait(running, POLL_SECONDS, FIRST_COMPLETED).done:
             spec = running.pop(future)
             try:
                 yield future.result()
-            except died:
+            except pool.died:
                 suspects.append(spec)
         show()
     for spec in suspects:
         try:
-            yield submit(spec, waiting).result()
-        except died:
-            yield failed(spec, "its process was killed, most likely for want of memory: use fewer workers")
+            yield pool.submit(spec, waiting).result()
+        except pool.died:
+            yield _failed(results, spec, "its process was killed, most likely for want of memory: use fewer workers")
 
 
 def _in_worker(results: Results, project: dict[str, str], spec: RunSpec, waiting: bool) -> Outcome:
@@ -286,59 +277,42 @@ def _same_data(spec: RunSpec) -> Iterator[None]:
     check()
 
 
-def log_file(experiment: str) -> Path:
-    """Where a run of that experiment writes a line an epoch."""
-    return system.root() / "logs" / f"training_log_{experiment}.txt"
-
-
 def _log_epoch(spec: RunSpec, results: Results, entry: dict) -> None:
     """A line in the experiment's log, and for the sweep's bar the number of the epoch."""
-    line = (
-        f"{spec.stem} epoch {entry['epoch']}/{spec.config.epochs} "
-        f"train {entry['train_loss']:.6g} val {entry['val_loss']:.6g} lr {entry['learning_rate']:g} "
-        f"{entry['seconds']:.1f} s\n"
-    )
-    log_file(spec.experiment).parent.mkdir(parents=True, exist_ok=True)
-    with open(log_file(spec.experiment), "a", encoding="utf-8") as file:
-        file.write(line)
+    log = system.root() / "logs" / f"training_log_{spec.experiment}.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    numbers = "train {train_loss:.6g} val {val_loss:.6g} lr {learning_rate:g} {seconds:.1f} s".format(**entry)
+    with open(log, "a", encoding="utf-8") as file:
+        file.write(f"{spec.stem} epoch {entry['epoch']}/{spec.config.epochs} {numbers}\n")
     with atomic_write(_work_file(spec, results, "progress")) as file:
         file.write(str(entry["epoch"]).encode())
 
 
-class Progress:
-    """A bar over the epochs of all runs, with the time left; those under way say in a file how far they are."""
+@contextmanager
+def _progress(specs: list[RunSpec], results: Results) -> Iterator[Callable[..., None]]:
+    """What shows a bar over the epochs of all runs, and may be told an outcome; runs say in a file how far they are."""
+    from tqdm.auto import tqdm
 
-    def __init__(self, specs: list[RunSpec], results: Results) -> None:
-        from tqdm.auto import tqdm
+    epochs = {spec.key: max(1, spec.config.epochs) for spec in specs}
+    left, failed = {spec.key: spec for spec in specs}, 0
 
-        self.left = {spec.key: spec for spec in specs}
-        self.results, self.runs, self.epochs, self.failed = results, len(specs), 0, 0
-        experiments = ", ".join(dict.fromkeys(spec.experiment for spec in specs))
-        self.bar = tqdm(total=sum(map(_epochs, specs)), unit="epoch", desc=f"{experiments}: {len(specs)} runs")
+    def show(outcome: Outcome | None = None) -> None:
+        nonlocal failed
+        if outcome and outcome.state != "busy":
+            del left[outcome.spec.key]
+            failed += outcome.state == "failed"
+        under_way = sum(_epochs_done(_work_file(spec, results, "progress")) for spec in left.values())
+        done = f"{len(specs) - len(left)} of {len(specs)} runs done" + (f", {failed} failed" if failed else "")
+        bar.set_postfix_str(done, refresh=bool(outcome))
+        bar.update(bar.total - sum(epochs[key] for key in left) + under_way - bar.n)
 
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def show(self) -> None:
-        """As far as it is known now."""
-        files = [_work_file(spec, self.results, "progress") for spec in self.left.values()]
-        self.bar.n = self.epochs + sum(int(file.read_text()) for file in files if file.exists())
-        self.bar.refresh()
-
-    def ended(self, outcome: Outcome) -> None:
-        if outcome.state == "busy":
-            self.bar.set_postfix_str("another process is at some of these runs")
-            return
-        del self.left[outcome.spec.key]
-        self.epochs += _epochs(outcome.spec)
-        self.failed += outcome.state == "failed"
-        done = f"{self.runs - len(self.left)} of {self.runs} runs done"
-        self.bar.set_postfix_str(done + (f", {self.failed} failed" if self.failed else ""))
-        self.show()
+    experiments = ", ".join(dict.fromkeys(spec.experiment for spec in specs))
+    with tqdm(total=sum(epochs.values()), unit="epoch", desc=f"{experiments}: {len(specs)} runs") as bar:
+        yield show
 
 
-def _epochs(spec: RunSpec) -> int:
-    return max(1, spec.config.epochs)
+def _epochs_done(file: Path) -> int:
+    try:
+        return int(file.read_text())
+    except FileNotFoundError:  # not begun, or just ended
+        return 0

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,18 +115,21 @@ def compare(recorded: Run, repeated: Run) -> Check:
     """The two by the rule that holds for where they were made."""
     if same_bits(recorded.payload.get("environment", {}), repeated.payload["environment"]):
         return Check(recorded, SAME_BITS, tuple(differences(recorded, repeated)))
-    trained = bool(recorded.spec.config.epochs)
+    trained, known = bool(recorded.spec.config.epochs), dict(_numbers(recorded.payload))
 
-    def agree(name: str, one: Any, other: Any) -> bool:
-        part, _, metric = name.removesuffix(".value").partition(".")
-        if part == "metrics" and (trained or metric == "average_precision"):
-            low, high = (recorded.metrics[metric][end] for end in ("low", "high"))
-            return low <= other <= high or _close(one, other)
-        return _equal(one, other) if part in EXACT else _close(one, other)
+    def by_interval(name: str) -> bool:
+        return name.startswith("metrics.") if trained else "average_precision" in name
 
     def compared(name: str) -> bool:
-        of_interest = name.startswith(EXACT) or name.startswith("metrics.") and name.endswith(".value")
-        return (of_interest or not trained) and NOT_COMPARED not in name
+        if NOT_COMPARED in name or trained and not name.startswith((*EXACT, "metrics.")):
+            return False
+        return name.endswith(".value") or not by_interval(name)
+
+    def agree(name: str, one: Any, other: Any) -> bool:
+        if by_interval(name):
+            low, high = (known[name.removesuffix("value") + end] for end in ("low", "high"))
+            return low <= other <= high or _close(one, other)
+        return _equal(one, other) if name.startswith(EXACT) else _close(one, other)
 
     return Check(recorded, WITHIN_INTERVALS, tuple(_different(recorded, repeated, agree, compared)))
 
@@ -136,7 +139,7 @@ def differences(recorded: Run, repeated: Run) -> list[str]:
     return list(_different(recorded, repeated, lambda _, one, other: _equal(one, other), lambda _: True))
 
 
-def _different(recorded: Run, repeated: Run, agree: Any, compared: Any) -> Iterator[str]:
+def _different(recorded: Run, repeated: Run, agree: Callable[..., bool], compared: Callable[[str], bool]) -> Iterator:
     theirs, ours = (dict(_numbers(run.payload)) for run in (recorded, repeated))
     for name in filter(compared, {**theirs, **ours}):
         if name not in theirs or name not in ours or not agree(name, theirs[name], ours[name]):
