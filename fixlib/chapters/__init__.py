@@ -34,7 +34,7 @@ def rebuild(
 
     load()
     where = dict(dataset=dataset, profile=profile, results_dir=results_dir)
-    shown = {each.experiment: where | each.choices for each in FIGURES.values() if each.experiment}
+    shown = {each.experiment: where | each.choices for _, each in sorted(FIGURES.items()) if each.experiment}
     studies = {experiment: recorded(experiment, **choices) for experiment, choices in shown.items()}
     for name, drawing in sorted(FIGURES.items()):
         figure = drawing.draw(*([studies[drawing.experiment]] if drawing.experiment else []))
