@@ -8,7 +8,7 @@ the truth is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -53,10 +53,10 @@ class Truth:
     stimulus: Tensor
 
     @classmethod
-    def of(cls, windows: Gaze | Mapping[str, Tensor], n_in: int) -> Truth:
+    def of(cls, windows: Gaze, n_in: int) -> Truth:
         """All frames of `windows` after the first `n_in`."""
-        points, mask = windows["coordinates"], windows["fixation_mask"]
-        return cls(points[:, n_in:], mask[:, n_in:], points[:, n_in - 1], windows["subject"], windows["stimulus"])
+        points, mask = windows.coordinates, windows.fixation_mask
+        return cls(points[:, n_in:], mask[:, n_in:], points[:, n_in - 1], windows.subject, windows.stimulus)
 
     def __post_init__(self) -> None:
         given = {each.name: torch.as_tensor(getattr(self, each.name)).detach().cpu() for each in fields(self)}
@@ -281,7 +281,8 @@ def _evaluate(
         undefined = 0.0 if name in _ZERO_WHERE_UNDEFINED else np.nan
         tops, bottoms = numerator.sum(axis=1), denominator.sum(axis=1)
         samples = ratio(weights @ tops, weights @ bottoms, undefined)
-        summary[name] = _with_interval(ratio(tops.sum(), bottoms.sum(), undefined), percentile_interval(samples))
+        low, high = percentile_interval(samples).tolist()
+        summary[name] = dict(value=float(ratio(tops.sum(), bottoms.sum(), undefined)), low=low, high=high)
         by_horizon[name] = ratio(numerator.sum(axis=0), denominator.sum(axis=0), undefined).tolist()
         per_window[name] = ratio(tops, bottoms, undefined)
     n_frames, (changed, amplitude) = valid.sum(axis=1), _movement(truth)
@@ -290,16 +291,8 @@ def _evaluate(
     if ranked is None:
         return Evaluation(summary, by_horizon, per_window)
     ranking, to_probability = ranked
-    bounds, (best_f1, threshold) = ranking.intervals(weights), ranking.best_f1()
-    thresholds = torch.tensor([threshold, *bounds["best_f1_threshold"]], dtype=torch.float64)
-    best, *between = to_probability(thresholds).tolist()
-    summary |= dict(
-        average_precision=_with_interval(ranking.average_precision(), bounds["average_precision"]),
-        best_f1=_with_interval(best_f1, bounds["best_f1"]),
-        best_f1_threshold=_with_interval(best, between),
-    )
+    over_thresholds = ranking.scores(weights)
+    threshold = torch.tensor(over_thresholds["best_f1_threshold"], dtype=torch.float64)
+    over_thresholds["best_f1_threshold"] = to_probability(threshold).tolist()
+    summary |= {name: dict(zip(("value", "low", "high"), found)) for name, found in over_thresholds.items()}
     return Evaluation(summary, by_horizon, per_window, ranking.curve())
-
-
-def _with_interval(value: float | np.ndarray, bounds: Sequence[float] | np.ndarray) -> dict[str, float]:
-    return dict(value=float(value), low=float(bounds[0]), high=float(bounds[1]))

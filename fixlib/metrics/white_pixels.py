@@ -51,15 +51,17 @@ def _at_or_above(counts: np.ndarray) -> np.ndarray:
     return np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
 
 
-def _average_precision(found: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """From counts between thresholds (..., U): white pixels, and all pixels."""
-    precision = ratio(_at_or_above(found), _at_or_above(predicted), undefined=0.0)
-    return ratio((found * precision).sum(axis=-1), found.sum(axis=-1))
-
-
-def _f1(found: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """F1 at each threshold (..., U), from counts between thresholds."""
-    return ratio(2 * _at_or_above(found), _at_or_above(predicted) + found.sum(axis=-1, keepdims=True))
+def _scores(found: np.ndarray, predicted: np.ndarray, thresholds: np.ndarray) -> dict[str, np.ndarray]:
+    """Average precision, the highest F1 and where it is reached, from counts between thresholds (..., U)."""
+    white, called = _at_or_above(found), _at_or_above(predicted)
+    precision = ratio(white, called, undefined=0.0)
+    f1 = ratio(2 * white, called + found.sum(axis=-1, keepdims=True))
+    best = np.where(np.isnan(f1), -1.0, f1).argmax(axis=-1)
+    return dict(
+        average_precision=ratio((found * precision).sum(axis=-1), found.sum(axis=-1)),
+        best_f1=np.take_along_axis(f1, best[..., None], axis=-1)[..., 0],
+        best_f1_threshold=np.where(np.isnan(f1).all(axis=-1), np.nan, thresholds[best]),
+    )
 
 
 @dataclass(frozen=True)
@@ -71,56 +73,38 @@ class Ranking:
     Attributes:
         thresholds: (U,) distinct scores of the white pixels, ascending.
         found, predicted: (U,) white pixels, and all pixels, from each threshold to the next.
-        bins: (U,) the coarse bin of each threshold, of which there are K <= 512, equally full.
-        window_found, window_predicted: (N, K) found and predicted of each window, over the coarse bins.
+        coarse: (K,) some of the thresholds, K <= 512, with as many between any two.
+        window_found, window_predicted: (N, K) found and predicted of each window, between the coarse ones.
     """
 
     thresholds: np.ndarray
     found: np.ndarray
     predicted: np.ndarray
-    bins: np.ndarray
+    coarse: np.ndarray
     window_found: np.ndarray
     window_predicted: np.ndarray
 
-    def average_precision(self) -> float:
-        """Area under the precision-recall curve: sum over thresholds of (rise in recall) x (precision).
+    def scores(self, weights: np.ndarray) -> dict[str, list[float]]:
+        """Value, low and high of average_precision, best_f1 and its threshold (white: score >= it); weights (B, N).
 
-        No interpolation; equal scores are one threshold, so that an all-equal map scores the share of white pixels.
+        Average precision is the sum over thresholds of (rise in recall) x (precision), without interpolation; equal
+        scores are one threshold, so that an all-equal map scores the share of white pixels. The best threshold is
+        chosen anew in each resample. The coarse thresholds' small offset from the exact value is taken off.
         """
-        return float(_average_precision(self.found, self.predicted))
+        exact = _scores(self.found, self.predicted, self.thresholds)
+        samples, coarse = self._coarse(weights), self._coarse(np.ones((1, len(self.window_found))))
+        for name in ("average_precision", "best_f1"):
+            samples[name] = samples[name] + (exact[name] - coarse[name])
+        return {name: [float(exact[name]), *percentile_interval(samples[name]).tolist()] for name in exact}
 
-    def best_f1(self) -> tuple[float, float]:
-        """The highest F1 and the score it is reached at (white: score >= it)."""
-        f1 = _f1(self.found, self.predicted)
-        return float(f1.max()), float(self.thresholds[f1.argmax()])
+    def _coarse(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        return _scores(weights @ self.window_found, weights @ self.window_predicted, self.coarse)
 
     def curve(self) -> dict[str, list[float]]:
         """Recall and precision at <= 100 thresholds, from the highest to the lowest."""
         found, predicted = _at_or_above(self.found), _at_or_above(self.predicted)
         shown = np.unique(np.linspace(0, len(found) - 1, _CURVE_POINTS).round().astype(int))[::-1]
         return dict(recall=(found / found[0])[shown].tolist(), precision=(found / predicted)[shown].tolist())
-
-    def intervals(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """(low, high) of average_precision, best_f1 and its threshold (a score), from weights (B, N).
-
-        The best threshold is chosen anew in each resample. The coarse thresholds' small offset from the exact value is
-        taken off.
-        """
-        samples, coarse = self._coarse(weights), self._coarse(np.ones((1, len(self.window_found))))
-        for name, value in dict(average_precision=self.average_precision(), best_f1=self.best_f1()[0]).items():
-            samples[name] = samples[name] + (value - coarse[name])
-        return {name: percentile_interval(values) for name, values in samples.items()}
-
-    def _coarse(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        found, predicted = weights @ self.window_found, weights @ self.window_predicted
-        f1 = _f1(found, predicted)
-        at = np.where(np.isnan(f1), -1.0, f1).argmax(axis=-1)
-        lowest = self.thresholds[np.unique(self.bins, return_index=True)[1]][at]
-        return dict(
-            average_precision=_average_precision(found, predicted),
-            best_f1=np.take_along_axis(f1, at[:, None], axis=-1)[:, 0],
-            best_f1_threshold=np.where(np.isnan(f1).all(axis=-1), np.nan, lowest),
-        )
 
 
 def rank(scores: Tensor, white: Tensor, valid: Tensor) -> Ranking:
@@ -155,4 +139,5 @@ def rank(scores: Tensor, white: Tensor, valid: Tensor) -> Ranking:
     ]
     predicted = np.sum([fine for fine, _ in chunks], axis=0)
     window_predicted = np.concatenate([coarse for _, coarse in chunks])
-    return Ranking(thresholds.cpu().numpy(), found, predicted, bins.cpu().numpy(), window_found, window_predicted)
+    exact, lowest = thresholds.cpu().numpy(), np.unique(bins.cpu().numpy(), return_index=True)[1]
+    return Ranking(exact, found, predicted, exact[lowest], window_found, window_predicted)
