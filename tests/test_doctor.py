@@ -55,7 +55,7 @@ def test_without_pinned_versions_the_other_lines_are_given(project, lines):
 
 def test_it_fetches_and_prepares_nothing(project, lines, monkeypatch):
     for name in ("open_dataset", "open_scanpaths", "prepare"):
-        monkeypatch.setattr(data, name, lambda *_: pytest.fail(f"the doctor called {name}"))
+        monkeypatch.setattr(data, name, lambda *_: pytest.fail("the doctor fetches or prepares"))
     _, found = lines()
     assert "not prepared yet" in found["data 'osie'"] and "`fixlib data prepare osie`" in found["data 'osie'"]
     assert "https://github.com/" in found["data 'gazecom'"]

@@ -271,6 +271,6 @@ def test_the_public_names_are_there():
     ).split():
         assert callable(getattr(fixlib, name)), name
     with pytest.raises(AttributeError, match="no attribute 'FocalLos'"):
-        fixlib.FocalLos
+        _ = fixlib.FocalLos
     assert set(LOSSES) == {"mse", "focal", "sparsity", "concentration", "composite", "dice", "weighted_mse"}
     assert system.root()

@@ -216,7 +216,7 @@ def test_an_all_equal_map(case):
 
 
 def test_very_dark_maps_keep_their_shape(case):
-    logits, truth = case
+    _, truth = case
     faint = -300 + 10 * perfect_logits(truth["coordinates"], truth["mask"]).clamp(-1, 1)
     assert value(evaluate_frames(faint, Truth(**truth)), "error_mean") < 1  # p itself underflows to 0
 

@@ -267,7 +267,7 @@ class TestFailures:
             patch.setattr("fixlib.runs.execute.loss_of", poisoned)
             with pytest.raises(ExperimentError, match="1 of 6 runs failed") as failure:
                 obtain("loss_comparison", dataset, "smoke", losses=["mse", "dice"], workers=1)
-        assert [run.spec.variant for run in failure.value.study.runs][0] == "dice"
+        assert failure.value.study.runs[0].spec.variant == "dice"
         [note] = (project / "build" / "failed").iterdir()
         reason = json.loads(note.read_text())["failed"]
         spec = loss_comparison.specs(dataset, "smoke", losses=["mse"])[0]

@@ -121,7 +121,7 @@ def compare(recorded: Run, repeated: Run) -> Check:
         return name.startswith("metrics.") if trained else "average_precision" in name
 
     def compared(name: str) -> bool:
-        if NOT_COMPARED in name or trained and not name.startswith((*EXACT, "metrics.")):
+        if NOT_COMPARED in name or (trained and not name.startswith((*EXACT, "metrics."))):
             return False
         return name.endswith(".value") or not by_interval(name)
 
