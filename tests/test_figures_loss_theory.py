@@ -13,8 +13,7 @@ from fixlib.chapters.what_each_loss_wants import figures, tables
 from fixlib.data.simulator import LABEL
 from fixlib.losses import MISSION_LOSSES, CompositeLoss
 from fixlib.theory.bayes import expected_squared_distance
-from fixlib.theory.frames import CompositeAtPixel, balance
-from fixlib.theory.pixels import best_output
+from fixlib.theory.outputs import CompositeAtPixel, balance, best_output
 
 
 def test_best_output_curves():

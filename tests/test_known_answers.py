@@ -27,7 +27,7 @@ from fixlib.losses import (
     TverskyLoss,
     WeightedMSE,
 )
-from fixlib.theory.pixels import best_constant, best_constant_loss, best_output
+from fixlib.theory.outputs import best_constant, best_constant_loss, best_output
 
 Q = 1 / 1024
 THREE_DIGITS = {"rel": 5e-4, "abs": 1e-6}

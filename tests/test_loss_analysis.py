@@ -20,15 +20,15 @@ from fixlib.losses import (
     TverskyLoss,
     WeightedMSE,
 )
-from fixlib.theory.frames import (
+from fixlib.theory.outputs import (
     CompositeAtPixel,
     balance,
+    best_output,
     best_painting,
     crossing_threshold,
     painting_losses,
     painting_threshold,
 )
-from fixlib.theory.pixels import best_output
 
 Q = 1 / 1024
 FOCAL_SLOPE = 0.5 + math.log(2)  # of -(1 - p)^2 log p at p = 1/2, without its sign

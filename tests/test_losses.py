@@ -27,8 +27,7 @@ from fixlib.losses import (
 from fixlib.runs import obtain
 from fixlib.runs.config import Config
 from fixlib.runs.execute import loss_of
-from fixlib.theory.frames import crossing_threshold
-from fixlib.theory.pixels import best_constant, best_output
+from fixlib.theory.outputs import best_constant, best_output, crossing_threshold
 
 NAMES = list(LOSSES)
 FRAME_LOSSES = {"dice", "tversky", "focal_tversky", "softmax_cross_entropy"}

@@ -19,7 +19,7 @@ from fixlib.runs.execute import baseline_logits
 from fixlib.theory import forecast as theory
 from fixlib.theory.bayes import bayes_logits, expected_loss, expected_squared_distance
 from fixlib.theory.forecast import best_points, forecast, likeliest_pixel, saccade_counts
-from fixlib.theory.pixels import best_output
+from fixlib.theory.outputs import best_output
 from tests.known_density import next_fixation_density
 
 PHASES, PHASE_RATE = DEFAULT.duration_shape, DEFAULT.duration_shape / DEFAULT.duration_mean_ms  # per ms

@@ -21,21 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fixlib.losses import (
-    FRAME,
-    CompositeLoss,
-    ConcentrationLoss,
-    DiceLoss,
-    FocalTverskyLoss,
-    Loss,
-    SoftmaxCrossEntropy,
-    TverskyLoss,
-)
+from fixlib.losses import FRAME, LOSSES, CompositeLoss, ConcentrationLoss, DiceLoss, Loss, SoftmaxCrossEntropy
 from fixlib.theory.forecast import CHUNK_NUMBERS
-from fixlib.theory.frames import best_painting
-from fixlib.theory.pixels import LARGEST_LOGIT, best_output, unreduced
+from fixlib.theory.outputs import LARGEST_LOGIT, best_output, best_painting, unreduced
 
-OVERLAP = (DiceLoss, TverskyLoss, FocalTverskyLoss)
+OVERLAP = tuple(LOSSES[name] for name in ("dice", "tversky", "focal_tversky"))
 # Tables of the best output: logit of eta (finely; coarsely where there is a ramp too), and log(1 + ramp).
 FINE, COARSE, RAMPS = np.linspace(-40, 40, 4097), np.linspace(-40, 40, 513), np.linspace(0, 9, 73)
 
@@ -58,7 +48,11 @@ def bayes_logits(loss: Loss, log_density: Tensor) -> Tensor:
     if isinstance(loss, SoftmaxCrossEntropy):
         return log_density.unsqueeze(2)
     if isinstance(loss, OVERLAP):
-        _check_derived(loss)
+        alpha, beta, _, gamma = _tversky_options(loss)
+        if abs(alpha + beta - 1) > 1e-9 or gamma < 1:
+            found = f"alpha={alpha}, beta={beta}, gamma={gamma}"
+            derived = "the optimum is derived for alpha + beta = 1 and gamma >= 1 only"
+            raise ValueError(f"{type(loss).__name__}: {derived}, not for {found}")
         painted = _chunked(lambda maps: torch.from_numpy(best_painting(loss, maps.exp())), log_density)
         return LARGEST_LOGIT * (2 * painted - 1).unsqueeze(2)
     if isinstance(loss, ConcentrationLoss):
@@ -137,12 +131,3 @@ def _tversky_options(loss: Loss) -> tuple[float, float, float, float]:
     if isinstance(loss, DiceLoss):
         return 0.5, 0.5, own["smooth"] / 2, 1.0
     return own["alpha"], own["beta"], own["smooth"], own.get("gamma", 1.0)
-
-
-def _check_derived(loss: Loss) -> None:
-    alpha, beta, _, gamma = _tversky_options(loss)
-    if abs(alpha + beta - 1) > 1e-9 or gamma < 1:
-        raise ValueError(
-            f"{type(loss).__name__}: the optimum is derived for alpha + beta = 1 and gamma >= 1 only, "
-            f"not for alpha={alpha}, beta={beta}, gamma={gamma}"
-        )

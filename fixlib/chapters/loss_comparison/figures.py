@@ -18,7 +18,7 @@ from fixlib.losses import MSE, FocalLoss, WeightedMSE
 from fixlib.plots import BASELINE_COLOR, LINES, Row, color_of, dots, figure, name_of
 from fixlib.runs.store import Run
 from fixlib.runs.study import Study, mean
-from fixlib.theory.frames import crossing_threshold
+from fixlib.theory.outputs import crossing_threshold
 
 DECODINGS = {
     "error_argmax": ("brightest pixel", "o"),

@@ -10,7 +10,7 @@ from fixlib.chapters.loss_comparison.runs import FURTHER_LOSSES, LOSSES, NAME
 from fixlib.losses import make_loss
 from fixlib.runs.store import Run
 from fixlib.runs.study import Study, recorded
-from fixlib.theory.pixels import best_constant_loss
+from fixlib.theory.outputs import best_constant_loss
 
 
 def recorded_sizes() -> list[Study]:

@@ -13,7 +13,7 @@ from fixlib.chapters.predictable_motion.runs import AHEAD, LOSSES, N_IN, paths_o
 from fixlib.data.lattice import lattice_paths
 from fixlib.losses import DiceLoss, SoftmaxCrossEntropy, make_loss
 from fixlib.runs.study import Number, Study
-from fixlib.theory.frames import crossing_threshold
+from fixlib.theory.outputs import crossing_threshold
 
 SLANT = 4.0  # frames' worth of way along both axes, for a picture with room in it
 

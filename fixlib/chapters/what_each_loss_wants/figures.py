@@ -20,8 +20,7 @@ from fixlib.chapters.what_each_loss_wants.tables import COMPOSITE_WEIGHTS, DICE,
 from fixlib.data.simulator import LABEL
 from fixlib.losses import LOSSES
 from fixlib.plots import BASELINE_COLOR, color_of, figure, image_axes, name_of, note, stamp
-from fixlib.theory.frames import balance, crossing_threshold, painting_threshold
-from fixlib.theory.pixels import best_constant
+from fixlib.theory.outputs import balance, best_constant, crossing_threshold, painting_threshold
 
 DARKEST = 1e-6  # where the pictures end; 0 is drawn there
 NO_PULL = 1e-6  # where a gradient of 0 is written on a logarithmic axis

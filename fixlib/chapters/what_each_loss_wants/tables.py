@@ -11,8 +11,14 @@ from fixlib.data.simulator import transition_matrix
 from fixlib.losses import LOSSES, MSE, CompositeLoss, DiceLoss, FocalLoss, SparsityLoss, WeightedMSE
 from fixlib.theory.bayes import expected_squared_distance
 from fixlib.theory.forecast import likeliest_pixel
-from fixlib.theory.frames import CompositeAtPixel, balance, best_painting, crossing_threshold, painting_threshold
-from fixlib.theory.pixels import best_output
+from fixlib.theory.outputs import (
+    CompositeAtPixel,
+    balance,
+    best_output,
+    best_painting,
+    crossing_threshold,
+    painting_threshold,
+)
 
 WHERE = 6.4  # px: mean saccade amplitude on OSIE (chapter 1); how far the white pixel is when it is not here
 COMPOSITE_WEIGHTS = {"focal": 1.0, "sparsity": 0.8, "concentration": 1.5}

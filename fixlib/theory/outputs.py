@@ -1,21 +1,24 @@
-"""What a loss asks for: its best output, found numerically on the loss object itself.
+"""What a loss asks for: its best output, where that crosses 0.5, what Dice paints, and who pulls on a constant output.
 
-Any loss will do, a user's own too: a callable `loss(input, target)` on frames (B, T, 1, H, W) giving a tensor. Its
-input is taken for logits, as everywhere here, unless the loss has an attribute `from_logits` that is False. The search
-runs in float64 over logits from -30 to 30 (p from 1e-13 to 1 - 1e-13: where the best is 0 or 1, it ends there).
+All is measured on the loss object itself, in float64. Any loss will do, a user's own too: a callable
+`loss(input, target)` on frames (B, T, 1, H, W) giving a tensor. Its input is taken for logits, unless the loss has an
+attribute `from_logits` that is False. Outputs are searched over logits from -30 to 30 (p from 1e-13 to 1 - 1e-13: where
+the best is 0 or 1, it ends there).
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from fixlib.losses import Loss, SoftmaxCrossEntropy
+from fixlib.losses import Loss, Output, SoftmaxCrossEntropy, composite_loss, loss_function
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -23,6 +26,8 @@ LARGEST_LOGIT = 30.0
 FIRST_POINTS = 97  # of the search: a step of 0.6 in logits, so that no minimum is overlooked
 POINTS, ROUNDS = 13, 9  # then, about the best, 1/6 of the step before in each round
 PROBES = np.linspace(-5, 5, 3)
+# Black and white for certain: 1,024 black pixels must not add up to anything, even beside smooth = 1e-9.
+CERTAIN_LOGIT = 80.0
 
 
 def best_output(loss: LossFunction, eta: ArrayLike, ramp: ArrayLike = 0.0) -> float | np.ndarray:
@@ -50,6 +55,22 @@ def best_output(loss: LossFunction, eta: ArrayLike, ramp: ArrayLike = 0.0) -> fl
 
     best = _minimize(expected_loss, etas.size).reshape(etas.shape)
     return float(best) if etas.ndim == 0 else best
+
+
+def crossing_threshold(loss: LossFunction) -> float:
+    """The probability eta above which a loss on pixels wants p > 0.5; infinity where it never does.
+
+    Zooms in on the first eta whose `best_output` is above, to one part in ten million. ValueError for losses on
+    frames (see `painting_threshold`).
+    """
+    if not best_output(loss, 1.0) > 0.5 + 1e-6:
+        return math.inf
+    low, high = 0.0, 1.0
+    while high - low > 1e-7:
+        etas = np.linspace(low, high, 9)
+        first = max(int(np.argmax(best_output(loss, etas) > 0.5)), 1)
+        low, high = etas[first - 1], etas[first]
+    return float(high)
 
 
 def best_constant(loss: LossFunction, q: float, size: int = 32) -> float:
@@ -85,6 +106,110 @@ def best_constant_loss(loss: LossFunction, size: int = 32) -> float:
     return _constant_loss(loss, float(logit), moving_frames(1, size))
 
 
+@dataclass(frozen=True)
+class Balance:
+    """How a loss pulls on a constant output, per frame, with the loss as it is trained (its mean)."""
+
+    loss: float
+    white_gradient: float  # size of the derivative of the loss by the white pixel's logit
+    black_gradient: float  # the same, summed over all black pixels
+    loss_share: float  # the white pixel's part of the loss; NaN where the loss is no sum over pixels
+
+    @property
+    def gradient_share(self) -> float:
+        """The white pixel's part of all pulling."""
+        return self.white_gradient / (self.white_gradient + self.black_gradient)
+
+
+def balance(loss: Loss, p: float, size: int = 32) -> Balance:
+    """Gradients and shares where every pixel of a size x size frame has the output `p`, in (0, 1).
+
+    The mean runs over frames in which the white pixel visits every row and every column once, which matters to
+    concentration and composite only.
+    """
+    if not 0 < p < 1:
+        raise ValueError(f"p must lie between 0 and 1, got {p}")
+    frames = moving_frames(1, size).unsqueeze(1)
+    logits = torch.full_like(frames, math.log(p / (1 - p))).requires_grad_()
+    output = logits if getattr(loss, "from_logits", True) else torch.sigmoid(logits)
+    value = loss(output, frames).mean()
+    (slopes,) = torch.autograd.grad(value, logits)
+    values = unreduced(loss)(output.detach(), frames)
+    share = (values * frames).sum().item() / values.sum().item() if values.shape == frames.shape else math.nan
+    white, black = ((slopes.abs() * part).sum().item() for part in (frames, 1 - frames))
+    return Balance(value.item(), white, black, share)
+
+
+def painting_losses(loss: LossFunction, probabilities: ArrayLike) -> np.ndarray:
+    """Expected loss (..., H * W + 1) of painting the k most probable pixels white, the others black, k = 0 ... H * W.
+
+    For losses that treat all pixels alike (not concentration). Dice and Tversky with alpha + beta = 1 want exactly
+    such a frame: their expected score is a ratio of linear functions of p with the same denominator for every target,
+    so that a corner of the cube [0, 1]^n is best. `probabilities` (..., H, W), of each pixel being the white one, sum
+    to 1 in each frame, or it is a ValueError.
+    """
+    eta = np.asarray(probabilities, dtype=np.float64)
+    covered = np.cumsum(-np.sort(-eta.reshape(*eta.shape[:-2], -1), axis=-1), axis=-1)
+    if not np.allclose(covered[..., -1], 1, rtol=0, atol=1e-6):
+        raise ValueError(f"the probabilities of a frame must sum to 1, found {covered[..., -1].min():g}")
+    covered = np.concatenate([np.zeros_like(covered[..., :1]), covered], axis=-1)
+    hit, miss, _ = _painted(loss, covered.shape[-1] - 1)
+    return covered * hit + (1 - covered) * miss
+
+
+def best_painting(loss: LossFunction, probabilities: ArrayLike) -> np.ndarray:
+    """The 0/1 frames, in the shape of `probabilities`, of least expected loss; see `painting_losses`."""
+    eta = np.asarray(probabilities, dtype=np.float64)
+    count = painting_losses(loss, eta).argmin(-1, keepdims=True)
+    rank = (-eta.reshape(*eta.shape[:-2], -1)).argsort(axis=-1, kind="stable").argsort(axis=-1)
+    return (rank < count).astype(np.float64).reshape(eta.shape)
+
+
+def painting_threshold(loss: LossFunction, size: int = 32, empty: float = 0.0) -> float:
+    """The probability eta above which painting one pixel white costs less than painting none.
+
+    Both expected losses are linear in eta, so this is exact; `empty` is the probability that a frame has no white
+    pixel. Painting a pixel half never pays under Dice and its kin, so that this is also where the best p of a pixel
+    goes from 0 to 1.
+    """
+    hit, miss, blank = _painted(loss, size**2, most=1)
+    cost_of_none, cost_if_missed = (1 - empty) * miss + empty * blank
+    return (cost_if_missed - cost_of_none) / (miss[1] - hit[1])
+
+
+@loss_function
+def composite_at_pixel_loss(
+    output: Output, y: Tensor, squared_distance: float, focal_weight=1.0, sparsity_weight=0.8, concentration_weight=1.5
+) -> Tensor:
+    """What the composite charges a pixel if the white one, when elsewhere, is `squared_distance` px^2 away on average.
+
+    Concentration is linear in p: a pixel's best output depends on the rest of the frame through this number only.
+    """
+    if not squared_distance >= 0:
+        raise ValueError(f"squared_distance must be at least 0 px^2, got {squared_distance}")
+    others = composite_loss(output, y, focal_weight, sparsity_weight, 0.0)
+    return others + concentration_weight * squared_distance * (1 - y) * output.p
+
+
+class CompositeAtPixel(Loss):
+    """The composite as one pixel sees it; see `composite_at_pixel_loss`."""
+
+    function = staticmethod(composite_at_pixel_loss)
+
+
+def _painted(loss: LossFunction, n: int, most: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Loss of k white pixels of n, k = 0 ... most: where the target is among them, where it is not, where empty.
+
+    Nothing can be hit with k = 0, nor missed with k = n: those entries hold a number of no meaning.
+    """
+    painted = torch.arange(n) < torch.arange((n if most is None else most) + 1)[:, None]
+    logits = torch.where(painted, CERTAIN_LOGIT, -CERTAIN_LOGIT).to(torch.float64).unsqueeze(1)
+    first, last, none = torch.zeros(3, 1, 1, n, dtype=torch.float64)
+    first[..., 0] = last[..., -1] = 1
+    hit, miss, blank = (per_frame(loss, logits, target.expand_as(logits)) for target in (first, last, none))
+    return hit, miss, blank
+
+
 def _distinct(loss: LossFunction, frames: Tensor) -> Tensor:
     """The first of the frames alone, where they all cost the same (and not NaN)."""
     costs = np.array([per_frame(loss, torch.full_like(frames, z), frames) for z in PROBES])
@@ -117,10 +242,8 @@ def _check_pixelwise(loss: LossFunction) -> None:
         raise ValueError(f"{type(loss).__name__} is not finite ({whole}) for ordinary logits, from -2 to 2")
     alone = [_value(loss, z.reshape(1, 1), y.reshape(1, 1)) for z, y in zip(logits.ravel(), target.ravel())]
     if not any(np.isclose(whole, expected, rtol=1e-6) for expected in (np.mean(alone), np.sum(alone))):
-        raise ValueError(
-            f"{type(loss).__name__} does not treat every pixel by itself: the best output of one pixel "
-            "depends on the whole frame, so best_output is not defined; see best_constant"
-        )
+        what = f"{type(loss).__name__} does not treat every pixel by itself: the best output of one pixel depends on"
+        raise ValueError(f"{what} the whole frame, so best_output is not defined; see best_constant")
 
 
 def unreduced(loss: Loss) -> Loss:
