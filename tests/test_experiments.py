@@ -196,14 +196,14 @@ class TestOwnData:
         keys = [[spec.key for spec in loss_comparison.specs(spelt, "smoke")] for spelt in spellings]
         assert all(found == keys[0] for found in keys)
 
+    def test_what_is_asked_for_twice_is_run_once(self, project, dataset):
+        study = obtain("loss_comparison", dataset, "smoke", seeds=[0, 0], losses=["mse", "mse"], workers=1)
+        assert study.variants() == list(study.table()["variant"]) and study.trained == len(study.runs)
+
     def test_no_result_says_where_a_folder_lies(self, project, dataset):
         study = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1)
         assert study.run("mse").spec.config.data.source == dataset  # known, but not recorded
         assert all(str(Path(dataset).parent) not in run.path.read_text() for run in study.runs)
-
-    def test_what_is_asked_for_twice_is_run_once(self, project, dataset):
-        study = obtain("loss_comparison", dataset, "smoke", seeds=[0, 0], losses=["mse", "mse"], workers=1)
-        assert study.variants() == list(study.table()["variant"]) and study.trained == len(study.runs)
 
 
 class TestSparsity:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fixlib import data, metrics
-from fixlib.data import content_sha256, cut_windows
+from fixlib.data import Gaze, content_sha256
 from fixlib.grid import certain_frames, pixel_index
 from fixlib.losses import SoftmaxCrossEntropy, make_loss
 from fixlib.models import BASELINES, NETWORKS, accelerate, count_parameters
@@ -25,6 +25,7 @@ from fixlib.training import Checkpoint, WindowLoader, best_device, predict, trai
 
 METRICS_VERSION = 1  # of the numbers that `score_network` gives; with another one `fixlib score` is needed
 EXAMPLE_WINDOWS, EXAMPLE_HORIZONS = 2, (1, 5, 10)
+Windows = dict[str, Gaze]  # train, val, test
 
 
 @dataclass(frozen=True)
@@ -52,25 +53,21 @@ def experiment_module(name: str) -> ModuleType:
     return import_module(f"fixlib.chapters.{name}.runs")
 
 
-def load_windows(where: Data) -> dict[str, Any]:
-    """The train, val and test windows that a configuration names.
-
-    Where fewer windows exist than the profile allows, all of them are used.
-    """
-    windows = {}
-    for part, sequences in data.open_dataset(where.source, where.rate_hz, where.size).items():
-        length, limit = where.n_in + where.n_out, getattr(where, part)
-        every = cut_windows(sequences, length, where.stride)
-        limit = min(limit or len(every["coordinates"]), len(every["coordinates"]))
-        windows[part] = cut_windows(sequences, length, where.stride, limit=limit)
+def load_windows(where: Data) -> Windows:
+    """The windows that a configuration names, as many as the profile allows or as there are."""
+    windows, length = {}, where.n_in + where.n_out
+    for part, gaze in data.open_dataset(where.source, where.rate_hz, where.size).items():
+        windows[part], limit = gaze.windows(length, where.stride), getattr(where, part)
+        if limit and limit < len(windows[part]):
+            windows[part] = gaze.windows(length, where.stride, limit)
     return windows
 
 
-def seen(windows: dict[str, Any]) -> dict[str, dict]:
+def seen(windows: Windows) -> dict[str, dict]:
     """What a run records of its windows: how many there were in each part, and a hash of them."""
     return dict(
-        content_sha256={part: content_sha256(windows[part]) for part in windows},
-        windows={part: len(windows[part]["coordinates"]) for part in windows},
+        content_sha256={part: content_sha256(gaze) for part, gaze in windows.items()},
+        windows={part: len(gaze) for part, gaze in windows.items()},
     )
 
 
@@ -111,7 +108,7 @@ def fit(
     network: nn.Module,
     config: Config,
     seed: int,
-    windows: dict[str, Any],
+    windows: Windows,
     checkpoint: Checkpoint | None,
     on_epoch: Callable[[dict], None],
 ) -> list[dict]:
@@ -124,13 +121,13 @@ def fit(
     return train_model_with_loss(network, train, val, loss_of(config), **hooks, **settings)[1]
 
 
-def loader(network: nn.Module, config: Config, windows: Any, **order: Any) -> WindowLoader:
+def loader(network: nn.Module, config: Config, windows: Gaze, **order: Any) -> WindowLoader:
     """Batches of windows as the network wants them."""
     shape: dict[str, Any] = dict(inputs=network.inputs, targets=network.targets, batch_size=config.training.batch_size)
     return WindowLoader(windows, config.data.n_in, **shape, **order, device=best_device())
 
 
-def score_network(config: Config, network: nn.Module, windows: Any) -> dict[str, Any]:
+def score_network(config: Config, network: nn.Module, windows: Gaze) -> dict[str, Any]:
     """The metrics of a network on test windows, its test loss where it predicts frames, and a few of its maps."""
     loss, truth = loss_of(config), metrics.Truth.of(windows, config.data.n_in)
     outputs = predict(network, loader(network, config, windows))
@@ -156,17 +153,17 @@ def evaluate(loss: nn.Module | None, outputs: Tensor, truth: metrics.Truth, **op
     return metrics.evaluate_frames(outputs, truth, **options)
 
 
-def score_baseline(config: Config, windows: dict[str, Any]) -> dict[str, Any]:
+def score_baseline(config: Config, windows: Windows) -> dict[str, Any]:
     """The metrics of a baseline on the test windows, as points, as a density, or as frames."""
     n_in, n_out, size = config.data.n_in, config.data.n_out, config.data.size
 
     def fitted(kind: str) -> Any:
         baseline = BASELINES[kind](size)
-        baseline.fit(windows["train"]["coordinates"], n_in)
+        baseline.fit(windows["train"].coordinates, n_in)
         return baseline
 
     baseline, truth = fitted(config.model.kind), metrics.Truth.of(windows["test"], n_in)
-    inputs = windows["test"]["coordinates"][:, :n_in]
+    inputs = windows["test"].coordinates[:, :n_in]
     if config.model.options["as_frames"]:
         logits = baseline_logits(baseline, inputs, n_out, size)
         examples = _examples(windows["test"], n_in, torch.sigmoid(logits))
@@ -189,7 +186,7 @@ def baseline_logits(baseline: Any, inputs: Tensor, n_out: int, size: int) -> Ten
     return certain_frames(baseline.predict(inputs, n_out), size)
 
 
-def _examples(windows: Any, n_in: int, probabilities: Tensor) -> dict[str, Any]:
+def _examples(windows: Gaze, n_in: int, probabilities: Tensor) -> dict[str, Any]:
     """A few test windows with their predicted maps, small enough to be recorded with the run."""
     horizons = [h for h in EXAMPLE_HORIZONS if h <= probabilities.shape[1]]
     rows = torch.linspace(0, len(probabilities) - 1, EXAMPLE_WINDOWS + 2).long()[1:-1]
@@ -200,7 +197,7 @@ def _examples(windows: Any, n_in: int, probabilities: Tensor) -> dict[str, Any]:
         horizons=horizons,
         maps=pack(scaled.numpy(), "uint8"),
         peaks=pack(peaks.flatten(2)[..., 0].numpy(), "float32"),
-        pixels=pack(pixel_index(windows["coordinates"][rows], maps.shape[-1]).numpy(), "int16"),
+        pixels=pack(pixel_index(windows.coordinates[rows], maps.shape[-1]).numpy(), "int16"),
         n_in=n_in,
     )
 

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from fixlib import metrics
 from fixlib.chapters.loss_comparison import runs as loss_comparison
-from fixlib.data import lattice
+from fixlib.data import Gaze, lattice
 from fixlib.grid import certain_frames, pixel_center, pixel_index
 from fixlib.losses import make_loss
 from fixlib.models import BASELINES, count_parameters
-from fixlib.runs.config import Config, Data, Loss, Model, Profile, RunSpec, Training, get_profile, make_spec
+from fixlib.runs.config import PROFILES, Config, Data, Loss, Model, Profile, RunSpec, Training, get_profile, make_spec
 from fixlib.runs.execute import Attempt, evaluate, fit, loader, loss_of, new_network, seen
 from fixlib.runs.store import Run
 from fixlib.theory.bayes import bayes_logits, expected_loss
@@ -45,18 +45,8 @@ AHEAD_LOSSES = ("dice", "weighted_mse")
 POINT_BASELINES = ("constant_velocity", "repeat_last")
 KNOWS_PATH = "knows_path"
 EXACT = "exact"
-SCORES = (
-    "white_pixel_recall",
-    "white_pixel_precision",
-    "f1_score",
-    "average_precision",
-    "max_probability",
-    "error",
-    "error_argmax",
-    "error_median",
-    "hit_1px",
-    "undershoot",
-)
+FOUND = ("white_pixel_recall", "white_pixel_precision", "f1_score", "average_precision", "max_probability")
+SCORES = (*FOUND, "error", "error_argmax", "error_median", "hit_1px", "undershoot")
 SCORES_AHEAD = ("white_pixel_recall", "error_argmax", "undershoot")  # kept by horizon
 SMALLEST = 1e-30  # a probability of 0 as a logarithm
 
@@ -67,7 +57,7 @@ class Size:
 
     Attributes:
         grid: side of the frames, px. 16 where minutes must do: one white pixel in 256, not 1,024.
-        networks: the network, batch size, and windows of validation and test.
+        networks: the networks, and windows of validation and test.
         scratch, start, stage, ahead: training windows and epochs from random weights, of the networks that others start
             from, at each noise, and of ten frames.
     """
@@ -80,35 +70,14 @@ class Size:
     ahead: tuple[int, int]
 
 
-def _networks(name: str, simvp: dict[str, Any], regression_hid_T: int, val: int, test: int) -> Profile:
-    return Profile(name, simvp, regression_hid_T, epochs=1, train=None, val=val, test=test)
-
-
+SMALL = dict(hid_S=8, hid_T=32, N_S=2, N_T=2, mlp_ratio=4.0)
+SMOKE = replace(PROFILES["smoke"], val=8, test=24)
+QUICK = replace(PROFILES["quick"], simvp=SMALL, val=200, test=600)
+PAPER = replace(PROFILES["paper"], val=400, test=2000)
 SIZES = {
-    "smoke": Size(
-        16,
-        _networks("smoke", dict(hid_S=4, hid_T=16, N_S=2, N_T=2), 16, val=8, test=24),
-        scratch=(16, 1),
-        start=(16, 1),
-        stage=(16, 1),
-        ahead=(16, 1),
-    ),
-    "quick": Size(
-        16,
-        _networks("quick", dict(hid_S=8, hid_T=32, N_S=2, N_T=2, mlp_ratio=4.0), 32, val=200, test=600),
-        scratch=(4000, 2),
-        start=(4000, 5),
-        stage=(1200, 1),
-        ahead=(6000, 1),
-    ),
-    "paper": Size(
-        32,
-        _networks("paper", dict(hid_S=64, hid_T=256, N_S=4, N_T=8), 512, val=400, test=2000),
-        scratch=(8000, 10),
-        start=(8000, 20),
-        stage=(8000, 4),
-        ahead=(8000, 8),
-    ),
+    "smoke": Size(16, SMOKE, scratch=(16, 1), start=(16, 1), stage=(16, 1), ahead=(16, 1)),
+    "quick": Size(16, QUICK, scratch=(4000, 2), start=(4000, 5), stage=(1200, 1), ahead=(6000, 1)),
+    "paper": Size(32, PAPER, scratch=(8000, 10), start=(8000, 20), stage=(8000, 4), ahead=(8000, 8)),
 }
 
 
@@ -252,7 +221,7 @@ def _exact(config: Config, noise: float) -> dict[str, dict]:
         logits = bayes_logits(loss, log_density)
         cost = float(expected_loss(loss, logits, log_density).mean())
         found[name] = _scores(loss, logits.float(), windows, config, noise) | dict(expected_loss=cost)
-    points = {name: BASELINES[name](size).predict(windows["coordinates"][:, :N_IN], n_out) for name in POINT_BASELINES}
+    points = {name: BASELINES[name](size).predict(windows.coordinates[:, :N_IN], n_out) for name in POINT_BASELINES}
     going_on = lattice.lattice_paths(size, N_IN + n_out).pixels[paths_of_test(where, noise), N_IN:]
     points[KNOWS_PATH] = pixel_center(torch.from_numpy(going_on), size)
     return found | {
@@ -260,15 +229,15 @@ def _exact(config: Config, noise: float) -> dict[str, dict]:
     }
 
 
-def _log_density(config: Config, noise: float, windows: dict) -> Tensor:
+def _log_density(config: Config, noise: float, windows: Gaze) -> Tensor:
     """Of the frames after N_IN, (N, n_out, H, W) float64 nats; a pixel that cannot be white has log SMALLEST."""
     where = config.data
-    pixels = pixel_index(windows["coordinates"], where.size)[:, :N_IN].numpy()
+    pixels = pixel_index(windows.coordinates, where.size)[:, :N_IN].numpy()
     possible = lattice.lattice_paths(where.size, N_IN + where.n_out)
     return lattice.lattice_density(possible, pixels, noise).clamp(min=SMALLEST).log()
 
 
-def _scores(loss: nn.Module | None, outputs: Tensor, windows: Any, config: Config, noise: float) -> dict[str, Any]:
+def _scores(loss: nn.Module | None, outputs: Tensor, windows: Gaze, config: Config, noise: float) -> dict[str, Any]:
     """metrics with their intervals; of several frames also by_horizon: "all" or a kind or speed of motion -> metric."""
     truth = metrics.Truth.of(windows, N_IN)
     evaluation = evaluate(loss, outputs, truth)

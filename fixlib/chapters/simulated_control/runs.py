@@ -65,8 +65,8 @@ def _optimum(config: Config, windows: dict[str, Gaze]) -> dict:
         return payload_of(evaluate_points(best_points(known), truth)) | seen(windows)
     if name == "density":
         centre_bias = BASELINES["centre_bias"](where.size)
-        centre_bias.fit(windows["train"]["coordinates"], where.n_in)
-        reference = centre_bias.log_density(test["coordinates"][:, : where.n_in], where.n_out)
+        centre_bias.fit(windows["train"].coordinates, where.n_in)
+        reference = centre_bias.log_density(test.coordinates[:, : where.n_in], where.n_out)
         return payload_of(evaluate_density(log_density, truth, reference_log_density=reference)) | seen(windows)
     loss: Any = make_loss(name, **config.loss.options)
     logits = bayes_logits(loss, log_density)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from fixlib import data, metrics
 from fixlib.data import Gaze, Scanpaths
@@ -60,8 +61,8 @@ def _score_trivial(config: Config) -> dict:
         logits = torch.full((*truth.mask.shape, 1, size, size), -SURE)
     else:
         baseline = BASELINES[kind](size)
-        baseline.fit(windows["train"]["coordinates"], where.n_in)
-        inputs = windows["test"]["coordinates"][:, : where.n_in]
+        baseline.fit(windows["train"].coordinates, where.n_in)
+        inputs = windows["test"].coordinates[:, : where.n_in]
         logits = certain_frames(baseline.predict(inputs, where.n_out), size)
     evaluation = metrics.evaluate_frames(logits, truth)
     return dict(metrics=evaluation.summary, by_horizon=evaluation.by_horizon) | seen(windows)
@@ -72,7 +73,6 @@ def describe(scanpaths: Scanpaths) -> dict:
     fixations, at_10hz = scanpaths.frames(None), scanpaths.frames(10.0)
     saccades = _saccades(fixations)
     rows = scanpaths.fixations
-    clusters = dict(subject=saccades["subject"].to_numpy(), stimulus=saccades["stimulus"].to_numpy())
     statistics = dict(
         scanpaths=len(scanpaths),
         fixations=len(rows),
@@ -89,13 +89,9 @@ def describe(scanpaths: Scanpaths) -> dict:
         x_sd=float(rows["x"].std()),
         y_sd=float(rows["y"].std()),
     )
-    intervals = {
-        name: metrics.clustered_bootstrap(saccades[column].to_numpy(dtype=float), **clusters)
-        for name, column in (("amplitude_mean", "amplitude"), ("same_pixel", "same_pixel"))
-    }
-    intervals["duration_mean"] = metrics.clustered_bootstrap(
-        rows["duration_ms"], subject=rows["subject"], stimulus=rows["stimulus"]
-    )
+    measured = dict(amplitude_mean=saccades["amplitude"], same_pixel=saccades["same_pixel"])
+    intervals = {name: _interval(values, saccades) for name, values in measured.items()}
+    intervals["duration_mean"] = _interval(rows["duration_ms"], rows)
     counts = {
         "positions": _position_counts(rows, scanpaths.size),
         "amplitudes": np.histogram(saccades["amplitude"], AMPLITUDE_EDGES)[0],
@@ -107,7 +103,7 @@ def describe(scanpaths: Scanpaths) -> dict:
     return dict(
         metrics={},
         statistics=statistics,
-        intervals={name: list(interval) for name, interval in intervals.items()},
+        intervals=intervals,
         counts={name: pack(values, "int32") for name, values in counts.items()},
         edges=dict(amplitudes=AMPLITUDE_EDGES, directions=DIRECTION_EDGES, durations=DURATION_EDGES),
         rates=rates,
@@ -121,22 +117,25 @@ def describe(scanpaths: Scanpaths) -> dict:
     )
 
 
+def _interval(values: pd.Series, rows: pd.DataFrame) -> list[float]:
+    who = dict(subject=rows["subject"].to_numpy(), stimulus=rows["stimulus"].to_numpy())
+    return list(metrics.clustered_bootstrap(values.to_numpy(dtype=float), **who))
+
+
+def _steps(frames: Gaze) -> tuple[Tensor, Tensor, Tensor]:
+    """From each frame to the next: whether both show gaze, whether in one pixel, (N, T - 1), and the way, px."""
+    both = frames.fixation_mask[:, 1:] & frames.fixation_mask[:, :-1]
+    same = (frames.coordinates.floor().diff(dim=1) == 0).all(-1) & both
+    return both, same, frames.coordinates.double().diff(dim=1)
+
+
 def _saccades(fixations: Gaze) -> pd.DataFrame:
     """One row a step from a fixation to the next: amplitude (px), direction (degrees), whether the pixel stays."""
-    points, mask = fixations["coordinates"].double(), fixations["fixation_mask"]
-    both = mask[:, 1:] & mask[:, :-1]
-    step = (points[:, 1:] - points[:, :-1])[both]
-    same = (points[:, 1:].floor() == points[:, :-1].floor()).all(-1)[both]
-    row = both.nonzero()[:, 0]
-    return pd.DataFrame(
-        dict(
-            amplitude=step.norm(dim=-1).numpy(),
-            direction=torch.rad2deg(torch.atan2(step[:, 1], step[:, 0])).numpy(),
-            same_pixel=same.numpy(),
-            subject=fixations["subject"][row].numpy(),
-            stimulus=fixations["stimulus"][row].numpy(),
-        )
-    )
+    both, same, step = _steps(fixations)
+    row, (x, y) = both.nonzero()[:, 0], step[both].T
+    columns = dict(amplitude=torch.hypot(x, y), direction=torch.rad2deg(torch.atan2(y, x)), same_pixel=same[both])
+    columns |= dict(subject=fixations.subject[row], stimulus=fixations.stimulus[row])
+    return pd.DataFrame({name: values.numpy() for name, values in columns.items()})
 
 
 def _position_counts(rows: pd.DataFrame, size: int) -> np.ndarray:
@@ -146,46 +145,37 @@ def _position_counts(rows: pd.DataFrame, size: int) -> np.ndarray:
 
 def _describe_rate(frames: Gaze, rate_hz: float) -> dict:
     """How often gaze is in the same pixel a frame later, and by how much it has moved; each with its interval."""
-    points, mask = frames["coordinates"], frames["fixation_mask"]
-    both = mask[:, 1:] & mask[:, :-1]
-    same = (points[:, 1:].floor() == points[:, :-1].floor()).all(-1) & both
-    moved = (points[:, 1:] - points[:, :-1]).double().norm(dim=-1) * both
+    both, same, step = _steps(frames)
     pairs = both.sum(1)
-    found: dict[str, Any] = dict(
-        rate_hz=rate_hz,
-        frames=int(mask.sum()),
-        same_pixel=float(same.sum() / pairs.sum()),
-        repeat_last_error=float(moved.sum() / pairs.sum()),
-    )
-    for name, each in (("same_pixel", same), ("repeat_last_error", moved)):
-        found[f"{name}_interval"] = list(
-            metrics.clustered_bootstrap(each.sum(1), pairs, subject=frames["subject"], stimulus=frames["stimulus"])
-        )
+    found: dict[str, Any] = dict(rate_hz=rate_hz, frames=int(frames.fixation_mask.sum()))
+    for name, each in (("same_pixel", same), ("repeat_last_error", step.norm(dim=-1) * both)):
+        found[name] = float(each.sum() / pairs.sum())
+        interval = metrics.clustered_bootstrap(each.sum(1), pairs, subject=frames.subject, stimulus=frames.stimulus)
+        found[f"{name}_interval"] = list(interval)
     return found
 
 
 def _valid_share(frames: Gaze) -> float:
     """Share of the frames that show gaze; the others pad the rows to the longest scanpath."""
-    return float(frames["fixation_mask"].double().mean())
+    return float(frames.fixation_mask.double().mean())
 
 
 def _visited(frames: Gaze, length: int) -> dict:
     """Distinct pixels in the first `length` frames: the mean over the scanpaths that have so many, and their number."""
-    whole = frames["fixation_mask"][:, :length].all(1)
-    if frames["fixation_mask"].shape[1] < length or not whole.any():
+    whole = frames.fixation_mask[:, :length].all(1)
+    if frames.fixation_mask.shape[1] < length or not whole.any():
         return dict(pixels=None, scanpaths=0)
-    pixels = pixel_index(frames["coordinates"][whole, :length], frames["meta"]["size"]).sort(1).values
-    distinct = 1 + (pixels[:, 1:] != pixels[:, :-1]).sum(1)
+    pixels = pixel_index(frames.coordinates[whole, :length], frames.size).sort(1).values
+    distinct = 1 + (pixels.diff(dim=1) != 0).sum(1)
     return dict(pixels=float(distinct.double().mean()), scanpaths=int(whole.sum()))
 
 
 def _autocorrelation(frames: Gaze, lags: int = LAGS) -> dict:
     """Correlation of x, and of y, with themselves some frames later, over all scanpaths."""
-    points, mask = frames["coordinates"].double(), frames["fixation_mask"]
-    mean, sd = points[mask].mean(0), points[mask].std(0)
-    centred = (points - mean) / sd
+    points, mask = frames.coordinates.double(), frames.fixation_mask
+    normal = (points - points[mask].mean(0)) / points[mask].std(0)
     found = []
     for lag in range(lags + 1):
         both = mask[:, lag:] & mask[:, : mask.shape[1] - lag]
-        found.append((centred[:, lag:] * centred[:, : points.shape[1] - lag])[both].mean(0).tolist())
+        found.append((normal[:, lag:] * normal[:, : points.shape[1] - lag])[both].mean(0).tolist())
     return dict(x=[pair[0] for pair in found], y=[pair[1] for pair in found])
