@@ -131,10 +131,10 @@ def test_a_point_just_inside_stays_inside_in_float32():
 @pytest.mark.parametrize(
     "column, value, message",
     [
-        ("x", float("nan"), "fixation 1 of scanpath 0 .* position is not finite"),
+        ("x", float("nan"), "fixation 1 of scanpath 0 .* position is not a finite number"),
         ("duration_ms", 0.0, "duration is not a positive number"),
         ("order", 5, "order must count"),
-        ("subject", 3, "subject differs"),
+        ("subject", 3, "subject or stimulus differs"),
     ],
 )
 def test_scanpaths_refuse_bad_rows(column, value, message):
@@ -163,14 +163,14 @@ def test_a_missing_position_is_named_whatever_its_type(column, missing, kind):
     values = table[column].astype("Float64" if missing is pd.NA and kind is float else kind)
     values[1] = missing
     with pytest.raises(
-        ValueError, match="fixation 1 of scanpath 0 .subject 0, stimulus 0.: position is not finite; 1 such"
+        ValueError, match="fixation 1 of scanpath 0 .subject 0, stimulus 0.: position is not a finite number; 1 such"
     ):
         Scanpaths(table.assign(**{column: values}), 32, SOURCE)
 
 
 def test_positions_that_are_text_are_refused():
     table = crossed(1, 1).fixations
-    with pytest.raises(ValueError, match="x must hold numbers"):
+    with pytest.raises(ValueError, match="fixation 0 of scanpath 0 .*: position is not a finite number; 3 such"):
         Scanpaths(table.assign(x="left"), 32, SOURCE)
 
 

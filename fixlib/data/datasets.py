@@ -41,6 +41,10 @@ class Dataset:
         """16 hex digits that change whenever a run on these data could."""
         raise NotImplementedError
 
+    def describe(self) -> Source:
+        """Where it comes from."""
+        return self.source
+
 
 DATASETS: Registry[type[Dataset]] = Registry("dataset")
 
@@ -86,8 +90,7 @@ class Recorded(Dataset):
     def open(self, rate_hz: float | None, size: int) -> dict[str, Gaze]:
         self.check_framing(rate_hz)
         if rate_hz in PREPARED and size == PREPARED_SIZE:
-            folder = self.prepare(system.data_dir() / self.source.name) / PREPARED[rate_hz]
-            return {part: Gaze.load(folder / f"{part}_data.pt") for part in PARTS}
+            return _load(self.prepare() / PREPARED[rate_hz], size)
         return {part: table.frames(rate_hz) for part, table in self.parts(size).items()}
 
     def fingerprint(self, rate_hz: float | None, size: int) -> str:
@@ -97,9 +100,10 @@ class Recorded(Dataset):
         text = json.dumps(given | dict(format_version=FORMAT_VERSION), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def prepare(self, folder: Path, path: Path | None = None) -> Path:
-        """Writes those of its files that are not in the folder; what else is in their place is an error."""
-        missing = []
+    def prepare(self, out: Path | str | None = None, path: Path | str | None = None) -> Path:
+        """Writes those of its files that are not there; see `fixlib.data.prepare`."""
+        folder = Path(out).expanduser() if out else system.data_dir() / self.source.name
+        copy, missing = None if path is None else Path(path).expanduser(), []
         for rate_hz, part in product(PREPARED if self.has_fixations else (10.0,), PARTS):
             file = folder / PREPARED[rate_hz] / f"{part}_data.pt"
             if not file.exists():
@@ -110,11 +114,13 @@ class Recorded(Dataset):
                     f"differently ({gaze.source.label}, {gaze.frames}). Nothing was changed: move it away, or prepare "
                     "into another folder (--out)"
                 )
-        if missing or path is not None:  # a wrong path is said to be wrong even where it is not needed
-            parts = self.parts(PREPARED_SIZE, path)
+        if missing or copy:  # a wrong copy is said to be wrong even where it is not needed
+            parts = self.parts(PREPARED_SIZE, copy)
             for file, rate_hz, part in missing:
                 gaze = parts[part].frames(rate_hz)
                 replace(gaze, extra=self._marks(gaze, rate_hz, part)).save(file)
+        if copy and not out and self.has_fixations and self.file and not self.file.local.exists():
+            self.file.keep(copy.read_bytes(), copy)
         return folder
 
     def _marks(self, gaze: Gaze, rate_hz: float | None, part: str) -> dict[str, str]:
@@ -141,29 +147,25 @@ class Folder(Dataset):
                 f"recorded: rename it, or ask for {own_name!r} if that is meant"
             )
 
+    def describe(self) -> Source:
+        train = Gaze.load(self.path / "train_data.pt")
+        return replace(train.source, notice=train.notice)
+
     def open(self, rate_hz: float | None, size: int) -> dict[str, Gaze]:
         folder = self._subfolder(rate_hz)
-        found = load_parts(folder, size)
+        found = _load(folder, size)
         asked = "one frame a fixation" if rate_hz is None else f"{rate_hz:g} Hz"
         for part, gaze in found.items():
-            file = folder / f"{part}_data.pt"
             if gaze.frames != "unknown" and gaze.rate_hz != rate_hz:
-                raise ValueError(f"{file} holds frames of {gaze.frames}, {asked} was asked for")
+                raise ValueError(f"{folder / part}_data.pt holds frames of {gaze.frames}, {asked} was asked for")
             if gaze.size != size:
-                raise ValueError(f"{file} is on a {gaze.size} px grid, {size} px was asked for")
+                raise ValueError(f"{folder / part}_data.pt is on a {gaze.size} px grid, {size} px was asked for")
         return found
 
     def fingerprint(self, rate_hz: float | None, size: int) -> str:
         files = [self._subfolder(rate_hz) / f"{part}_data.pt" for part in PARTS]
-        if missing := [str(file) for file in files if not file.is_file()]:
-            raise FileNotFoundError(f"no data file at {', '.join(missing)}: a dataset's folder holds one for each part")
         digests = b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)
         return hashlib.sha256(digests).hexdigest()[:16]
-
-    def describe(self) -> Source:
-        """What its training file says of itself."""
-        train = Gaze.load(self.path / "train_data.pt")
-        return replace(train.source, notice=train.notice)
 
     def _subfolder(self, rate_hz: float | None) -> Path:
         if rate_hz is not None:
@@ -178,21 +180,8 @@ class Folder(Dataset):
         return self.path
 
 
-def load_parts(folder: Path, size: int = 32) -> dict[str, Gaze]:
-    """Train, val and test from a folder's files.
-
-    Raises:
-        DataFileError: a file is damaged, not as it must be, or in units of the picture's side instead of px.
-    """
-    found = {part: Gaze.load(folder / f"{part}_data.pt", size) for part in PARTS}
-    for part, gaze in found.items():
-        points = gaze.coordinates[gaze.fixation_mask]
-        if len(points) and gaze.size > 2 and points.max() <= 1:
-            raise DataFileError(
-                f"{folder / part}_data.pt: all points lie between 0 and 1, which is one corner of the {gaze.size} px "
-                f"grid: convert them to px, coordinates * {gaze.size}"
-            )
-    return found
+def _load(folder: Path, size: int = PREPARED_SIZE) -> dict[str, Gaze]:
+    return {part: Gaze.load(folder / f"{part}_data.pt", size) for part in PARTS}
 
 
 def load_real_training_data(data_dir: Path | str = "data/osie") -> dict[str, Gaze]:
@@ -206,7 +195,7 @@ def load_real_training_data(data_dir: Path | str = "data/osie") -> dict[str, Gaz
         FileNotFoundError: naming the missing file and the command that makes it.
         DataFileError: a file is damaged or not as it must be.
     """
-    return load_parts(resolve_folder(data_dir))
+    return _load(resolve_folder(data_dir))
 
 
 def resolve_folder(folder: Path | str) -> Path:
@@ -257,8 +246,7 @@ def fingerprint(name: str, rate_hz: float | None = 10.0, size: int = 32) -> str:
 
 def describe(name: str) -> Source:
     """Where a dataset comes from; for a folder, what its training file says of itself."""
-    dataset = _named(name)
-    return dataset.describe() if isinstance(dataset, Folder) else dataset.source
+    return _named(name).describe()
 
 
 def prepare(name: str, out: Path | str | None = None, path: Path | str | None = None) -> Path:
@@ -281,12 +269,7 @@ def prepare(name: str, out: Path | str | None = None, path: Path | str | None = 
         DataFileError: a file with other content is in the way; nothing is written.
         DataUnavailable: recordings that cannot be had; nothing is written.
     """
-    dataset = _recorded(name)
-    path = None if path is None else Path(path).expanduser()
-    folder = dataset.prepare(Path(out).expanduser() if out else system.data_dir() / name, path)
-    if path and dataset.file and dataset.has_fixations and not out and not dataset.file.local.exists():
-        dataset.file.keep(path.read_bytes(), path)
-    return folder
+    return _recorded(name).prepare(out, path)
 
 
 def _named(name: str) -> Dataset:

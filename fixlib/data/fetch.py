@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +56,7 @@ class Download:
             try:
                 content = _retrieve(address)
             except (OSError, ValueError) as error:  # no such file, no connection, timeout, HTTP error; not an address
-                tried.append(f"{address} ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]})")
+                tried.append(f"{address} ({error!r:.200})")
             else:
                 return self.keep(content, address, f"Nothing was kept of it. {if_another}")
         raise DataUnavailable(
@@ -81,16 +80,11 @@ class Download:
 
 
 def _retrieve(address: str) -> bytes:
-    """What is at an address or in a folder."""
+    """What is at an address, or in a folder."""
+    if not address.startswith(("http://", "https://")):
+        return Path(address).expanduser().read_bytes()
     import pooch
 
-    pooch.get_logger().setLevel("WARNING")  # its notes on progress would land in notebooks as stderr
-    is_url = address.startswith(("http://", "https://"))
-    downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S) if is_url else _copy
-    with tempfile.TemporaryDirectory() as folder:
-        # Without a hash: of another file pooch says so by a ValueError, as it says other things.
-        return Path(pooch.retrieve(address, None, "fetched", folder, downloader=downloader)).read_bytes()
-
-
-def _copy(address: str, output_file: str, _pooch: object) -> None:
-    shutil.copyfile(Path(address).expanduser(), output_file)
+    content = io.BytesIO()
+    pooch.HTTPDownloader(timeout=TIMEOUT_S)(address, content, None)
+    return content.getvalue()

@@ -99,7 +99,7 @@ class Gaze:
             if value.dtype != dtype:
                 raise DataFileError(f"{name} must be {dtype}, not {value.dtype}; convert it with .to({dtype})")
         shape = tuple(self.coordinates.shape)
-        if len(shape) != 3 or shape[2] != 2 or shape[1] == 0 or self.size < 1:
+        if len(shape) != 3 or shape[2] != 2 or 0 in shape or self.size < 1:
             raise DataFileError(f"coordinates must have shape (N, T, 2), not {shape}, on a grid of 1 px or more")
         for name, expected in dict(fixation_mask=shape[:2], subject=shape[:1], stimulus=shape[:1]).items():
             if (found := tuple(getattr(self, name).shape)) != expected:
@@ -123,10 +123,9 @@ class Gaze:
         picture, called ``name``, on a grid of ``size`` px.
 
         Raises:
-            DataFileError: it is not as described above, or has a key that is not known.
+            DataFileError: it is not as described above, has a key that is not known, or is in units of the
+                picture's side instead of px.
         """
-        if isinstance(content, Gaze):
-            return content
         if not isinstance(content, Mapping):
             raise DataFileError(f"a dict with {', '.join(TENSORS)} and meta was expected, not {type(content).__name__}")
         if unknown := [str(key) for key in content if key not in (*TENSORS, "meta")]:
@@ -135,17 +134,18 @@ class Gaze:
             if key not in content:
                 raise DataFileError(f"the key '{key}' is missing")
         rows = torch.arange(len(content["coordinates"]))
-        if len(rows) == 0:
-            found = tuple(np.shape(content["coordinates"]))
-            raise DataFileError(f"coordinates must hold sequences, (N, T, 2), not {found}")
-        points, mask, subject, stimulus = (content.get(key, rows) for key in TENSORS)
+        tensors = {key: content.get(key, rows) for key in TENSORS}
         bare = dict.fromkeys(META, "unknown") | dict(name=name, label=f"{name} (provenance unknown)", size=size)
         bare |= dict(simulated=False, rate_hz=None, format_version=FORMAT_VERSION)
         meta = _checked(content.get("meta", bare))
         source = Source(**{attribute: meta.pop(key) for key, attribute in FACTS.items()})
-        return cls(
-            points, mask, subject, stimulus, source, meta.pop("frames"), meta.pop("rate_hz"), meta.pop("size"), meta
-        )
+        frame = {key: meta.pop(key) for key in ("frames", "rate_hz", "size")}
+        gaze = cls(**tensors, source=source, **frame, extra=meta)
+        points = gaze.coordinates[gaze.fixation_mask]
+        if len(points) and gaze.size > 2 and points.max() <= 1:
+            corner = f"which is one corner of the {gaze.size} px grid: convert them to px, coordinates * {gaze.size}"
+            raise DataFileError(f"all points lie between 0 and 1, {corner}")
+        return gaze
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -170,7 +170,7 @@ class Gaze:
 
     def rows(self, chosen: Tensor | slice) -> Gaze:
         """Some of the sequences: by numbers, by a mask, or a slice."""
-        return self._with(*(getattr(self, key)[chosen] for key in TENSORS))
+        return replace(self, **{key: getattr(self, key)[chosen] for key in TENSORS})
 
     def windows(self, length: int, stride: int | None = None, limit: int | None = None, seed: int = 0) -> Gaze:
         """Windows of ``length`` frames, each wholly inside one sequence, every frame valid, none padded.
@@ -198,13 +198,16 @@ class Gaze:
                 f"({self.frames}): windows have to be shorter, or scanpaths longer"
             )
         if limit is not None:
-            chosen = _draw(len(row), limit, seed)
-            row, number = row[chosen], number[chosen]
+            if not 1 <= limit <= len(row):
+                found = f"there are {len(row)}: limit must be at least 1 and no more than that"
+                raise ValueError(f"{limit} windows were asked for, but {found}")
+            drawn = torch.randperm(len(row), generator=torch.Generator().manual_seed(seed))[:limit].sort().values
+            row, number = row[drawn], number[drawn]
         where = row[:, None], number[:, None] * stride + torch.arange(length)
-        return self._with(self.coordinates[where], self.fixation_mask[where], self.subject[row], self.stimulus[row])
-
-    def _with(self, coordinates: Tensor, mask: Tensor, subject: Tensor, stimulus: Tensor) -> Gaze:
-        return replace(self, coordinates=coordinates, fixation_mask=mask, subject=subject, stimulus=stimulus)
+        points, mask = self.coordinates[where], self.fixation_mask[where]
+        return replace(
+            self, coordinates=points, fixation_mask=mask, subject=self.subject[row], stimulus=self.stimulus[row]
+        )
 
     def save(self, path: Path | str) -> None:
         """Write a file; whatever happens, ``path`` holds either its old content or all of the new.
@@ -270,14 +273,6 @@ def _checked(meta: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """A number or list of numpy's as one of Python's, which files may hold."""
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
-
-
-def _draw(found: int, limit: int, seed: int) -> Tensor:
-    if limit < 1:
-        raise ValueError(f"limit must be at least 1 window, not {limit}")
-    if found < limit:
-        raise ValueError(f"{limit} windows were asked for, but there are {found}: lower limit or stride")
-    return torch.randperm(found, generator=torch.Generator().manual_seed(seed))[:limit].sort().values
 
 
 cut_windows = Gaze.windows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -45,25 +46,25 @@ class Scanpaths:
         if len(table) == 0:
             raise ValueError("fixations hold no row: there is no gaze in these data")
         _check_ids(table, IDS)
-        x, y, duration_ms = (_as_numbers(table[name]) for name in ("x", "y", "duration_ms"))
+        x, y, duration_ms = (
+            pd.to_numeric(table[name], errors="coerce").to_numpy(float, na_value=np.nan) for name in COLUMNS[4:]
+        )
         grouped = table.groupby("scanpath", sort=False)
         if (np.diff(table["scanpath"]) < 0).any():
             raise ValueError("fixations must be sorted by scanpath: sort_values(['scanpath', 'order'])")
-        for wrong, why in (
-            (~np.isfinite(x + y), "position is not finite"),
-            (~((duration_ms > 0) & np.isfinite(duration_ms)), "duration is not a positive number of ms"),
-            (table["order"] != grouped.cumcount(), "order must count 0, 1, 2, ... within its scanpath"),
-            *(
-                (table[name] != grouped[name].transform("first"), f"{name} differs from that of its first fixation")
-                for name in ("subject", "stimulus")
-            ),
-        ):
-            if wrong.any():
-                scanpath, subject, stimulus, order = table[list(IDS)].iloc[int(np.argmax(wrong))]
-                raise ValueError(
-                    f"fixation {order} of scanpath {scanpath} (subject {subject}, stimulus {stimulus}): {why}; "
-                    f"{int(wrong.sum())} such row(s) in all"
-                )
+        viewing = ["subject", "stimulus"]
+        first = grouped[viewing].transform("first")
+        wrong = {
+            "position is not a finite number": ~np.isfinite(x + y),
+            "duration is not a positive number of ms": ~((duration_ms > 0) & np.isfinite(duration_ms)),
+            "order must count 0, 1, 2, ... within its scanpath": table["order"] != grouped.cumcount(),
+            "subject or stimulus differs from that of its first fixation": (table[viewing] != first).any(axis=1),
+        }
+        _refuse(wrong, self._name)
+
+    def _name(self, row: int) -> str:
+        scanpath, subject, stimulus, order = self.fixations[list(IDS)].iloc[row]
+        return f"fixation {order} of scanpath {scanpath} (subject {subject}, stimulus {stimulus})"
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -140,13 +141,12 @@ class Recordings:
         if samples.ndim != 2 or samples.shape[1] != 4 or not len(samples):
             raise ValueError(f"{where}: samples must be (n, 4), n > 0, not {samples.shape}; leave out who has none")
         time, confidence = samples[:, 0], samples[:, 3]
-        for wrong, why in (
-            (~np.isfinite(samples).all(axis=1), "every value must be a finite number"),
-            (np.diff(time, prepend=-np.inf) <= 0, "the time must be later than that before it: sort by time"),
-            (~np.isin(confidence, (0, 1)), "the confidence must be 0 or 1: choose a threshold, e.g. confidence > 0.6"),
-        ):
-            if wrong.any():
-                raise ValueError(f"{where}, sample {int(wrong.argmax())}: {why}")
+        wrong = {
+            "every value must be a finite number": ~np.isfinite(samples).all(axis=1),
+            "the time must be later than that before it: sort by time": np.diff(time, prepend=-np.inf) <= 0,
+            "the confidence must be 0 or 1: choose a threshold, e.g. > 0.6": ~np.isin(confidence, (0, 1)),
+        }
+        _refuse(wrong, lambda row: f"{where}, sample {row}")
         outside = (time < -self.interval_ms) | (time > self.duration_ms + self.interval_ms)
         if outside.mean() > 0.5 or (len(time) > 1 and np.median(np.diff(time)) < self.interval_ms / 10):
             raise ValueError(
@@ -182,6 +182,13 @@ class Recordings:
 Table = TypeVar("Table", Scanpaths, Recordings)
 
 
+def _refuse(wrong: dict[str, np.ndarray], name: Callable[[int], str]) -> None:
+    """ValueError that names the first wrong row, of what may be wrong with rows."""
+    for why, rows in wrong.items():
+        if rows.any():
+            raise ValueError(f"{name(int(np.argmax(rows)))}: {why}; {int(rows.sum())} such row(s) in all")
+
+
 def _check_ids(table: pd.DataFrame, names: tuple[str, ...]) -> None:
     for name in names:
         if not pd.api.types.is_integer_dtype(table[name]):
@@ -189,14 +196,6 @@ def _check_ids(table: pd.DataFrame, names: tuple[str, ...]) -> None:
                 f"{name} must hold whole numbers, not such as {table[name].iloc[0]!r}: number them, e.g. "
                 f"table['{name}'] = pandas.factorize(table['{name}'])[0]"
             )
-
-
-def _as_numbers(column: pd.Series) -> np.ndarray:
-    """float64, NaN for what is missing."""
-    try:
-        return column.to_numpy(float, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{column.name} must hold numbers, not {column.dtype} ({error})") from error
 
 
 def _checked(rate_hz: float) -> float:
@@ -269,18 +268,17 @@ def _deal(ids: pd.Series, shares: tuple, generator: np.random.Generator, what: s
 
 
 def _counts(shares: tuple, total: int, what: str) -> np.ndarray:
-    given, added = np.array(shares), f"{what}={shares} add up to {sum(shares):g}"
+    given = np.array(shares)
+    whole = total if given.dtype.kind == "i" else 1
     if len(given) != 3 or given.min() <= 0 or total < 3:
+        needed = "train, val and test need a positive share each of at least 3"
+        raise ValueError(f"{what}: {needed}, not {shares} of {total}")
+    if abs(given.sum() - whole) > 1e-6:
         raise ValueError(
-            f"{what}: train, val and test need a positive share each of at least 3, not {shares} of {total}"
+            f"{what}={shares} add up to {given.sum():g} but there are {total}: counts (integers) must add up to that, "
+            "fractions must add up to 1, as (0.6, 0.15, 0.25)"
         )
-    if given.dtype.kind == "i":
-        if given.sum() != total:
-            raise ValueError(f"{added} but there are {total}; give counts that fit, or fractions: (0.6, 0.15, 0.25)")
-        return given
-    if abs(given.sum() - 1) > 1e-6:
-        raise ValueError(f"{added}: fractions must add up to 1 (counts must all be integers)")
-    counts = np.diff(np.rint(np.cumsum((0, *shares)) * total).astype(int))
+    counts = np.diff(np.rint(np.cumsum((0, *shares)) * (total / whole)).astype(int))
     while counts.min() == 0:  # small numbers: the largest part gives one to an empty part
         counts[counts.argmax()] -= 1
         counts[counts.argmin()] += 1
