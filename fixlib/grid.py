@@ -1,7 +1,7 @@
 """Points, pixels and frames: the only place that knows how one becomes the other.
 
 (x, y) in px of the grid, x to the right, y down; the pixel of a point is its floor, the point of a pixel its center
-(index + 0.5). A frame is drawn as ``frame[y, x]``. Maps are decoded three ways: `decode_argmax` the most probable
+(index + 0.5). A frame is drawn as `frame[y, x]`. Maps are decoded three ways: `decode_argmax` the most probable
 pixel (best for hitting the pixel itself), `decode_mean` the point of least expected squared distance, `decode_median`
 the point of least expected distance, which is what a mean error in pixels measures.
 """
@@ -15,7 +15,7 @@ SURE = 30.0
 _CHUNK = 512
 
 
-def create_sparse_frames(coordinates: torch.Tensor, fixation_mask: torch.Tensor, size: int = 32) -> torch.Tensor:
+def create_sparse_frames(coordinates: Tensor, fixation_mask: Tensor, size: int = 32) -> Tensor:
     """Black frames with one white pixel at each valid point.
 
     Args:
@@ -24,7 +24,7 @@ def create_sparse_frames(coordinates: torch.Tensor, fixation_mask: torch.Tensor,
         size: side of the frames, px.
 
     Returns:
-        float32 (B, T, 1, size, size) on the device of the coordinates, 0 or 1, ``frame[y, x]``. A frame stays
+        float32 (B, T, 1, size, size) on the device of the coordinates, 0 or 1, `frame[y, x]`. A frame stays
         empty where the mask is False or the point lies outside [0, size).
 
     Raises:
@@ -43,13 +43,10 @@ def certain_frames(points: Tensor, size: int = 32) -> Tensor:
     return SURE * (2 * frames - 1)
 
 
-def white_pixel_index(coordinates: torch.Tensor, fixation_mask: torch.Tensor, size: int = 32) -> torch.Tensor:
-    """Number of the pixel that ``create_sparse_frames`` makes white in each frame, -1 where it makes none.
+def white_pixel_index(coordinates: Tensor, fixation_mask: Tensor, size: int = 32) -> Tensor:
+    """Number floor(y) * size + floor(x) of the pixel that `create_sparse_frames` makes white, or -1: int64 (B, T).
 
-    Arguments and errors are those of ``create_sparse_frames``.
-
-    Returns:
-        int64 (B, T) on the device of the coordinates: floor(y) * size + floor(x), or -1.
+    Arguments and errors are those of `create_sparse_frames`.
     """
     _check_points(coordinates, fixation_mask, size)
     inside = fixation_mask & ((coordinates >= 0) & (coordinates < size)).all(dim=-1)
@@ -57,9 +54,9 @@ def white_pixel_index(coordinates: torch.Tensor, fixation_mask: torch.Tensor, si
     return torch.where(inside, row * size + column, -1)
 
 
-def _check_points(coordinates: torch.Tensor, mask: torch.Tensor, size: int) -> None:
+def _check_points(coordinates: Tensor, mask: Tensor, size: int) -> None:
     for name, value in (("coordinates", coordinates), ("fixation_mask", mask)):
-        if not isinstance(value, torch.Tensor):
+        if not isinstance(value, Tensor):
             raise TypeError(f"{name} must be a tensor, not {type(value).__name__}")
     if mask.dtype != torch.bool:
         raise TypeError(f"fixation_mask must be bool, not {mask.dtype}; convert it with .bool()")
@@ -76,40 +73,35 @@ def _check_points(coordinates: torch.Tensor, mask: torch.Tensor, size: int) -> N
         raise ValueError(f"{where}; set the mask to False where there is no valid gaze")
 
 
-def pixel_index(coordinates: torch.Tensor, size: int = 32) -> torch.Tensor:
-    """Number floor(y) * size + floor(x) of the pixel of each point; (..., 2) px -> int64 (...).
-
-    Raises:
-        ValueError: a point lies outside the grid (or is not finite) and so has no pixel.
-    """
+def pixel_index(coordinates: Tensor, size: int = 32) -> Tensor:
+    """Number floor(y) * size + floor(x) of the pixel of each point, (..., 2) px -> int64 (...); ValueError outside."""
     if not ((coordinates >= 0) & (coordinates < size)).all():
         raise ValueError(f"every point must lie in the grid, [0, {size}) px on both axes, to have a pixel")
     column, row = coordinates.floor().long().unbind(dim=-1)
     return row * size + column
 
 
-def pixel_center(index: torch.Tensor, size: int = 32) -> torch.Tensor:
-    """Centre (x, y) of each pixel, px; int64 (...) -> float32 (..., 2). The inverse of ``pixel_index``."""
-    row = torch.div(index, size, rounding_mode="floor")
-    return torch.stack([index - row * size, row], dim=-1).to(torch.float32) + 0.5
+def pixel_center(index: Tensor, size: int = 32) -> Tensor:
+    """Center (x, y) of each pixel, px; int64 (...) -> float32 (..., 2). The inverse of `pixel_index`."""
+    return torch.stack([index % size, index // size], dim=-1).to(torch.float32) + 0.5
 
 
 def decode_argmax(probabilities: Tensor) -> Tensor:
-    """Centre of the most probable pixel, (..., H, W) -> (..., 2) px.
+    """Center of the most probable pixel, (..., H, W) -> (..., 2) px.
 
     Tied pixels are averaged, so that a map with the same value everywhere decodes to the center of the grid,
     not to a corner. Only the order of the values is used: logits or log densities may be given as they are.
     """
-    maps, leading, (height, width) = _flatten(probabilities)
+    maps, centers = _flatten(probabilities)
     winners = (maps == maps.amax(dim=-1, keepdim=True)).to(maps.dtype)
-    points = (winners / winners.sum(dim=-1, keepdim=True)) @ _centers(height, width, maps)
-    return points.reshape(*leading, 2)
+    points = (winners / winners.sum(dim=-1, keepdim=True)) @ centers
+    return points.reshape(*probabilities.shape[:-2], 2)
 
 
 def decode_mean(probabilities: Tensor) -> Tensor:
     """Mean of the pixel centers weighted by probability, (..., H, W) -> (..., 2) px."""
-    maps, leading, (height, width) = _flatten(probabilities)
-    return (_normalize(maps) @ _centers(height, width, maps)).reshape(*leading, 2)
+    maps, centers = _flatten(probabilities)
+    return (_normalize(maps) @ centers).reshape(*probabilities.shape[:-2], 2)
 
 
 def decode_median(probabilities: Tensor, tolerance: float = 1e-4, max_iterations: int = 500) -> Tensor:
@@ -119,10 +111,9 @@ def decode_median(probabilities: Tensor, tolerance: float = 1e-4, max_iterations
     step of Vardi and Zhang (2000, PNAS 97(4):1423) where m sits on a pixel center. A map stops as
     soon as a step moves it less than `tolerance` px.
     """
-    maps, leading, (height, width) = _flatten(probabilities)
-    centers = _centers(height, width, maps)
+    maps, centers = _flatten(probabilities)
     points = [_weiszfeld(_normalize(chunk), centers, tolerance, max_iterations) for chunk in maps.split(_CHUNK)]
-    return torch.cat(points).reshape(*leading, 2)
+    return torch.cat(points).reshape(*probabilities.shape[:-2], 2)
 
 
 def geometric_median(points: Tensor, iterations: int = 200) -> Tensor:
@@ -159,17 +150,18 @@ def _weiszfeld_step(points: Tensor, weights: Tensor, centers: Tensor) -> Tensor:
     return (1 - stay) * target + stay * points
 
 
-def _flatten(probabilities: Tensor) -> tuple[Tensor, torch.Size, tuple[int, int]]:
-    """Maps as (M, H*W) in float32 (float64 is kept), the leading shape, and (H, W)."""
+def _flatten(probabilities: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps as (M, H*W) in float32 (float64 is kept), and the center (x, y) of every pixel, (H*W, 2)."""
     if not isinstance(probabilities, Tensor):
         raise TypeError(f"probabilities must be a torch tensor (..., H, W), got {type(probabilities).__name__}")
     if probabilities.dim() < 2:
         raise ValueError(f"probabilities must have shape (..., H, W), got {tuple(probabilities.shape)}")
     if probabilities.isnan().any():
         raise ValueError("probabilities contain NaN: the network that made them has diverged")
-    dtype = torch.promote_types(probabilities.dtype, torch.float32)
-    *leading, height, width = probabilities.shape
-    return probabilities.to(dtype).reshape(-1, height * width), torch.Size(leading), (height, width)
+    height, width = probabilities.shape[-2:]
+    maps = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32)).reshape(-1, height * width)
+    y, x = (torch.arange(side, dtype=maps.dtype, device=maps.device) + 0.5 for side in (height, width))
+    return maps, torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=-1)
 
 
 def _normalize(maps: Tensor) -> Tensor:
@@ -179,9 +171,3 @@ def _normalize(maps: Tensor) -> Tensor:
     maps = maps / maps.amax(dim=-1, keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
     total = maps.sum(dim=-1, keepdim=True)
     return torch.where(total > 0, maps / total, torch.full_like(maps, 1 / maps.shape[-1]))
-
-
-def _centers(height: int, width: int, like: Tensor) -> Tensor:
-    """(x, y) of every pixel's center, (H*W, 2), in the order of a flattened map."""
-    y, x = (torch.arange(side, dtype=like.dtype, device=like.device) + 0.5 for side in (height, width))
-    return torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=-1)

@@ -41,13 +41,12 @@ class WindowLoader:
     """Batches of (inputs, targets) from windows of coordinates; frames are drawn batch by batch, never stored.
 
     Args:
-        windows: sequence set of windows (N, n_in + n_out, 2), every frame valid (see `fixlib.data.cut_windows`).
+        windows: gaze (N, n_in + n_out, 2) of which every frame is valid (see `fixlib.data.cut_windows`).
         n_in: how many leading frames are input; the others are the target.
-        inputs, targets: "frames" gives (B, T, 1, H, W), "points" (B, T, 2) in px, "next_point" (targets only)
-            the first target point alone, (B, 2) in px.
+        inputs, targets: "frames" gives (B, T, 1, H, W), "points" (B, T, 2) px, "next_point" the first alone, (B, 2).
         batch_size: windows a batch; the last batch may be smaller.
-        shuffle: whether an epoch visits the windows in a random order. The order follows from `seed` and the
-            epoch's number alone, so a resumed run sees the batches that an uninterrupted one would have.
+        shuffle: whether an epoch visits the windows in a random order, which follows from `seed` and the epoch's number
+            alone: a resumed run sees the batches that an uninterrupted one would have.
         device: where the coordinates live and the frames are drawn.
 
     Raises:
@@ -84,11 +83,9 @@ class WindowLoader:
     def __repr__(self) -> str:
         """The same for loaders that give the same batches, and only for them."""
         content = hashlib.sha256(self.coordinates.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
-        return (
-            f"WindowLoader({len(self.coordinates)} windows {content} on {self.size} px, n_in={self.n_in}, "
-            f"inputs={self.inputs}, targets={self.targets}, batch_size={self.batch_size}, shuffle={self.shuffle}, "
-            f"seed={self.seed})"
-        )
+        names = ("n_in", "inputs", "targets", "batch_size", "shuffle", "seed")
+        settings = ", ".join(f"{name}={getattr(self, name)}" for name in names)
+        return f"WindowLoader({len(self.coordinates)} windows {content} on {self.size} px, {settings})"
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.arange(len(self.coordinates))
@@ -130,29 +127,25 @@ def train_model_with_loss(
 
     Args:
         model: any module; it is trained where its parameters lie.
-        train_loader, val_loader: iterables of (inputs, targets); a loader with an `epoch` attribute is told
-            the epoch's number before each pass.
+        train_loader, val_loader: iterables of (inputs, targets). An `epoch` attribute is set to the epoch's number.
         loss_fn: maps (model output, targets) to a scalar.
         epochs: passes over `train_loader`.
         learning_rate, weight_decay: Adam's.
         clip_norm: the largest gradient norm; larger ones are scaled down to it.
         plateau_patience, plateau_factor: ReduceLROnPlateau's, on the validation loss.
         precision: "float32"; "bf16" by `torch.autocast`; "tf32" on a GPU.
-        checkpoint: a file to write after every epoch and to go on from if it exists and is of this very
-            training: same model, settings, loss and windows (of other loaders and losses than fixlib's only the kind
-            is compared). An interrupted and resumed training ends with the same numbers as an uninterrupted one.
-        on_epoch: called with each epoch's record, e.g. to print or log it.
+        checkpoint: a file to write after every epoch and to go on from if it is of this very training: same model,
+            settings, loss and windows (of other loaders and losses than fixlib's only the kind is compared). A resumed
+            training ends with the same numbers as an uninterrupted one.
+        on_epoch: called with each epoch's record.
         progress: show a bar over the epochs.
-        cuda_graphs: on a GPU in 32 bits, launch the model's passes as a whole, for a model that allows it (every one
-            of `fixlib.models` does; see `Replayed`).
+        cuda_graphs: on a GPU in 32 bits, launch the passes as a whole, as every model of fixlib allows; see `Replayed`.
 
     Returns:
-        (model, history); history has one dict an epoch: epoch (from 1), train_loss, val_loss, learning_rate,
-        seconds.
+        (model, history), one dict an epoch: epoch (from 1), train_loss, val_loss, learning_rate, seconds.
 
     Raises:
-        TrainingDiverged: a loss or gradient norm is not finite; the message names epoch, batch and the last
-            good checkpoint, which is left as it was.
+        TrainingDiverged: a loss or gradient norm is not finite; names the last good checkpoint, left as it was.
         ValueError: a precision that there is not, or not on this machine, or a checkpoint of more epochs.
     """
     precision = check_precision(precision)
@@ -164,15 +157,12 @@ def train_model_with_loss(
     kept = Checkpoint(checkpoint) if isinstance(checkpoint, Path | str) else checkpoint
     settings: dict[str, Any] = dict(learning_rate=learning_rate, weight_decay=weight_decay, clip_norm=clip_norm)
     settings |= dict(plateau_patience=plateau_patience, plateau_factor=plateau_factor, precision=precision)
-    windows = [_identity(loader) for loader in (train_loader, val_loader)]
-    owner = _owner(model, kept.run, _identity(loss_fn), windows, settings) if kept else {}
+    owner = _owner(kept.run, model, loss_fn, [train_loader, val_loader], settings) if kept else {}
     if kept and (state := kept.load(owner)):
         history, best = _restore(state, parts)
         if len(history) > epochs:
-            raise ValueError(
-                f"the checkpoint {kept.path} is of {len(history)} epochs, and {epochs} were asked for: ask for as many "
-                "or more, or give another file"
-            )
+            found = f"the checkpoint {kept.path} is of {len(history)} epochs, and {epochs} were asked for"
+            raise ValueError(f"{found}: ask for as many or more, or give another file")
     passes = _in_precision(model, precision, cuda_graphs)
     left = range(len(history) + 1, epochs + 1)
     for epoch in tqdm(left, disable=not progress, initial=len(history), total=epochs, unit="epoch"):
@@ -199,11 +189,12 @@ def train_model_with_loss(
     return model, history
 
 
-def _owner(model: nn.Module, run: str, loss: str, windows: list[str], settings: dict[str, Any]) -> dict[str, Any]:
+def _owner(run: str, model: nn.Module, loss: Loss, loaders: list[Iterable], settings: dict) -> dict[str, Any]:
     """Whose a checkpoint is: everything that has to be the same for going on, the number of threads included."""
     shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    owner = dict(run=run, loss=loss, windows=windows, settings=settings, shapes=shapes)
+    windows = [_identity(loader) for loader in loaders]
+    owner = dict(run=run, loss=_identity(loss), windows=windows, settings=settings, shapes=shapes)
     return owner | bits(environment(device))
 
 
@@ -235,10 +226,8 @@ def _train_epoch(
     bad = torch.nonzero(~(found.isfinite() & norm.isfinite()))
     if len(bad):
         batch = int(bad[0])
-        raise TrainingDiverged(
-            f"epoch {epoch}, batch {batch + 1}: loss {found[batch]:g}, gradient norm {norm[batch]:g}; "
-            "lower the learning rate or look at that batch"
-        )
+        what = f"epoch {epoch}, batch {batch + 1}: loss {found[batch]:g}, gradient norm {norm[batch]:g}"
+        raise TrainingDiverged(f"{what}; lower the learning rate or look at that batch")
     return float(found @ torch.tensor(counts, dtype=torch.float64)) / sum(counts)
 
 
@@ -343,16 +332,11 @@ class Replayed(nn.Module):
 
 
 class Checkpoint:
-    """The file of one training's state.
+    """The file of one training's state, of the run of that key.
 
     A file that belongs to another training (another run, model or setting), that other versions or another kind of
     machine wrote (the numbers would follow from both), or that cannot be read, is set aside under another name with
     a warning, and the training starts anew.
-
-    Args:
-        path: the file; it need not exist.
-        run: what the state belongs to, besides the model, settings, loss and windows that the loop itself knows: a
-            run's key.
     """
 
     def __init__(self, path: Path | str, run: str = "") -> None:
@@ -376,19 +360,17 @@ class Checkpoint:
             state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
             written_by = state.pop("owner")
             different = ", ".join(name for name in owner if written_by.get(name) != owner[name])
+            if not different:
+                return state
+            why = f"was written by another training or elsewhere (different: {different})"
         except Exception as error:  # torch raises many kinds on damaged files; all mean the same
-            self._set_aside(f"cannot be read ({type(error).__name__})")
-            return None
-        if different:
-            self._set_aside(f"was written by another training or elsewhere (different: {different})")
-        return None if different else state
-
-    def _set_aside(self, why: str) -> None:
+            why = f"cannot be read ({type(error).__name__})"
         candidates = (self.path.with_name(f"{self.path.name}.set-aside-{number}") for number in itertools.count(1))
         aside = next(path for path in candidates if not path.exists())
         self.path.rename(aside)
         found = f"the checkpoint {self.path} {why}"
         warnings.warn(f"{found}: it is now {aside.name}, and the training starts anew", stacklevel=2)
+        return None
 
 
 def _state(parts: dict[str, Any], history: list[dict], best: dict) -> dict[str, Any]:
