@@ -23,7 +23,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, wraps
-from operator import methodcaller
 from typing import Any
 
 import torch
@@ -34,16 +33,13 @@ from fixlib.registry import Registry
 
 # The seven of the original experiment, which chapter 3 compares.
 MISSION_LOSSES = ("mse", "focal", "sparsity", "concentration", "composite", "dice", "weighted_mse")
-REDUCTIONS = ("mean", "sum", "none")
+REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = dict(mean=torch.mean, sum=torch.sum, none=lambda values: values)
 FRAME = (-2, -1)  # its dimensions
 ALIASES = {"normalise": "normalize"}  # options under the names that recorded runs hold
 
 
 class Loss(nn.Module):
-    """A loss function and its options: `loss(input, target)` is `function(input, target, **options)`.
-
-    The options are the function's, by name or in their order; they stay attributes (`loss.reduction = "none"` works).
-    """
+    """A loss function and its options, by name or in order; they stay attributes (`loss.reduction = "none"` works)."""
 
     function: Callable[..., Tensor]
     reduction: str
@@ -107,8 +103,8 @@ def make_loss(name: str, **options) -> nn.Module:
 def get_loss_function(name: str = "mse", **options) -> nn.Module:
     """The loss of frames called `name`, for example `get_loss_function("focal", alpha=0.5)`.
 
-    An unknown name warns (UserWarning) and gives MSE, without the options, which belonged to something else: where
-    training the wrong loss must not happen, take `make_loss`. An unknown option is a TypeError.
+    As `make_loss`, but an unknown name warns (UserWarning) and gives MSE, without the options, which belonged to
+    something else.
     """
     if name in LOSSES:
         return LOSSES[name](**options)
@@ -161,9 +157,7 @@ def loss_function(formula: Callable[..., Any]) -> Callable[..., Any]:
         found = formula(*_checked(input, target, from_logits), *values, **options)
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
-        if reduction == "none":
-            return found
-        reduce = methodcaller(reduction)
+        reduce = REDUCTIONS[reduction]
         return {name: reduce(part) for name, part in found.items()} if isinstance(found, dict) else reduce(found)
 
     own, made = (inspect.signature(each, follow_wrapped=False).parameters.values() for each in (formula, function))

@@ -151,7 +151,7 @@ def train_model_with_loss(
     precision = check_precision(precision)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=plateau_patience, factor=plateau_factor)
-    parts = dict(model=model, optimizer=optimizer, scheduler=scheduler)
+    parts: dict[str, Any] = dict(model=model, optimizer=optimizer, scheduler=scheduler)
     history: list[dict] = []
     best = copy.deepcopy(model.state_dict())
     kept = Checkpoint(checkpoint) if isinstance(checkpoint, Path | str) else checkpoint
@@ -159,7 +159,9 @@ def train_model_with_loss(
     settings |= dict(plateau_patience=plateau_patience, plateau_factor=plateau_factor, precision=precision)
     owner = _owner(kept.run, model, loss_fn, [train_loader, val_loader], settings) if kept else {}
     if kept and (state := kept.load(owner)):
-        history, best = _restore(state, parts)
+        history, best = state["history"], state["best"]
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
         if len(history) > epochs:
             found = f"the checkpoint {kept.path} is of {len(history)} epochs, and {epochs} were asked for"
             raise ValueError(f"{found}: ask for as many or more, or give another file")
@@ -182,7 +184,8 @@ def train_model_with_loss(
         history.append(dict(epoch=epoch, train_loss=train_loss, val_loss=val_loss, learning_rate=rate, seconds=seconds))
         scheduler.step(val_loss)
         if kept:
-            kept.save(_state(parts, history, best), owner)
+            states = {name: part.state_dict() for name, part in parts.items()}
+            kept.save(states | dict(history=history, best=best), owner)
         if on_epoch:
             on_epoch(history[-1])
     model.load_state_dict(best)
@@ -347,12 +350,16 @@ class Checkpoint:
         return Checkpoint(f"{self.path}.{name}", self.run)
 
     def save(self, state: dict[str, Any], owner: dict[str, Any]) -> None:
-        """Put the state in place of the last one; OSError, with the last one whole, where it cannot be written."""
+        """Put the state, and the random state of now, in place of the last one.
+
+        OSError, with the last one whole, where it cannot be written.
+        """
+        random = dict(random_state=torch.get_rng_state(), cuda_random_state=torch.cuda.get_rng_state_all())
         with atomic_write(self.path) as file:
-            torch.save(dict(state, owner=owner), file)
+            torch.save(state | random | dict(owner=owner), file)
 
     def load(self, owner: dict[str, Any]) -> dict[str, Any] | None:
-        """The state, on the CPU, if there is one and it is this owner's; otherwise None."""
+        """The state, on the CPU, with the random state put back, if there is one and it is this owner's; else None."""
         if not self.path.exists():
             return None
         content = self.path.read_bytes()
@@ -361,6 +368,8 @@ class Checkpoint:
             written_by = state.pop("owner")
             different = ", ".join(name for name in owner if written_by.get(name) != owner[name])
             if not different:
+                torch.set_rng_state(state["random_state"])
+                torch.cuda.set_rng_state_all(state["cuda_random_state"])
                 return state
             why = f"was written by another training or elsewhere (different: {different})"
         except Exception as error:  # torch raises many kinds on damaged files; all mean the same
@@ -371,21 +380,6 @@ class Checkpoint:
         found = f"the checkpoint {self.path} {why}"
         warnings.warn(f"{found}: it is now {aside.name}, and the training starts anew", stacklevel=2)
         return None
-
-
-def _state(parts: dict[str, Any], history: list[dict], best: dict) -> dict[str, Any]:
-    """All that a training needs to go on as if nothing had happened."""
-    random = dict(random_state=torch.get_rng_state(), cuda_random_state=torch.cuda.get_rng_state_all())
-    return {name: part.state_dict() for name, part in parts.items()} | dict(history=history, best=best) | random
-
-
-def _restore(state: dict[str, Any], parts: dict[str, Any]) -> tuple[list[dict], dict]:
-    """Put a state back where it came from; gives history and best weights."""
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    torch.set_rng_state(state["random_state"])
-    torch.cuda.set_rng_state_all(state["cuda_random_state"])
-    return state["history"], state["best"]
 
 
 @numerics("float32")
@@ -399,16 +393,10 @@ def predict(model: nn.Module, loader: Iterable) -> Tensor:
 @numerics("float32")
 @torch.no_grad()
 def evaluate_model(model: nn.Module, test_loader: Iterable, loss_fn: Loss, threshold: float = 0.5) -> dict[str, float]:
-    """The original experiment's metrics of a frame predictor.
+    """The original experiment's metrics of a model that gives logits of the target frames (B, T, 1, H, W).
 
-    Args:
-        model: gives logits of the targets' shape (B, T, 1, H, W).
-        test_loader: iterable of (inputs, target frames).
-        loss_fn: gives `test_loss`.
-        threshold: a pixel counts as predicted white where sigmoid(logit) > threshold.
-
-    Returns:
-        white_pixel_recall, white_pixel_precision, f1_score (each 0 where it is undefined), test_loss.
+    They are white_pixel_recall, white_pixel_precision and f1_score (each 0 where it is undefined), of pixels where
+    sigmoid(logit) > `threshold`, and test_loss, of `loss_fn`.
     """
     model.eval()
     batches = [(model(inputs).float().cpu(), targets.cpu()) for inputs, targets in test_loader]
