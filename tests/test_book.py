@@ -42,7 +42,7 @@ def project(tmp_path, monkeypatch):
         ("dataset", "is not NAME=VALUE"),
         ("seeds=3", "expected list"),
         ("quick=true", "expected bool"),
-        ("profile=papr", "unknown profile 'papr'; choose one of smoke, quick, paper"),
+        ("profile=papr", "unknown profile 'papr'; known: smoke, quick, paper"),
         ("dataset=osi", "osi"),
     ],
 )

@@ -14,6 +14,7 @@ from typing import Any
 
 from fixlib import data
 from fixlib.data.datasets import resolve_folder
+from fixlib.registry import Registry
 from fixlib.training import OLDER_NAMES
 
 DESCRIPTION = "description"  # the kind of a run that describes recordings, and predicts nothing
@@ -275,19 +276,12 @@ class Profile:
         return Data.of(dataset, train=self.train, val=self.val, test=self.test, **windows)
 
 
-PROFILES = {
-    profile.name: profile
-    for profile in (
-        # For CI: nothing is learnt. For a laptop: enough to see which losses find the pixel. The original experiment.
-        Profile("smoke", dict(hid_S=4, hid_T=16, N_S=2, N_T=2), 16, epochs=2, train=16, val=8, test=16),
-        Profile("quick", dict(hid_S=8, hid_T=32, N_S=4, N_T=2), 32, epochs=10, train=1000, val=200, test=600),
-        Profile("paper", dict(hid_S=64, hid_T=256, N_S=4, N_T=8), 512, epochs=25, train=500, val=100, test=600),
-    )
-}
-
-
-def get_profile(name: str) -> Profile:
-    """The profile of that name; ValueError naming the known ones otherwise."""
-    if name not in PROFILES:
-        raise ValueError(f"unknown profile {name!r}; choose one of {', '.join(PROFILES)}")
-    return PROFILES[name]
+PROFILES: Registry[Profile] = Registry("profile")
+for _profile in (
+    # For CI: nothing is learnt. For a laptop: enough to see which losses find the pixel. The original experiment.
+    Profile("smoke", dict(hid_S=4, hid_T=16, N_S=2, N_T=2), 16, epochs=2, train=16, val=8, test=16),
+    Profile("quick", dict(hid_S=8, hid_T=32, N_S=4, N_T=2), 32, epochs=10, train=1000, val=200, test=600),
+    Profile("paper", dict(hid_S=64, hid_T=256, N_S=4, N_T=8), 512, epochs=25, train=500, val=100, test=600),
+):
+    PROFILES[_profile.name] = _profile
+get_profile = PROFILES.__getitem__  # ValueError naming the known ones where there is none of that name

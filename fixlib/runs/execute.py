@@ -80,8 +80,8 @@ def run_predictor(spec: RunSpec, attempt: Attempt) -> dict[str, Any]:
     config, windows = spec.config, load_windows(spec.config.data)
     if config.model.kind in BASELINES:
         return score_baseline(config, windows) | seen(windows)
-    network = new_network(config, spec.seed)
-    history = fit(network, config, spec.seed, windows, attempt.checkpoint, attempt.on_epoch)
+    network = new_network(spec)
+    history = fit(network, spec, windows, attempt)
     attempt.keep(network)
     recorded = dict(history=history, parameters=count_parameters(network))
     return recorded | score_network(config, network, windows["test"]) | seen(windows)
@@ -93,10 +93,10 @@ def build(config: Config) -> nn.Module:
     return accelerate(NETWORKS[config.model.kind].for_task(where.n_in, where.n_out, where.size, **config.model.options))
 
 
-def new_network(config: Config, seed: int) -> nn.Module:
-    """The network of a configuration with the seed's initial weights, where it is to be trained."""
-    torch.manual_seed(seed)
-    return build(config).to(best_device())
+def new_network(spec: RunSpec) -> nn.Module:
+    """The network of a run with the seed's initial weights, where it is to be trained."""
+    torch.manual_seed(spec.seed)
+    return build(spec.config).to(best_device())
 
 
 def loss_of(config: Config) -> nn.Module:
@@ -104,21 +104,14 @@ def loss_of(config: Config) -> nn.Module:
     return make_loss(config.loss.name, **config.loss.options)
 
 
-def fit(
-    network: nn.Module,
-    config: Config,
-    seed: int,
-    windows: Windows,
-    checkpoint: Checkpoint | None,
-    on_epoch: Callable[[dict], None],
-) -> list[dict]:
+def fit(network: nn.Module, spec: RunSpec, windows: Windows, attempt: Attempt) -> list[dict]:
     """Train the network on the windows as its configuration says; its history."""
-    settings = config.training.to_json()
+    settings = spec.config.training.to_json()
     del settings["batch_size"]
-    train = loader(network, config, windows["train"], shuffle=True, seed=seed)
-    val = loader(network, config, windows["val"])
-    hooks: dict[str, Any] = dict(checkpoint=checkpoint, on_epoch=on_epoch, progress=False, cuda_graphs=True)
-    return train_model_with_loss(network, train, val, loss_of(config), **hooks, **settings)[1]
+    settings |= dict(checkpoint=attempt.checkpoint, on_epoch=attempt.on_epoch, progress=False, cuda_graphs=True)
+    train = loader(network, spec.config, windows["train"], shuffle=True, seed=spec.seed)
+    val = loader(network, spec.config, windows["val"])
+    return train_model_with_loss(network, train, val, loss_of(spec.config), **settings)[1]
 
 
 def loader(network: nn.Module, config: Config, windows: Gaze, **order: Any) -> WindowLoader:

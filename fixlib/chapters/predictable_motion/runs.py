@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -151,16 +150,15 @@ def run(spec: RunSpec, attempt: Attempt) -> dict[str, Any]:
     recorded = seen(_windows(config, config.noises[0]))
     if config.model.kind == EXACT:
         return recorded | dict(metrics={}, exact=_exact(config, config.noises[0]))
-    network = new_network(config, spec.seed)
+    network = new_network(spec)
     stages: dict[str, dict] = {}
     if config.start:
         assert attempt.network_of, "a network that starts from another one needs it"
         start = attempt.network_of(replace(spec, variant=_start_variant(config.start), config=config.start))
         network.load_state_dict(start.state_dict())
+    epochs = config.training.epochs
     for noise in config.noises:
-        checkpoint = attempt.checkpoint and attempt.checkpoint.stage(tag(noise))
-        tell = partial(_tell, attempt, len(stages) * config.training.epochs)
-        history = fit(network, config, spec.seed, _windows(config, noise), checkpoint, tell)
+        history = fit(network, spec, _windows(config, noise), _of_stage(attempt, tag(noise), len(stages) * epochs))
         attempt.keep(network, _stage(config, noise))
         stages[tag(noise)] = _scores_of_network(config, network, noise) | dict(history=history)
     return recorded | _of_stages(stages) | dict(parameters=count_parameters(network))
@@ -188,8 +186,13 @@ def _stage(config: Config, noise: float) -> str:
     return "" if noise == config.noises[-1] else tag(noise)
 
 
-def _tell(attempt: Attempt, done: int, entry: dict) -> None:
-    attempt.on_epoch(entry | dict(epoch=done + entry["epoch"]))
+def _of_stage(attempt: Attempt, stage: str, done: int) -> Attempt:
+    """With a checkpoint of its own, and after so many epochs."""
+
+    def tell(entry: dict) -> None:
+        attempt.on_epoch(entry | dict(epoch=done + entry["epoch"]))
+
+    return replace(attempt, checkpoint=attempt.checkpoint and attempt.checkpoint.stage(stage), on_epoch=tell)
 
 
 def _windows(config: Config, noise: float) -> dict[str, Any]:
