@@ -83,11 +83,14 @@ def test_parser_against_values_by_hand(small):
 
 
 BROKEN = {
-    "lengths": ([("a", [viewer([1, 2], [1], [5])])], "image 0, viewer 0: 2 fix_x, 1 fix_y"),
+    "lengths": ([("a", [viewer([1, 2], [1], [5])])], r"image 0, viewer 0: 2 fix_x \(float64\), 1 fix_y"),
     "NaN": ([("a", [viewer([1, np.nan], [1, 2], [5, 5])])], "fixation 1 of scanpath 0 .* not a finite number"),
     "duration": ([("a", [viewer([1], [1], [0])])], "duration is not a positive"),
     "field": ([("a", [{"fix_x": np.array([[1.0]])}])], "viewer 0: a MATLAB struct with the field 'fix_y'"),
-    "text": ([("a", [{**viewer([1], [1], [5]), "fix_x": "one"}])], "fix_x holds"),
+    "text": (
+        [("a", [{**viewer([1], [1], [5]), "fix_x": "one"}])],
+        r"viewer 0: 1 fix_x \(<U3\), .* numbers of each were expected",
+    ),
     "nobody": ([("a", [viewer([], [], [])])], "hold no row"),
 }
 

@@ -21,9 +21,9 @@ from fixlib import system
 PARTS = ("train", "val", "test")
 FORMAT_VERSION = 1
 TENSORS = dict(coordinates=torch.float32, fixation_mask=torch.bool, subject=torch.int64, stimulus=torch.int64)
-FACTS = dict(
-    name="name", label="label", source_sha256="sha256", licence="license", citation="citation", simulated="simulated"
-)  # of the source: its key in a file's meta, and its name here
+# What a file's meta holds: of the source (its key there, and its name here), and of the frames.
+FACTS = {name: name for name in ("name", "label", "source_sha256", "licence", "citation", "simulated")}
+FACTS |= dict(source_sha256="sha256", licence="license")
 META = dict.fromkeys(FACTS, str) | dict(simulated=bool, frames=str, rate_hz=float | int | None, size=int)
 
 
@@ -94,16 +94,16 @@ class Gaze:
     def __post_init__(self) -> None:
         for name, dtype in TENSORS.items():
             value = getattr(self, name)
-            if not isinstance(value, Tensor):
-                raise DataFileError(f"{name} must be a tensor, not {type(value).__name__}")
-            if value.dtype != dtype:
-                raise DataFileError(f"{name} must be {dtype}, not {value.dtype}; convert it with .to({dtype})")
+            found = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            if found != dtype:
+                todo = f"convert it with torch.as_tensor({name}, dtype={dtype})"
+                raise DataFileError(f"{name} must be a tensor of {dtype}, not {found}; {todo}")
         shape = tuple(self.coordinates.shape)
         if len(shape) != 3 or shape[2] != 2 or 0 in shape or self.size < 1:
             raise DataFileError(f"coordinates must have shape (N, T, 2), not {shape}, on a grid of 1 px or more")
         for name, expected in dict(fixation_mask=shape[:2], subject=shape[:1], stimulus=shape[:1]).items():
-            if (found := tuple(getattr(self, name).shape)) != expected:
-                raise DataFileError(f"{name} must have shape {expected} to fit coordinates {shape}, not {found}")
+            if (other := tuple(getattr(self, name).shape)) != expected:
+                raise DataFileError(f"{name} must have shape {expected} to fit coordinates {shape}, not {other}")
         inside = ((self.coordinates >= 0) & (self.coordinates < self.size)).all(dim=-1)
         for wrong, why in (
             (~self.coordinates.isfinite().all(dim=-1), "is not finite; set it to 0 and its fixation_mask to False"),

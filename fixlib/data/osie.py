@@ -51,8 +51,7 @@ def read_osie(path: Path | str, size: int = 32) -> Scanpaths:
     """Reads OSIE's ``fixations.mat``; positions are scaled from 800 x 600 px to ``size`` x ``size`` px.
 
     Subjects are numbered 0-14 and stimuli 0-699 in the file's order (stimulus k is image 1001 + k). A viewer without
-    any fixation on an image gives no scanpath. The published file has neither such viewers, nor missing values, nor
-    points outside the image; a point outside would be kept, a missing value is an error (see ``Scanpaths``).
+    any fixation on an image gives no scanpath (the published file has none).
 
     Raises:
         FileNotFoundError: no such file.
@@ -88,12 +87,9 @@ def _scanpaths(images: np.ndarray) -> Iterator[np.ndarray]:
         for subject, viewer in enumerate(_field(image, "subjects", f"image {stimulus}").ravel()):
             where = f"image {stimulus}, viewer {subject}"
             found = [_field(viewer, name, where).ravel() for name in FIELDS]
-            for values, name in zip(found, FIELDS):
-                if values.dtype.kind not in "iuf":
-                    raise DataFileError(f"{where}: {name} holds {values.dtype}, numbers were expected")
-            if len({len(values) for values in found}) > 1:
-                counts = ", ".join(f"{len(values)} {name}" for values, name in zip(found, FIELDS))
-                raise DataFileError(f"{where}: {counts}; the same number was expected")
+            if len({len(values) for values in found}) > 1 or not all(values.dtype.kind in "iuf" for values in found):
+                held = ", ".join(f"{len(values)} {name} ({values.dtype})" for values, name in zip(found, FIELDS))
+                raise DataFileError(f"{where}: {held}; as many numbers of each were expected")
             if n := len(found[0]):
                 yield np.column_stack([np.tile((number, subject, stimulus), (n, 1)), np.arange(n), *found])
                 number += 1

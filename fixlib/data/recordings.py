@@ -89,19 +89,17 @@ class Scanpaths:
         Raises:
             ValueError: ``rate_hz`` is not a positive number of frames a second.
         """
-        table = self.fixations
+        table, scanpath = self.fixations, self.fixations.groupby("scanpath")
         if rate_hz is None:
             past = table["order"].to_numpy() + 1  # the first frame after the fixation
         else:
-            end_ms = table.groupby("scanpath")["duration_ms"].cumsum().to_numpy()
+            end_ms = scanpath["duration_ms"].cumsum().to_numpy()
             past = np.ceil(end_ms * _checked(rate_hz) / 1000 - ROUNDING).astype(int)
-        first = np.where(table["order"] == 0, 0, np.roll(past, 1))
-        counts = past - first
-        shown = np.repeat(np.arange(len(table)), counts)
-        step = first[shown] + np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        row = np.unique(table["scanpath"].to_numpy(), return_inverse=True)[1][shown]
+        counts = past - np.where(table["order"] == 0, 0, np.roll(past, 1))
+        shown = table.assign(row=scanpath.ngroup()).iloc[np.repeat(np.arange(len(table)), counts)]
+        step = shown.groupby("row").cumcount()
         points = np.full((len(self), step.max() + 1, 2), np.nan)
-        points[row, step] = table[["x", "y"]].to_numpy(float)[shown]
+        points[shown["row"], step] = shown[["x", "y"]].to_numpy(float)
         return _gaze(points, self, table[table["order"] == 0], rate_hz)
 
 

@@ -6,17 +6,16 @@ Given a current fixation in the pixel with centre c, the next fixation x' has th
               + w_local  N(x'; c, s_local)                   a step nearby
               + w_centre N(x'; m, (s_x, s_y))                a jump to anywhere, centre-biased
 
-where N is a product of two normals truncated to the grid [0, size)^2 and normalised exactly there. The first
-fixation comes from the last component. (A pull of the local step towards the centre was tried: fitted to OSIE
-it comes out as 0, so there is none.) The density depends on the current fixation through its *pixel* only, so
-the pixel of the next fixation is a Markov chain whose 1024 x 1024 transition matrix is a difference of error
-functions: the best that any predictor can do is known. Mixing local steps and a centre bias is the usual
-first-order description of gaze (Clarke et al. 2017, J. Vision 17(11):12, "saccadic flow").
+where N is a product of two normals truncated to the grid [0, size)^2 and normalised exactly there. The first fixation
+comes from the last component. The density depends on the current fixation through its *pixel* only, so the pixel of
+the next fixation is a Markov chain whose transition matrix is a difference of error functions: the best that any
+predictor can do is known. Mixing local steps and a centre bias is the usual first-order description of gaze (Clarke et
+al. 2017, J. Vision 17(11):12, "saccadic flow"). A pull of the local step towards the centre, fitted to OSIE, comes out
+as 0, so there is none.
 
-Durations are Gamma(shape 3), independent of everything, i.e. three exponential phases: frames at a fixed rate
-are therefore an exact hidden Markov process (pixel x phase). A trial lasts ``trial_ms`` and the fixation
-going on at its end is cut there, as when a display is switched off; nothing about a frame depends on how long
-the trial was.
+Durations are Gamma(shape 3), independent of everything, i.e. three exponential phases: frames at a fixed rate are an
+exact hidden Markov process (pixel x phase). A trial lasts ``trial_ms`` and the fixation going on at its end is cut
+there, as when a display is switched off; nothing about a frame depends on how long the trial was.
 
 Nobody's eye was recorded. Every label says so.
 """
