@@ -152,7 +152,6 @@ def _execute(notebook: Path, executed: Path, parameters: dict[str, Any]) -> str 
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
-    from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 
     class ThisPython(AsyncKernelManager):
@@ -161,21 +160,16 @@ def _execute(notebook: Path, executed: Path, parameters: dict[str, Any]) -> str 
         kernel_spec = KernelSpec(**get_kernel_dict())
 
     given = {name: value for name, value in parameters.items() if name in chapter_parameters(notebook)}
-    kernel = dict(
-        kernel_name="python3",
-        kernel_manager_class=ThisPython,
-        config=Config(KernelManager=dict(transport_encryption="auto")),
-    )
+    encrypted = Config(KernelManager=dict(transport_encryption="auto"))  # else kernels warn of it
+    kernel = dict(kernel_name="python3", kernel_manager_class=ThisPython, config=encrypted)
     try:
         papermill.execute_notebook(notebook, executed, given, cwd=notebook.parent, **kernel)
     except papermill.PapermillExecutionError as error:
         return f"FAILED in cell {error.exec_count}: {error.ename}: {error.evalue}"
-    except DeadKernelError:  # papermill lets it pass
-        return "FAILED: its kernel was killed, most likely for want of memory"
-    unrun = [
-        n for n, cell in enumerate(_read(executed).cells) if cell.source and cell.get("execution_count", 1) is None
-    ]
-    return f"FAILED: cells {unrun} did not run" if unrun else None
+    except RuntimeError as error:  # of nbclient, about a dead kernel; papermill lets it pass
+        return f"FAILED: its kernel was killed, most likely for want of memory ({error})"
+    unrun = [cell.source for cell in _read(executed).cells if cell.get("execution_count", 1) is None and cell.source]
+    return f"FAILED: {len(unrun)} cells did not run" if unrun else None
 
 
 def _write_html(executed: Path) -> None:

@@ -86,17 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     for each in (run, verify):
         each.add_argument("--workers", type=int, help="processes (default: one per processor core)")
 
-    book = _command(commands, "book", _book, "execute the chapters in order; copies and HTML go to build/book/")
+    book = _command(commands, "book", _book, "execute the chapters, with the parameters -p, into build/book/")
     book.add_argument("chapters", nargs="*", help="e.g. 01_sparsity_analysis (default: all)")
-    book.add_argument(
-        "-p",
-        "--parameter",
-        dest="parameters",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a chapter's parameter, as in Python; may be repeated",
-    )
+    book.add_argument("-p", "--parameter", dest="parameters", action="append", default=[], metavar="NAME=VALUE")
     book.add_argument("--results", metavar="DIR", help="read and record runs there, not in results/")
     book.add_argument("--update", action="store_true", help="replace the committed chapters by the executed ones")
 

@@ -55,18 +55,15 @@ def _device() -> Line:
 
 def _dataset(name: str) -> Line:
     """Looks at prepared files only: preparing takes time, and fetching is for who asks for it."""
-    files, source = sorted((system.data_dir() / name).rglob("*_data.pt")), data.DATASETS[name].file
-    what = f"data '{name}'"
-    if not files:
-        get = f"; {source.how_to_get}" if source and not source.url else ""
-        return what, True, f"not prepared yet; a run that needs it does so, and `fixlib data prepare {name}`{get}"
+    what, folder, source = f"data '{name}'", system.data_dir() / name, data.DATASETS[name].file
     try:
-        counts = {file.stem: len(data.Gaze.load(file)) for file in files}
+        counts = {file.stem: len(data.Gaze.load(file)) for file in sorted(folder.rglob("*_data.pt"))}
     except EXPECTED_ERRORS as reason:
         return what, False, f"{reason}; move it away and run `fixlib data prepare {name}`"
-    folder = system.data_dir() / name
-    shown = folder.relative_to(system.root()) if folder.is_relative_to(system.root()) else folder
-    return what, True, f"{counts['train_data']} training sequences in {shown}"
+    if not counts:
+        get = f"; {source.how_to_get}" if source and not source.url else ""
+        return what, True, f"not prepared yet; a run that needs it does so, and `fixlib data prepare {name}`{get}"
+    return what, True, f"{counts['train_data']} training sequences in {os.path.relpath(folder, system.root())}"
 
 
 def _results() -> Line:
@@ -77,7 +74,7 @@ def _results() -> Line:
     return (
         "recorded runs",
         found > 0,
-        f"{found} in results/" + ("" if found else "; `git checkout results` brings them back"),
+        f"{found} in results/" if found else "none; `git checkout results` brings them back",
     )
 
 
