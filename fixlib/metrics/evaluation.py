@@ -1,9 +1,8 @@
 """Score predictions of gaze against recorded fixations.
 
-Almost every metric is a ratio of two sums over frames (an error is a sum of errors over a number of frames),
-so that one table of numerators and denominators gives its value, its course over the horizon, its value in
-each window and, by one matrix product, its interval. Frames whose mask is False are left out of everything:
-the truth is unknown.
+Almost every metric is a ratio of two sums over frames (an error: a sum of errors over a number of frames), so that one
+table of numerators and denominators gives its value, its course over the horizon, its value in each window and, by one
+matrix product, its interval. Frames whose mask is False are left out of everything: the truth is unknown.
 """
 
 from __future__ import annotations
@@ -104,20 +103,17 @@ class Evaluation:
     Metrics (px; NaN where undefined, except the first three, which are 0 there):
         white_pixel_recall, white_pixel_precision, f1_score: at p > 0.5, pixels pooled over frames.
         accuracy: share of pixels called rightly at p > 0.5.
-        average_precision, best_f1, best_f1_threshold: over all thresholds, pixels pooled over frames; white
-            is called where p >= best_f1_threshold.
+        average_precision, best_f1, best_f1_threshold: over all thresholds (white: p >= it), pixels pooled over frames.
         max_probability: mean over frames of the largest p.
         error_argmax, error_mean, error_median (`error` for points): mean L2 distance to the fixation.
-        changed_error_*: the same over the frames whose fixation lies in another pixel than the last observed
-            point.
+        changed_error_*: the same where the fixation lies in another pixel than the last observed point.
         hit_1px … hit_5px: share of frames within that distance (argmax decoding, or the point).
-        undershoot (argmax decoding, or the point), undershoot_mean, undershoot_median: over the changed
-            frames, sum of the predicted distance from the last observed point / sum of the true distance from
-            it. Below 1 the prediction stays too near. A ratio of sums, since the mean of ratios is ruled by
-            the smallest movements.
-        information_gain_uniform, information_gain_reference (densities): bits per fixation, mean of
-            log2 p(fixated pixel) minus that of the uniform map, or of the reference (Kuemmerer, Wallis &
-            Bethge 2015, PNAS 112(52):16054).
+        undershoot (argmax decoding, or the point), undershoot_mean, undershoot_median: over the changed frames, sum of
+            the predicted distance from the last observed point / sum of the true one. Below 1 the prediction stays too
+            near. A ratio of sums, since the mean of ratios is ruled by the smallest movements.
+        information_gain_uniform, information_gain_reference (densities): bits per fixation, mean of log2 p(fixated
+            pixel) minus that of the uniform map, or of the reference (Kuemmerer, Wallis & Bethge 2015, PNAS
+            112(52):16054).
     """
 
     summary: dict[str, dict[str, float]]
@@ -150,8 +146,8 @@ def evaluate_density(
 
     Args:
         log_density: (N, T, H, W) natural log of pixel probabilities, which sum to 1 in each frame.
-        reference_log_density: the same of the density to compare with (centre bias), shape broadcastable to
-            it; gives information_gain_reference.
+        reference_log_density: of the density to compare with (centre bias), of a shape broadcastable to it; gives
+            information_gain_reference.
         others: see `evaluate_frames`.
 
     Raises:

@@ -1,17 +1,16 @@
 """95% intervals that respect who looked at what.
 
-Windows of one viewer, or on one image, resemble each other: N windows hold less information than N
-independent numbers. The bootstrap here resamples viewers and images, not windows: the two-way ("pigeonhole")
-bootstrap of Owen (2007, The pigeonhole bootstrap, Annals of Applied Statistics 1(2):386-411). A resample
-draws the subjects with replacement and, independently, the stimuli; a window counts (times its subject was
-drawn) x (times its stimulus was drawn). It is written as one matrix of weights (n_boot, N), so that every
-metric that is a ratio of sums is one matrix product.
+Windows of one viewer, or on one image, resemble each other: N windows hold less information than N independent numbers.
+So viewers and images are resampled, not windows: the two-way ("pigeonhole") bootstrap of Owen (2007, The pigeonhole
+bootstrap, Annals of Applied Statistics 1(2):386-411). A resample draws the subjects, and independently the stimuli, with
+replacement; a window counts (times its subject was drawn) x (times its stimulus was drawn). These weights are a matrix
+(n_boot, N), so that every metric that is a ratio of sums is one matrix product.
 
-Its limit: with few subjects it cannot know how much viewers differ. Simulated with equal variance between
-viewers and between images (500 windows of 70 images, true mean known, 600 times), the nominal 95% interval
-held the truth in 92% of cases with 15 viewers but in 83% with 4, as many as OSIE's test part has; resampling
-windows alone, in 20-40% (`tests/test_metrics.py` repeats it 200 times). Differences between two methods on the
-same windows (`paired_difference`) suffer less, since most of what viewers differ in cancels.
+Its limit: with few subjects it cannot know how much viewers differ. Simulated with equal variance between viewers and
+between images (500 windows of 70 images, true mean known, 600 times), the nominal 95% interval held the truth in 92% of
+cases with 15 viewers but in 83% with 4, as many as OSIE's test part has; resampling windows alone, in 20-40%
+(`tests/test_metrics.py` repeats it). Differences between two methods on the same windows (`paired_difference`) suffer
+less, since most of what viewers differ in cancels.
 """
 
 import numpy as np
@@ -23,10 +22,9 @@ LEVEL = 0.95
 def cluster_weights(subject: ArrayLike, stimulus: ArrayLike, n_boot: int = 1000, seed: int = 0) -> np.ndarray:
     """How often each window counts in each resample: float64 (n_boot, N).
 
-    A factor that holds the other's clusters inside its own (every viewer saw images nobody else saw) is
-    resampled alone: the outer one. A factor with a single value cannot be resampled, and the interval then
-    says nothing about other viewers (or images). With one subject *and* one stimulus nothing can be
-    resampled: the weights are NaN, and so is every interval.
+    A factor that holds the other's clusters inside its own (every viewer saw images nobody else saw) is resampled
+    alone: the outer one. A factor with a single value cannot be resampled, and the interval then says nothing about
+    other viewers (or images). With one subject *and* one stimulus all weights are NaN, and so is every interval.
     """
     subject, stimulus = np.asarray(subject), np.asarray(stimulus)
     if subject.ndim != 1 or subject.shape != stimulus.shape or len(subject) == 0:
@@ -85,8 +83,7 @@ def clustered_bootstrap(
 
     Args:
         numerator: (N,), one number a window (for instance its summed error).
-        denominator: (N,), non-negative (for instance its number of frames); None counts every window once,
-            which gives the interval of the mean.
+        denominator: (N,), non-negative (for instance its number of frames); None counts every window once: the mean.
         subject, stimulus: (N,) labels.
         n_boot: resamples.
         seed: of the resampling; the same seed and labels give the same resamples.
@@ -94,28 +91,20 @@ def clustered_bootstrap(
     Returns:
         (low, high).
     """
-    numerator = _column(numerator, "numerator")
-    denominator = np.ones_like(numerator) if denominator is None else _column(denominator, "denominator")
-    labels = np.stack([_labels(np.asarray(subject))[0], _labels(np.asarray(stimulus))[0]])
-    if not numerator.shape == denominator.shape == labels.shape[1:]:
-        lengths = (
-            f"numerator {numerator.shape}, denominator {denominator.shape}, subject and stimulus {labels.shape[1:]}"
-        )
-        raise ValueError(f"{lengths} must have the same length")
+    labels = np.stack([_labels(np.asarray(each))[0] for each in (subject, stimulus)])
+    counts = np.ones(labels.shape[1]) if denominator is None else denominator
+    sums = [np.asarray(each, dtype=np.float64) for each in (numerator, counts)]
+    if any(each.shape != labels.shape[1:] for each in sums):
+        shapes = " and ".join(str(each.shape) for each in sums)
+        raise ValueError(f"numerator and denominator must be one number a window, {labels.shape[1:]}: got {shapes}")
+    if wrong := np.count_nonzero(~np.isfinite(sums)):
+        raise ValueError(f"numerator and denominator must be finite, {wrong} not finite. Leave such windows out first")
     # Windows of one subject on one stimulus count together: 100,000 saccades need no more memory than their scanpaths.
     (subject, stimulus), cell = np.unique(labels, axis=1, return_inverse=True)
-    numerator, denominator = np.bincount(cell, numerator), np.bincount(cell, denominator)
+    tops, bottoms = (np.bincount(cell, each) for each in sums)
     weights = cluster_weights(subject, stimulus, n_boot, seed)
-    low, high = percentile_interval(ratio(weights @ numerator, weights @ denominator))
+    low, high = percentile_interval(ratio(weights @ tops, weights @ bottoms))
     return float(low), float(high)
-
-
-def _column(values: ArrayLike, name: str) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1 or not np.isfinite(values).all():
-        wrong = f"got shape {values.shape}, {np.count_nonzero(~np.isfinite(values))} not finite"
-        raise ValueError(f"{name} must be (N,) and finite: {wrong}. Leave such windows out first")
-    return values
 
 
 def paired_difference(
@@ -129,12 +118,11 @@ def paired_difference(
 ) -> dict[str, float]:
     """Mean of a - b over windows that both have, with its 95% interval: dict(value, low, high).
 
-    What two methods share (hard viewers, hard images) cancels, so that the interval is narrower than those of
-    a and b.
+    What two methods share (hard viewers, hard images) cancels: the interval is narrower than those of a and b.
 
     Args:
-        a, b: (N,) the same metric of two methods on the same windows, in the same order. A window where
-            either is NaN (no such frame in it) is left out.
+        a, b: (N,) the same metric of two methods on the same windows, in the same order; windows where either is NaN
+            (no such frame in it) are left out.
         subject, stimulus: (N,) labels.
         weight: (N,) for instance the number of frames behind each number; None weighs windows alike.
     """
