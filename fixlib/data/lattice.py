@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
@@ -86,27 +87,27 @@ class Paths:
 @lru_cache(maxsize=4)
 def lattice_paths(size: int = 32, length: int = 20) -> Paths:
     """All paths of `length` frames: straight ones from every pixel along x, y and the diagonals, and arcs."""
-    found = [part for speed in SPEEDS for part in (*_straight(size, length, speed), _arcs(size, length, speed))]
-    pixels, kinds, speeds = zip(*found)
-    kind = np.concatenate([np.full(len(part), KINDS.index(name)) for part, name in zip(pixels, kinds)])
-    speed = np.concatenate([np.full(len(part), value) for part, value in zip(pixels, speeds)])
-    return Paths(np.concatenate(pixels).astype(np.int32), _even_prior(kind, speed), kind, speed, size)
+    found = []
+    for speed in SPEEDS:
+        straight, reflected = _straight(size, length, speed)
+        for kind, pixels in enumerate((straight[~reflected], straight[reflected], _arcs(size, length, speed))):
+            found.append((pixels, np.full(len(pixels), kind), np.full(len(pixels), speed)))
+    pixels, kinds, speeds = map(np.concatenate, zip(*found))
+    return Paths(pixels.astype(np.int32), _even_prior(kinds, speeds), kinds, speeds, size)
 
 
-def _straight(size: int, length: int, speed: int) -> list[tuple[np.ndarray, str, int]]:
-    """Reflected where they come to the border pixels."""
+def _straight(size: int, length: int, speed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Paths (P, length) reflected where they come to the border pixels, and whether they are (P,)."""
     axis, ways = np.arange(size), np.array([way for way in np.ndindex(3, 3) if way != (1, 1)]) - 1
     y, x = (part.reshape(-1, 1) for part in np.meshgrid(axis, axis, indexing="ij"))
     time = speed * np.arange(length)
     unfolded = np.concatenate([np.stack([y + dy * time, x + dx * time]) for dy, dx in ways], axis=1)  # (2, P, length)
     last = size - 1
     folded_y, folded_x = last - abs(unfolded % (2 * last) - last)
-    pixels = folded_y * size + folded_x
-    reflected = ((unfolded < 0) | (unfolded > last)).any(axis=(0, 2))
-    return [(pixels[~reflected], "line", speed), (pixels[reflected], "bounce", speed)]
+    return folded_y * size + folded_x, ((unfolded < 0) | (unfolded > last)).any(axis=(0, 2))
 
 
-def _arcs(size: int, length: int, speed: int) -> tuple[np.ndarray, str, int]:
+def _arcs(size: int, length: int, speed: int) -> np.ndarray:
     """Both ways round circles about corners of pixels, from evenly spaced places on them, alike in every eighth."""
     radius = RADIUS * size
     steps = 8 * round(2 * np.pi * radius / (8 * speed))
@@ -114,13 +115,14 @@ def _arcs(size: int, length: int, speed: int) -> tuple[np.ndarray, str, int]:
     angle = 2 * np.pi * (start + 0.5 + way * np.arange(length)).reshape(-1, length) / steps
     centre = np.arange(np.floor(radius) + 1, size - radius)[:, None, None]
     x, y = (np.floor(centre + radius * f(angle)).astype(int) for f in (np.cos, np.sin))
-    return (y[:, None] * size + x[None]).reshape(-1, length), "arc", speed
+    return (y[:, None] * size + x[None]).reshape(-1, length)
 
 
 def _even_prior(kind: np.ndarray, speed: np.ndarray) -> np.ndarray:
-    groups, group, paths = np.unique(np.stack([kind, speed]), axis=1, return_inverse=True, return_counts=True)
-    _, number, speeds = np.unique(groups[0], return_inverse=True, return_counts=True)
-    return (1 / (len(speeds) * speeds[number] * paths))[group.ravel()]
+    table = pd.DataFrame(dict(kind=kind, speed=speed))
+    speeds = table.groupby("kind")["speed"].transform("nunique")
+    alike = table.groupby(["kind", "speed"])["speed"].transform("size")
+    return (1 / (table["kind"].nunique() * speeds * alike)).to_numpy()
 
 
 def lattice_windows(size: int, length: int, noise: float, counts: dict[str, int], seed: int = 0) -> dict[str, Gaze]:
