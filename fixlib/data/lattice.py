@@ -104,7 +104,8 @@ def _straight(size: int, length: int, speed: int) -> tuple[np.ndarray, np.ndarra
     unfolded = np.concatenate([np.stack([y + dy * time, x + dx * time]) for dy, dx in ways], axis=1)  # (2, P, length)
     last = size - 1
     folded_y, folded_x = last - abs(unfolded % (2 * last) - last)
-    return folded_y * size + folded_x, ((unfolded < 0) | (unfolded > last)).any(axis=(0, 2))
+    reflected = (unfolded.min(axis=(0, 2)) < 0) | (unfolded.max(axis=(0, 2)) > last)
+    return folded_y * size + folded_x, reflected
 
 
 def _arcs(size: int, length: int, speed: int) -> np.ndarray:

@@ -1,10 +1,10 @@
 """95% intervals that respect who looked at what.
 
-Windows of one viewer, or on one image, resemble each other: N windows hold less information than N independent numbers.
-So viewers and images are resampled, not windows: the two-way ("pigeonhole") bootstrap of Owen (2007, The pigeonhole
-bootstrap, Annals of Applied Statistics 1(2):386-411). A resample draws the subjects, and independently the stimuli,
-with replacement; a window counts (times its subject was drawn) x (times its stimulus was drawn). These weights are a matrix
-(n_boot, N), so that every metric that is a ratio of sums is one matrix product.
+Windows of one viewer, or on one image, resemble each other: N windows hold less information than N independent
+numbers. So viewers and images are resampled, not windows: the two-way ("pigeonhole") bootstrap of Owen (2007, The
+pigeonhole bootstrap, Annals of Applied Statistics 1(2):386-411). A resample draws the subjects, and independently the
+stimuli, with replacement; a window counts (times its subject was drawn) x (times its stimulus was drawn). These
+weights are a matrix (n_boot, N), so that every metric that is a ratio of sums is one matrix product.
 
 Its limit: with few subjects it cannot know how much viewers differ. Simulated with equal variance between viewers and
 between images (500 windows of 70 images, true mean known, 600 times), the nominal 95% interval held the truth in 92% of
