@@ -155,11 +155,12 @@ def _run_one(results: Results, spec: RunSpec, waiting: bool, show: Callable[[], 
 
 def _work_file(spec: RunSpec, results: Results, kind: str) -> Path:
     """A file under build/ that one run, recorded in one place, has to itself."""
-    return system.root() / "build" / kind / f"{spec.stem}-{_place(results)}"
+    name = f"{spec.stem}-{_place(results)}" + (".json" if kind == "failed" else "")
+    return system.root() / "build" / kind / name
 
 
 def _place(results: Results) -> str:
-    return hashlib.sha256(str(results.folder.resolve()).encode()).hexdigest()[:6]
+    return hashlib.sha256(str(results.folder).encode()).hexdigest()[:6]
 
 
 def lock(spec: RunSpec, results: Results) -> filelock.BaseFileLock:
@@ -189,7 +190,7 @@ def _checkpoints(spec: RunSpec, results: Results) -> list[Path]:
 
 
 def _remove_traces(spec: RunSpec, results: Results) -> None:
-    for path in (*_checkpoints(spec, results), _work_file(spec, results, "progress"), failure_file(spec, results)):
+    for path in (*_checkpoints(spec, results), *(_work_file(spec, results, kind) for kind in ("progress", "failed"))):
         path.unlink(missing_ok=True)
 
 
@@ -199,15 +200,11 @@ def remove_place(results: Results) -> None:
         path.unlink()
 
 
-def failure_file(spec: RunSpec, results: Results) -> Path:
-    """Where a failed run's reason is kept until the run succeeds; no obstacle to trying again."""
-    return _work_file(spec, results, "failed")
-
-
 def _failed(results: Results, spec: RunSpec, reason: str) -> Outcome:
+    """The outcome of a run that failed; its reason is kept until it succeeds, no obstacle to trying again."""
     content = dict(spec=spec.to_json(), failed=reason, environment=environment(best_device()))
     try:
-        with atomic_write(failure_file(spec, results)) as file:
+        with atomic_write(_work_file(spec, results, "failed")) as file:
             file.write(json.dumps(content, indent=1).encode())
     except OSError as error:
         reason += f" (nor could this be recorded: {error})"
@@ -220,7 +217,7 @@ def record(spec: RunSpec, results: Results, show: Callable[[], None] = lambda: N
     Only for who holds the run's lock. A file that is there already stays.
     """
     checkpoint = checkpoint_of(spec, results)
-    for path in (checkpoint.path, results.path(spec), weights_file(spec, folder=results.weights)):
+    for path in (checkpoint.path, results.path(spec), results.weights / spec.stem):
         remove_leftovers(path)
 
     def tell(entry: dict) -> None:
@@ -248,8 +245,9 @@ def measured(spec: RunSpec, attempt: Attempt) -> dict[str, Any]:
     start = time.perf_counter()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    with _same_data(spec):
-        payload = getattr(experiment_module(spec.experiment), "run", run_predictor)(spec, attempt)
+    _check_data(spec)
+    payload = getattr(experiment_module(spec.experiment), "run", run_predictor)(spec, attempt)
+    _check_data(spec)
     seconds = max(time.perf_counter() - start, sum(entry["seconds"] for entry in payload.get("history", [])))
     return payload | dict(
         seconds=round(seconds, 2),
@@ -261,20 +259,13 @@ def measured(spec: RunSpec, attempt: Attempt) -> dict[str, Any]:
     )
 
 
-@contextmanager
-def _same_data(spec: RunSpec) -> Iterator[None]:
+def _check_data(spec: RunSpec) -> None:
     """Refuses to give a run's name to numbers of other data: files of a folder may change while a sweep goes on."""
-
-    def check() -> None:
-        if spec.config.data.fingerprint != spec.fingerprint:
-            raise ValueError(
-                f"the data of {spec.dataset!r} are not those that this run is named after: they were "
-                "changed. Nothing is recorded; for runs on the data as they are now repeat the command"
-            )
-
-    check()
-    yield
-    check()
+    if spec.config.data.fingerprint != spec.fingerprint:
+        raise ValueError(
+            f"the data of {spec.dataset!r} are not those that this run is named after: they were changed. Nothing is "
+            "recorded; for runs on the data as they are now repeat the command"
+        )
 
 
 def _log_epoch(spec: RunSpec, results: Results, entry: dict) -> None:
@@ -284,8 +275,9 @@ def _log_epoch(spec: RunSpec, results: Results, entry: dict) -> None:
     numbers = "train {train_loss:.6g} val {val_loss:.6g} lr {learning_rate:g} {seconds:.1f} s".format(**entry)
     with open(log, "a", encoding="utf-8") as file:
         file.write(f"{spec.stem} epoch {entry['epoch']}/{spec.config.epochs} {numbers}\n")
-    with atomic_write(_work_file(spec, results, "progress")) as file:
-        file.write(str(entry["epoch"]).encode())
+    progress = _work_file(spec, results, "progress")
+    progress.parent.mkdir(parents=True, exist_ok=True)
+    progress.write_text(str(entry["epoch"]))
 
 
 @contextmanager
@@ -314,5 +306,5 @@ def _progress(specs: list[RunSpec], results: Results) -> Iterator[Callable[..., 
 def _epochs_done(file: Path) -> int:
     try:
         return int(file.read_text())
-    except FileNotFoundError:  # not begun, or just ended
+    except (FileNotFoundError, ValueError):  # not begun, just being written, or just ended
         return 0
