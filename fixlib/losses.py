@@ -16,8 +16,6 @@ ValueError: unequal shapes, no pixel, a target outside [0, 1] or NaN, an unknown
 TypeError: not tensors, an input that is not floating point, an unknown option.
 """
 
-from __future__ import annotations
-
 import inspect
 import warnings
 from collections.abc import Callable

@@ -4,8 +4,6 @@ What helps was measured layer by layer (benchmarks/README.md) and differs by pre
 product, which PyTorch computes faster as such in bfloat16 and slower in float32.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable

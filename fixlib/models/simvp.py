@@ -8,12 +8,10 @@ both ways. `fixlib.models.accelerate` makes the same networks fast.
     logits = model(frames)                    # (B, 10, 1, 32, 32) -> (B, 10, 1, 32, 32)
 """
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -254,7 +252,7 @@ class SimVP(nn.Module):
             nn.init.constant_(self.dec.readout.get_parameter("bias"), logit)
 
     @classmethod
-    def for_task(cls, n_in: int, n_out: int, size: int, **options) -> SimVP:
+    def for_task(cls, n_in: int, n_out: int, size: int, **options) -> Self:
         return cls((n_in, 1, size, size), out_frames=n_out, **options)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -304,7 +302,7 @@ class SimVP_RegressionHead(nn.Module):
         self.register_buffer("size", torch.tensor([W, H], dtype=torch.float32), persistent=False)
 
     @classmethod
-    def for_task(cls, n_in: int, n_out: int, size: int, **options) -> SimVP_RegressionHead:
+    def for_task(cls, n_in: int, n_out: int, size: int, **options) -> Self:
         return cls((n_in, 1, size, size), **options)  # one point, whatever n_out
 
     def forward(self, frames: Tensor) -> Tensor:

@@ -12,8 +12,6 @@ eta, the probability that a pixel is white, sums to 1 over a frame, which has ex
 * softmax cross-entropy: the density itself, whose cost is its entropy.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 

@@ -12,9 +12,7 @@ no predictor of the same frames has a better expected score.
 Positions inside a pixel, which matter to errors in px only, are resolved by CELLS x CELLS cells.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -106,12 +104,12 @@ def forecast(
         saccades = np.broadcast_to(np.eye(n_out + 1)[1:], (len(pixels), n_out, n_out + 1))
         staying = np.zeros((len(pixels), n_out, CELLS, CELLS))
     else:
-        frames = int(np.ceil(parameters.trial_ms * rate_hz / 1000))  # of every scanpath
+        frames, frame_ms = int(np.ceil(parameters.trial_ms * rate_hz / 1000)), 1000 / rate_hz  # of every scanpath
         if frames < length:
             raise ValueError(f"a simulated scanpath has {frames} frames at {rate_hz:g} Hz: no window of {length} fits")
-        starts = range(0, frames - length + 1, stride or length)
-        belief = _filter(pixels, 1000 / rate_hz, starts, parameters, size)
-        saccades, staying = _ahead(belief, 1000 / rate_hz, n_out, parameters)
+        starts_ms = [start * frame_ms for start in range(0, frames - length + 1, stride or length)]
+        belief = _filter(pixels, frame_ms, starts_ms, parameters, size)
+        saccades, staying = _ahead(belief, frame_ms, n_out, parameters)
     return Forecast(pixels[:, -1], saccades, staying, parameters, size)
 
 
@@ -191,7 +189,7 @@ def _transition_powers(parameters: SimulatorParameters, size: int, count: int) -
 
 
 def _filter(
-    pixels: np.ndarray, frame_ms: float, starts: Sequence[int], parameters: SimulatorParameters, size: int
+    pixels: np.ndarray, frame_ms: float, starts_ms: list[float], parameters: SimulatorParameters, size: int
 ) -> np.ndarray:
     """Belief at the last frame seen: (N, K, CELLS, CELLS), phase and cell of the pixel.
 
@@ -200,7 +198,7 @@ def _filter(
     """
     counts = saccade_counts(frame_ms, parameters)
     powers = _transition_powers(parameters, size, len(counts))
-    belief = _beginning(pixels[:, 0], starts, frame_ms, parameters, size)
+    belief = _beginning(pixels[:, 0], starts_ms, parameters, size)
     for before, now in zip(pixels.T[:-1], pixels.T[1:]):
         phase, same = belief.sum(axis=(2, 3)), (before == now)[:, None, None, None]
         departures = sum((phase @ counts[r])[..., None] * powers[r - 1, before, None] for r in range(1, len(counts)))
@@ -209,16 +207,14 @@ def _filter(
     return belief
 
 
-def _beginning(
-    pixel: np.ndarray, starts: Sequence[int], frame_ms: float, parameters: SimulatorParameters, size: int
-) -> np.ndarray:
-    """Belief at the first frame of a window: a mixture over the frames at which windows begin."""
+def _beginning(pixel: np.ndarray, starts_ms: list[float], parameters: SimulatorParameters, size: int) -> np.ndarray:
+    """Belief at the first frame of a window: a mixture over the moments of a scanpath at which windows begin."""
     center_only = replace(parameters, weight_stay=0.0, weight_local=0.0)
     anywhere = np.full((1, 1, size**2), 1 / size**2)  # the first fixation does not depend on a departure
     first = _step(anywhere.reshape(1, size, size), center_only).reshape(1, 1, -1)
     belief = np.zeros(1)
-    for start in starts:
-        counts = saccade_counts(start * frame_ms, parameters)[:, 0]  # a scanpath begins in the first phase
+    for start_ms in starts_ms:
+        counts = saccade_counts(start_ms, parameters)[:, 0]  # a scanpath begins in the first phase
         departures, place = np.zeros(1), first
         for count in counts[1:]:
             departures = departures + count[None, :, None] * place

@@ -6,8 +6,6 @@ attribute `from_logits` that is False. Outputs are searched over logits from -30
 the best is 0 or 1, it ends there).
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable
