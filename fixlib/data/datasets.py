@@ -21,17 +21,11 @@ PREPARED_SIZE = 32
 
 
 class Dataset:
-    """What has a name and opens as gaze.
+    """What has a name and opens as gaze."""
 
-    Attributes:
-        source: known without the data.
-        file: what is fetched; None where nothing is.
-        has_fixations: whether there are fixations with their durations.
-    """
-
-    source: Source
-    file: Download | None = None
-    has_fixations = False
+    source: Source  # known without the data
+    file: Download | None = None  # what is fetched, if anything
+    has_fixations = False  # with their durations
 
     def open(self, rate_hz: float | None, size: int) -> dict[str, Gaze]:
         """Train, val and test."""
@@ -50,11 +44,7 @@ DATASETS: Registry[type[Dataset]] = Registry("dataset")
 
 
 class Recorded(Dataset):
-    """Tables of fixations or samples, dealt to three parts and kept in files.
-
-    Attributes:
-        split: how they are dealt; a part of the fingerprint.
-    """
+    """Tables of fixations or samples, dealt to three parts (as `split` says) and kept in files."""
 
     split: ClassVar[dict[str, Any]] = SPLIT
 
@@ -256,7 +246,6 @@ def prepare(name: str, out: Path | str | None = None, path: Path | str | None = 
     that are already there are left alone. Any other file in their place is somebody's work: an error.
 
     Args:
-        name: of the dataset.
         out: folder to write to; ``data_dir()/name`` where not given or "" (as from a variable that is not set).
         path: the user's own copy of the raw recordings: OSIE's file, GazeCom's archive or folder. Where not given, the
             recordings are fetched if they are needed. Without ``out``, OSIE's file is also kept where it is fetched

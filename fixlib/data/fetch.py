@@ -15,19 +15,12 @@ TIMEOUT_S = (5, 30)  # to connect, and between two packets
 
 @dataclass(frozen=True)
 class Download:
-    """A file of recordings.
+    """A file of recordings."""
 
-    Attributes:
-        path: its place in a mirror, ``dataset/name``.
-        sha256: what it must be.
-        url: where it is published; None where no address has this very file.
-        how_to_get: what to do without a mirror, for messages.
-    """
-
-    path: str
-    sha256: str
-    url: str | None
-    how_to_get: str
+    path: str  # its place in a mirror, `dataset/name`
+    sha256: str  # what it must be
+    url: str | None  # where it is published; None where no address has this very file
+    how_to_get: str  # what to do without a mirror, for messages
 
     @property
     def local(self) -> Path:

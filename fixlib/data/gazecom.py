@@ -61,12 +61,10 @@ class GazeCom(Recorded):
 def read_gazecom(path: Path | str, size: int = 32) -> Recordings:
     """Reads GazeCom's ``.coord`` files; positions are scaled from 1280 x 720 px to ``size`` x ``size`` px.
 
-    Subjects and stimuli are numbered by the alphabet. The source's sha256 is that of the list of all files' sha256,
-    so an unpacked folder and any archive of the same files have the same one.
+    Subjects and stimuli are numbered by the alphabet.
 
     Args:
-        path: a tar archive of ``.coord`` files, or the folder that holds them. Nothing is unpacked. Hidden files are
-            left out.
+        path: a tar archive of ``.coord`` files, or the folder that holds them. Nothing is unpacked.
         size: side of the grid, px.
 
     Raises:
@@ -109,16 +107,15 @@ def _contents(path: Path) -> dict[str, bytes]:
 
 
 def _is_recording(name: str) -> bool:
-    """Hidden files are none: macOS puts a ``._A_sea.coord`` of its own beside an ``A_sea.coord``."""
+    """Hidden files are not: macOS puts a ``._A_sea.coord`` of its own beside an ``A_sea.coord``."""
     return name.endswith(".coord") and not name.startswith(".")
 
 
 def _who_saw_what(names: list[str]) -> pd.DataFrame:
-    parts = [name.removesuffix(".coord").partition("_") for name in names]
-    if wrong := [name for name, (viewer, _, film) in zip(names, parts) if not (viewer and film)]:
-        raise DataFileError(f"{wrong[0]} is not named VIEWER_film.coord")
-    viewers, films = (np.unique([part[i] for part in parts], return_inverse=True)[1] for i in (0, 2))
-    return pd.DataFrame({"subject": viewers, "stimulus": films}, index=names)
+    rows = pd.Series(names, index=names).str.extract(r"^(?P<subject>[^_]+)_(?P<stimulus>.+)\.coord$")
+    if rows.isna().any(axis=None):
+        raise DataFileError(f"{rows.index[rows.isna().any(axis=1)][0]} is not named VIEWER_film.coord")
+    return rows.apply(lambda column: pd.factorize(column, sort=True)[0])
 
 
 def _samples(content: bytes, name: str, size: int) -> np.ndarray:

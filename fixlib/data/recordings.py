@@ -29,7 +29,7 @@ class Scanpaths:
         source: where the fixations come from.
 
     Fixations outside the stimulus are kept, because dropping them would join their neighbors in time; frames show them
-    as "no valid gaze". A position that is not finite or a duration that is not positive is refused.
+    as "no valid gaze".
 
     Raises:
         ValueError: the table is not as described; the message names column and row.
@@ -237,7 +237,6 @@ def split_by_stimulus_and_subject(
     dropped elsewhere. So a score on the test part says what happens with new people on new stimuli.
 
     Args:
-        table: what to split.
         seed: of the random deal.
         subjects, stimuli: for train, val and test, either counts (integers) that add up to the number there is, or
             fractions that add up to 1.

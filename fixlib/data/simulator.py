@@ -124,7 +124,6 @@ def simulate_scanpaths(
         n_subjects, n_stimuli: at least 1 each; their product is the number of scanpaths.
         seed: of numpy's default generator; the same seed gives the same scanpaths.
         size: side of the grid, px.
-        parameters: of the generator.
     """
     if min(n_subjects, n_stimuli) < 1:
         raise ValueError(f"at least one subject and one stimulus are needed, not {n_subjects}, {n_stimuli}")
