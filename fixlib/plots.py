@@ -17,6 +17,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 STYLE = Path(__file__).with_name("fixlib.mplstyle")
@@ -178,6 +179,23 @@ def note(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, fl
         dict(fontsize=8, va="center", bbox=dict(facecolor="white", edgecolor="none", pad=0.6)) | style
     )
     axes.annotate(text, at, offset, textcoords="offset points", **look)
+
+
+def reference(axes: Axes, text: str, at: tuple[float, float], upright: bool = False, **style: Any) -> None:
+    """A line across the axes, level or upright, through the point where its name is written.
+
+    `style`: ls and color of the line; else of the text, which has the line's color.
+    """
+    color = style.setdefault("color", BASELINE_COLOR)
+    line: dict[str, Any] = dict(lw=1, ls=style.pop("ls", ":"), color=color, zorder=0)
+    axes.axvline(at[0], **line) if upright else axes.axhline(at[1], **line)
+    axes.text(*at, text, **{"fontsize": 9, "va": "bottom", **style})
+
+
+def only_ticks(axis: Axis, values: Sequence[float]) -> None:
+    """Ticks at these values and no others, written in full: for logarithmic axes."""
+    axis.set_ticks(values, [f"{value:g}" for value in values])
+    axis.set_ticks([], minor=True)
 
 
 def legend(where: Axes | Figure, lines: dict[str, dict[str, Any]], **place: Any) -> None:

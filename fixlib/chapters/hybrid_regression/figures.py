@@ -14,10 +14,10 @@ from matplotlib.ticker import MaxNLocator
 
 from fixlib.chapters.hybrid_regression import tables
 from fixlib.chapters.hybrid_regression.tables import HOPED_PX, REPORTED_PX, Predictor, best_frames, find, predictors_of
-from fixlib.plots import BASELINE_COLOR, LINES, Row, dots, figure, name_of, note
+from fixlib.plots import LINES, Row, dots, figure, name_of, note, only_ticks, reference
 from fixlib.runs.study import Number, Study
 
-CLAIM_COLOR = "#D55E00"
+CLAIM: dict[str, Any] = dict(color="#D55E00", ls="--")
 CONTROL: dict[str, Any] = dict(of="simulated_control", dataset="simulated", seeds=(0, 1, 2))
 # The control: the frame losses shown beside the hybrid.
 CONTROL_LOSSES = ("softmax_cross_entropy", "dice", "composite", "weighted_mse")
@@ -34,20 +34,16 @@ def frame_rate(description: Study) -> Figure:
     drawn, axes = plt.subplots(figsize=(7.5, 4))
     axes.fill_between(hertz, *np.transpose([rate["repeat_last_error_interval"] for rate in rates]), alpha=0.2, lw=0)
     axes.plot(hertz, errors, "o-")
-    text = dict(fontsize=9, ha="right", va="bottom")
     for value, claim in ((REPORTED_PX, "reported before: 5.12 px"), (HOPED_PX, "hoped for: 3 px")):
-        axes.axhline(value, color=CLAIM_COLOR, lw=1, ls="--")
-        axes.text(hertz[-1] * 1.1, value, claim, color=CLAIM_COLOR, **text)
+        reference(axes, claim, (hertz[-1] * 1.1, value), ha="right", **CLAIM)
         if np.isfinite(rate := tables.rate_of_error(rates, value)):
-            note(axes, f"{rate:.1f} Hz", (rate, value), (8, 8), color=CLAIM_COLOR, fontsize=9)
-            axes.plot(rate, value, "D", color=CLAIM_COLOR, ms=5)
+            note(axes, f"{rate:.1f} Hz", (rate, value), (8, 8), color=CLAIM["color"], fontsize=9)
+            axes.plot(rate, value, "D", color=CLAIM["color"], ms=5)
     step = payload["statistics"]["amplitude_mean"]
-    axes.axhline(step, color=BASELINE_COLOR, lw=1, ls=":")
-    axes.text(hertz[-1] * 1.1, step, f"one frame a fixation: {step:.2f} px", color="#555555", **text)
+    reference(axes, f"one frame a fixation: {step:.2f} px", (hertz[-1] * 1.1, step), ha="right")
     axes.set(xscale="log", xlim=(hertz[0] * 0.9, hertz[-1] * 1.15), ylim=(0, None))
     axes.set(xlabel="frames a second", ylabel="error of repeating\nthe last frame (px)")
-    axes.set_xticks(hertz, [f"{rate:g}" for rate in hertz])
-    axes.minorticks_off()
+    only_ticks(axes.xaxis, hertz)
     return drawn
 
 
@@ -58,8 +54,8 @@ def errors(study: Study) -> Figure:
     for axes, framing in _panels(drawn, study):
         predictors = predictors_of(study, framing)
         _draw_errors(axes, predictors)
-        for value, text, side in ((REPORTED_PX, "reported 5.12", "left"), (HOPED_PX, "hoped 3", "right")):
-            _mark(axes, value, text, len(predictors), side)
+        for value, text, side in ((REPORTED_PX, " reported 5.12", "left"), (HOPED_PX, "hoped 3 ", "right")):
+            reference(axes, text, (value, len(predictors) - 0.4), upright=True, ha=side, **CLAIM)
     return drawn
 
 
@@ -73,7 +69,7 @@ def beside_optimum(control: Study) -> Figure:
         networks = [network for network in networks if network.about["predictor"] in shown]
         _draw_errors(axes, networks)
         floor = tables.least_possible(control, framing).error["value"]
-        _mark(axes, floor, f"best possible {floor:.2f}", len(networks), "left")
+        reference(axes, f" best possible {floor:.2f}", (floor, len(networks) - 0.4), upright=True, **CLAIM)
     return drawn
 
 
@@ -88,12 +84,6 @@ def _row(predictor: Predictor, numbers: Sequence[Number], **look) -> Row:
     """Networks are circles, baselines diamonds."""
     marker = "o" if predictor.about["trained"] else "D"
     return Row(predictor.label, predictor.color, numbers, marker=marker, **look)
-
-
-def _mark(axes: Axes, value: float, text: str, rows: int, side: str) -> None:
-    """A named vertical line; its name on the side given, above `rows` rows."""
-    axes.axvline(value, color=CLAIM_COLOR, lw=1, ls="--", zorder=0)
-    axes.text(value, rows - 0.4, f" {text} ", color=CLAIM_COLOR, fontsize=9, ha=side, va="bottom")
 
 
 @figure("04_differences", of="hybrid_regression")
@@ -127,8 +117,7 @@ def error_histogram(study: Study) -> Figure:
             values = np.sort(predictor.window_errors().mean(axis=0))
             axes.plot(values, 100 * np.arange(1, len(values) + 1) / len(values), **_line(predictor))
         for value in (REPORTED_PX, HOPED_PX):
-            axes.axvline(value, color=CLAIM_COLOR, lw=1, ls="--", zorder=0)
-            axes.text(value, 101, f"{value:g}", color=CLAIM_COLOR, fontsize=9, ha="center", va="bottom")
+            reference(axes, f"{value:g}", (value, 101), upright=True, ha="center", **CLAIM)
         axes.set(xlabel="pixel error (px)", xlim=(0, 22), ylim=(0, 100))
         axes.legend(loc="lower right")
     return drawn
@@ -161,7 +150,7 @@ def undershoot(study: Study) -> Figure:
         dots(axes, [_row(predictor, [predictor.undershoot]) for predictor in predictors])
         for height, one in zip(range(len(predictors))[::-1], predictors):
             axes.barh(height, one.undershoot["value"], height=0.3, color=one.color, alpha=0.25)
-        _mark(axes, 1, "as far as gaze", len(predictors), "left")
+        reference(axes, " as far as gaze", (1, len(predictors) - 0.4), upright=True, **CLAIM)
         axes.set(xlabel="predicted / true movement", ylim=(-0.6, len(predictors) + 0.4))
     return drawn
 

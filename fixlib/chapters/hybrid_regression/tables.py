@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from fixlib.chapters.hybrid_regression.runs import NAME, NARROW
 from fixlib.chapters.simulated_control.tables import optimum
 from fixlib.models import SimVP, SimVP_RegressionHead, count_parameters
 from fixlib.plots import color_of, in_text, name_of
 from fixlib.runs.store import Run
-from fixlib.runs.study import Number, Study, difference, facts, mean, recorded
+from fixlib.runs.study import Number, Study, difference, facts, mean
 
 # The error reported for the approaches before the hybrid, and the one hoped for, by the original document (px).
 REPORTED_PX, HOPED_PX = 5.12, 3.0
@@ -85,28 +85,12 @@ class Predictor:
         best_epoch: of least validation loss. rise: how far the last epoch's lies above it, as a share of it. gap: last
         training loss / last validation loss; below 1 where the network knows its training windows better. epochs.
         """
-        losses = [np.array([(entry["train_loss"], entry["val_loss"]) for entry in run.history]).T for run in self.runs]
-        rows = [
-            dict(best_epoch=val.argmin() + 1, rise=val[-1] / val.min() - 1, gap=train[-1] / val[-1], epochs=len(val))
-            for train, val in losses
-        ]
+        rows = []
+        for run in self.runs:
+            train, val = np.array([(entry["train_loss"], entry["val_loss"]) for entry in run.history]).T
+            best = dict(best_epoch=val.argmin() + 1, rise=val[-1] / val.min() - 1)
+            rows.append(best | dict(gap=train[-1] / val[-1], epochs=len(val)))
         return pd.DataFrame(rows)
-
-
-def recorded_sizes() -> list[Study]:
-    """On OSIE, as recorded: a study of all `quick` runs, and one of the hybrid's `paper` runs, also narrow."""
-    wide = recorded(NAME, "osie", "paper", (0, 1, 2), networks=("hybrid_l1",))
-    narrow = recorded(NAME, "osie", "paper", networks=(NARROW,))
-    added = tuple(run for run in narrow.runs if run.spec.variant not in wide.variants())
-    return [recorded(NAME, "osie", "quick"), replace(wide, runs=wide.runs + added)]
-
-
-def recorded_elsewhere() -> list[Study]:
-    """The hybrid's `paper` runs as recorded on other gaze: simulated, and on films, which have no fixations."""
-    return [
-        recorded(NAME, "simulated", "paper", networks=("hybrid_l1",)),
-        recorded(NAME, "gazecom", "paper", networks=("hybrid_l1",), framings=("10hz",)),
-    ]
 
 
 def find(study: Study, framing: str, name: str) -> Predictor:
@@ -189,47 +173,43 @@ def claims(study: Study, control: Study | None = None, large: Study | None = Non
     are also judged at the original size, in `large`.
     """
     framings = study.framings()
-    studies = [runs for runs in (study, control) if runs is not None]
+    sizes = {"": study} | ({f"; at the original size, {large.label}: ": large} if large else {})
 
-    def of_hybrid(runs: Study) -> list[Predictor]:
-        return [find(runs, framing, "hybrid_l1") for framing in framings]
+    def each(name: str, runs: Study = study) -> list[Predictor]:
+        return [find(runs, framing, name) for framing in framings]
 
-    def courses(key: str) -> list[list[list[tuple[float, float]]]]:
-        return [[_courses(runs, framing, key) for runs in studies] for framing in framings]
-
-    sizes = {"": [hybrid.error for hybrid in of_hybrid(study)]}
-    if large is not None:
-        sizes[f"; at the original size, {large.label}: "] = [hybrid.error for hybrid in of_hybrid(large)]
-
-    def verdict(answers: list[bool | None]) -> str:
+    def verdict(answers: Iterable[bool | None]) -> str:
         words = [{True: "supported", False: "refuted", None: "undecided"}[answer] for answer in answers]
         by_framing = (f"{word} ({framing.lower()})" for word, framing in zip(words, framings))
         return words[0] if len(set(words)) == 1 else ", ".join(by_framing)
 
     def error_under(line: float) -> tuple[str, str, str]:
-        measured = "".join(size + written(*errors) for size, errors in sizes.items())
-        judged = "".join(size + verdict([_below(one, line) for one in errors]) for size, errors in sizes.items())
+        found = {size: [hybrid.error for hybrid in each("hybrid_l1", runs)] for size, runs in sizes.items()}
+        measured = "".join(size + written(*errors) for size, errors in found.items())
+        judged = "".join(size + verdict(_below(one, line) for one in errors) for size, errors in found.items())
         return f"error under {line:g} px", measured, f"ill-posed without a frame rate; given one: {judged}"
 
-    pairs = list(zip(of_hybrid(study), framings))
-    lead = [hybrid.minus(best_frames(study, framing)) for hybrid, framing in pairs]
-    over_mse = [hybrid.minus(find(study, framing, "hybrid_mse")) for hybrid, framing in pairs]
-    epochs, rises = courses("best_epoch"), courses("rise")
-    faster, stable = (verdict([_smaller(studies) for studies in each]) for each in (epochs, rises))
+    def smaller_error(claim: str, rivals: list[Predictor]) -> tuple[str, str, str]:
+        found = [hybrid.minus(rival) for hybrid, rival in zip(each("hybrid_l1"), rivals)]
+        return claim, written(*found), verdict(_below(one) for one in found)
+
+    def better_course(claim: str, key: str, form: str) -> tuple[str, str, str]:
+        studies = [runs for runs in (study, control) if runs]
+        found = [[_courses(runs, framing, key) for runs in studies] for framing in framings]
+        measured = " / ".join("; ".join(_written_pairs(pairs, form) for pairs in one) for one in found)
+        return claim, measured, verdict(_smaller([pair for pairs in one for pair in pairs]) for one in found)
+
+    frames = [best_frames(study, framing) for framing in framings]
     rose = "more stable: rise of validation loss after the best epoch, against frames"
     rows = [
         error_under(REPORTED_PX),
         error_under(HOPED_PX),
         _claimed_parameters(),
-        ("faster convergence: epochs to the best, against frames", _written_courses(epochs, "{:.0f}"), faster),
-        ("better accuracy: error minus that of frames (px)", written(*lead), verdict(list(map(_below, lead)))),
-        (rose, _written_courses(rises, "{:.0%}"), stable),
+        better_course("faster convergence: epochs to the best, against frames", "best_epoch", "{:.0f}"),
+        smaller_error("better accuracy: error minus that of frames (px)", frames),
+        better_course(rose, "rise", "{:.0%}"),
         _claimed_memory(),
-        (
-            "L1 better than MSE: error minus that with MSE (px)",
-            written(*over_mse),
-            verdict(list(map(_below, over_mse))),
-        ),
+        smaller_error("L1 better than MSE: error minus that with MSE (px)", each("hybrid_mse")),
     ]
     measured = "measured (" + " / ".join(framing.lower() for framing in framings) + ")"
     return pd.DataFrame(rows, columns=["claim", measured, "verdict"]).set_index("claim")
@@ -267,10 +247,10 @@ def _courses(study: Study, framing: str, key: str) -> list[tuple[float, float]]:
     return [(a, b) for a, b, judged in zip(pair[0][key], pair[1][key], over[0] & over[1]) if judged or key != "rise"]
 
 
-def _smaller(studies: list[list[tuple[float, float]]]) -> bool | None:
+def _smaller(pairs: list[tuple[float, float]]) -> bool | None:
     """Whether the first of every pair is the smaller one: in all, in none, or (None) in some, or of a single pair."""
-    found = [mine < theirs for pairs in studies for mine, theirs in pairs]
-    return found[0] if len(found) > 1 and len(set(found)) == 1 else None
+    found = {mine < theirs for mine, theirs in pairs}
+    return found.pop() if len(pairs) > 1 and len(found) == 1 else None
 
 
 def _below(found: Number, line: float = 0.0) -> bool | None:
@@ -278,8 +258,5 @@ def _below(found: Number, line: float = 0.0) -> bool | None:
     return True if found["high"] < line else False if found["low"] > line else None
 
 
-def _written_courses(framings: list[list[list[tuple[float, float]]]], form: str) -> str:
-    def one(pairs: list[tuple[float, float]]) -> str:
-        return " against ".join(form.format(np.mean(side)) for side in zip(*pairs)) or "no run to judge by"
-
-    return " / ".join("; ".join(one(pairs) for pairs in studies) for studies in framings)
+def _written_pairs(pairs: list[tuple[float, float]], form: str) -> str:
+    return " against ".join(form.format(np.mean(side)) for side in zip(*pairs)) or "no run to judge by"

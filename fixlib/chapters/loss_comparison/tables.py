@@ -19,14 +19,6 @@ def recorded_sizes() -> list[Study]:
     return [recorded(NAME, "osie", "quick", losses=losses), recorded(NAME, "osie", "paper", (0, 1, 2), losses=losses)]
 
 
-def recorded_elsewhere() -> list[Study]:
-    """The `paper` runs as recorded on other gaze: every loss on simulated, some on films."""
-    return [
-        recorded(NAME, "simulated", "paper", losses=(*LOSSES, *FURTHER_LOSSES)),
-        recorded(NAME, "gazecom", "paper", losses=("focal", "composite", "dice")),
-    ]
-
-
 def by_horizon(study: Study, variant: str, metric: str) -> np.ndarray:
     """A metric frame by frame, (T,), mean over seeds."""
     return np.mean([run.by_horizon[metric] for run in study.runs_of(variant)], axis=0)

@@ -36,9 +36,8 @@ def hidden_in_pixels(speeds: Sequence[float] = (0.5, 1.0, 1.5, 2.0)) -> Figure:
     for pixel in np.unique(np.floor(pair[0][:N_IN]), axis=0):
         left.add_patch(plt.Rectangle(pixel, 1, 1, color="#dddddd", zorder=0))
     low, high = np.floor(np.concatenate(pair).min(0)), np.floor(np.concatenate(pair).max(0)) + 1
-    left.set(
-        xticks=np.arange(low[0], high[0] + 1), yticks=np.arange(low[1], high[1] + 1), xticklabels=[], yticklabels=[]
-    )
+    for axis, first, last in zip((left.xaxis, left.yaxis), low, high):
+        axis.set_ticks(np.arange(first, last + 1), [""] * int(last + 1 - first))
     left.set(xlim=(low[0] - 0.2, high[0] + 0.2), ylim=(high[1] + 0.2, low[1] - 0.2), aspect="equal")
     left.set_title("The same ten pixels (grey),\nanother eleventh (star)")
     left.grid(color="#bbbbbb", lw=0.5)
@@ -46,8 +45,7 @@ def hidden_in_pixels(speeds: Sequence[float] = (0.5, 1.0, 1.5, 2.0)) -> Figure:
     right.plot(speeds, best, "o-", color="#333333")
     for speed, value in zip(speeds, best):
         plots.note(right, f"{value:.2f}", (speed, value), (0, -13), ha="center", fontsize=9)
-    right.axhline(0.95, color=BASELINE_COLOR, lw=1, ls=":")
-    right.text(speeds[0], 0.955, "0.95", va="bottom", fontsize=8, color=BASELINE_COLOR)
+    plots.reference(right, "0.95", (speeds[0], 0.95))
     right.set(xlabel="speed (px a frame)", ylabel="best possible recall, one frame ahead")
     right.set(xticks=speeds, ylim=(0.7, 1.0), title="Lines that start anywhere")
     return plots.stamp(drawn, "computed straight lines", simulated=True)
@@ -97,8 +95,7 @@ def finding_the_pixel(study: Study) -> Figure:
         for height, name in zip(range(len(losses))[::-1], losses):
             best = _called(exact_score(study, name, metric), metric)["value"]
             axes.plot([best, best], [height - 0.36, height + 0.36], color=OPTIMUM_COLOR, lw=3, zorder=1)
-        axes.axvline(0.95, color=BASELINE_COLOR, lw=1, ls=":")
-        axes.text(0.94, len(losses) - 0.52, "0.95", fontsize=8, color=BASELINE_COLOR, ha="right")
+        plots.reference(axes, "0.95 ", (0.95, len(losses) - 0.52), upright=True, ha="right")
         axes.set(title=title, xlim=(-0.04, 1.06), ylim=(-0.6, len(losses) - 0.25))
     marks: dict[str, dict[str, Any]] = {
         "from scratch": dict(marker="o", color="#333333", mfc="white"),
@@ -164,9 +161,8 @@ def horizon_and_speed(study: Study) -> Figure:
         axes.set_title(f"{speed} px a frame")
     for axes in panels[-1]:
         axes.set_xlabel("frames ahead")
-    plots.legend(
-        drawn, {name_of(name): dict(color=color_of(name), ls=line) for name, line in lines.items()}, ncols=5, **TOP
-    )
+    looks = {name_of(name): dict(color=color_of(name), ls=line) for name, line in lines.items()}
+    plots.legend(drawn, looks, ncols=5, **TOP)
     return drawn
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fixlib.plots import LINES, color_of, figure, name_of, note
+from fixlib.plots import LINES, color_of, figure, name_of, note, only_ticks, reference
 from fixlib.runs.study import Study, facts
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
+BLUE, ORANGE = "#0072B2", "#D55E00"
 TRIVIAL = ("black", "centre", "repeat_last")
 SCORES = dict(accuracy="Accuracy", white_pixel_recall="Recall", white_pixel_precision="Precision", f1_score="F1")
 
@@ -34,8 +34,7 @@ def positions(study: Study) -> Figure:
         (line,) = profile.plot(np.arange(len(share)) + 0.5, share)
         text = f"{name}: mean {statistics[f'{name}_mean']:.1f}, sd {statistics[f'{name}_sd']:.1f} px"
         profile.text(0.02, at, text, color=line.get_color(), transform=profile.transAxes, va="top")
-    profile.axhline(100 / width, color=GREY, lw=1, ls=":")
-    profile.text(width, 100 / width, "uniform", va="bottom", ha="right", fontsize=9, color=GREY)
+    reference(profile, "uniform", (width, 100 / width), ha="right")
     profile.set(xlabel="x or y (px)", ylabel="% of fixations per px", title="Centre bias")
     profile.set(ylim=(0, 1.25 * profile.dataLim.ymax), xlim=(0, width), xticks=range(0, width + 1, 8))
     return drawn
@@ -89,8 +88,7 @@ def staying(study: Study) -> Figure:
     _by_rate(left, payload, "same_pixel", "same_pixel", 100)
     left.set(ylabel="% of frames in the same pixel", title="How often nothing moves", ylim=(0, 100))
     _by_rate(right, payload, "repeat_last_error", "amplitude_mean", 1)
-    right.axhline(3, color=GREY, lw=1, ls=":")
-    right.text(1000, 3, "3 px", color=GREY, va="bottom", ha="right", fontsize=9)
+    reference(right, "3 px", (1000, 3), ha="right")
     right.set(ylabel="mean error one frame ahead (px)", title="What repeating the last frame costs", ylim=(0, None))
     return drawn
 
@@ -103,8 +101,7 @@ def _by_rate(axes: Axes, payload: dict, name: str, by_fixation: str, scale: floa
     axes.fill_between(between, low, high, color=BLUE, alpha=0.25, lw=0)
     axes.plot(between, [scale * rate[name] for rate in rates], "o-", color=BLUE)
     axes.set(xscale="log", xlabel="time between frames (ms)")
-    axes.set_xticks([20, 50, 100, 200, 500, 1000], ["20", "50", "100", "200", "500", "1000"])
-    axes.minorticks_off()
+    only_ticks(axes.xaxis, [20, 50, 100, 200, 500, 1000])
     low, high = scale * np.array(payload["intervals"][by_fixation])
     axes.axhline(scale * payload["statistics"][by_fixation], color=ORANGE, lw=1.2)
     axes.axhspan(low, high, color=ORANGE, alpha=0.2, lw=0)
@@ -121,10 +118,9 @@ def memory(study: Study) -> Figure:
         for name, lag, offset in (("x", 1, (-8, -10)), ("y", 2, (8, 6))):
             values = found[key][name]
             (line,) = axes.plot(range(len(values)), values, "o-", ms=4)
-            note(
-                axes, name, (lag, values[lag]), offset, color=line.get_color(), weight="bold", ha="center", fontsize=10
-            )
-        axes.axhline(0, color=GREY, lw=0.8)
+            look = dict(color=line.get_color(), weight="bold", ha="center", fontsize=10)
+            note(axes, name, (lag, values[lag]), offset, **look)
+        axes.axhline(0, color="#777777", lw=0.8)
         axes.set(xlabel=label, xticks=range(0, len(values), 2))
     panels[0].set(ylabel="correlation", title="One frame a fixation", ylim=(-0.25, 1.05))
     panels[1].set(title="One frame every 100 ms")

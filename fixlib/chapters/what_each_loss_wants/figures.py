@@ -19,7 +19,7 @@ from fixlib.chapters.what_each_loss_wants import tables
 from fixlib.chapters.what_each_loss_wants.tables import COMPOSITE_WEIGHTS, DICE, PIXELWISE, WHERE
 from fixlib.data.simulator import LABEL
 from fixlib.losses import LOSSES
-from fixlib.plots import BASELINE_COLOR, color_of, figure, image_axes, name_of, note, stamp
+from fixlib.plots import color_of, figure, image_axes, name_of, note, only_ticks, reference, stamp
 from fixlib.theory.outputs import balance, best_constant, crossing_threshold, painting_threshold
 
 DARKEST = 1e-6  # where the pictures end; 0 is drawn there
@@ -37,12 +37,11 @@ def best_outputs(size: int = 32) -> Figure:
         etas = np.linspace(largest / 1000, largest - 1e-6, 400)
         for name, best in tables.best_output_curves(etas, size).items():
             axes.plot(etas, best, color=color_of(name), ls="--" if name == "dice_smooth_1" else "-")
-        axes.axhline(0.5, color=BASELINE_COLOR, lw=1, ls=":")
+        reference(axes, "p = 0.5" if axes is panels[0] else "", (0.09, 0.5))
         axes.set(xlabel="true probability eta that the pixel is white", xlim=(0, largest), ylim=(-0.02, 1.06))
     left, right = panels
     left.set(ylabel="best output p of the pixel", title="Every probability")
     right.set(title="Small probabilities (ten times closer)")
-    left.text(0.09, 0.51, "p = 0.5", color=BASELINE_COLOR, fontsize=8)
     for axes, x, y, text, name in (
         (left, 0.40, 1.03, "Dice, Tversky, s → 0", "dice"),
         (left, 0.262, 0.10, "Dice, s = 1", "dice"),
@@ -129,10 +128,8 @@ def pull_on_the_white_pixel(size: int = 32) -> Figure:
         text = NAMES["dice"] if name == "dice" else name_of(name)
         axes.plot(outputs, pull, color=color_of(name), ls="--" if name == "softmax_cross_entropy" else "-")
         axes.text(outputs[0] / 1.25, pull[0], text, color=color_of(name), fontsize=9, ha="right", va="center")
-    axes.set(xscale="log", yscale="log", xlim=(1e-8, 0.6), ylabel="gradient on the white pixel")
-    axes.set(
-        xlabel="p of every pixel, the white one included", title="What is left of the pull when a frame has gone dark"
-    )
+    axes.set(xscale="log", yscale="log", xlim=(1e-8, 0.6), title="What is left of the pull when a frame has gone dark")
+    axes.set(xlabel="p of every pixel, the white one included", ylabel="gradient on the white pixel")
     axes.set_xticks([1e-6, 1e-4, 1e-2, 0.5], ["$10^{-6}$", "$10^{-4}$", "0.01", "0.5"])
     axes.minorticks_off()
     return drawn
@@ -148,14 +145,11 @@ def composite_scale(size: int = 32, prior: float = 0.01) -> Figure:
     for (form, eta), style, x, y in zip(forms, ("-", "--"), (0.55, 9), (0.012, 0.125)):
         right.plot(distances, 1 - eta, color=color_of("composite"), ls=style)
         right.text(x, y, form, color=color_of("composite"), fontsize=9)
-    right.axhline(0.5, color=BASELINE_COLOR, lw=1, ls=":")
-    right.text(0.5, 0.52, "MSE, BCE", fontsize=8, color=BASELINE_COLOR, va="bottom")
-    right.axvline(WHERE, color=BASELINE_COLOR, lw=1, ls=":")
-    right.text(WHERE * 0.95, 1.6e-4, "mean saccade", fontsize=8, color=BASELINE_COLOR, rotation=90, ha="right")
+    reference(right, "MSE, BCE", (0.5, 0.5))
+    reference(right, "mean saccade", (WHERE, 1.6e-4), upright=True, rotation=90, ha="right")
     right.set(xscale="log", yscale="log", ylim=(1e-4, 1.2), title="How sure it wants one to be")
     right.set(xlabel="distance of the white pixel if it is elsewhere (px)", ylabel="doubt 1 - eta allowed")
-    right.set_xticks([0.5, 1, 2, 5, 10, 26], ["0.5", "1", "2", "5", "10", "26"])
-    right.tick_params(axis="x", which="minor", bottom=False)
+    only_ticks(right.xaxis, [0.5, 1, 2, 5, 10, 26])
     return drawn
 
 
@@ -202,5 +196,4 @@ def draw_certainty(axes: Axes, sure: np.ndarray, limits: Sequence[tuple[str, str
     axes.text(1.015 * len(sure), 1, "p > 0.5\npays above", fontsize=8, va="bottom", color="#777777")
     axes.set(yscale="log", ylim=(3e-3, 1.3), xlim=(0.7, 1.36 * len(sure)), xticks=frames, title="How sure one can be")
     axes.set(xlabel="frames ahead", ylabel="probability of the likeliest pixel")
-    axes.set_yticks([0.01, 0.03, 0.1, 0.3, 1], ["0.01", "0.03", "0.1", "0.3", "1"])
-    axes.minorticks_off()
+    only_ticks(axes.yaxis, [0.01, 0.03, 0.1, 0.3, 1])
