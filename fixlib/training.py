@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.auto import tqdm
 
 from fixlib.grid import create_sparse_frames
@@ -149,8 +151,8 @@ def train_model_with_loss(
         ValueError: a precision that there is not, or not on this machine, or a checkpoint of more epochs.
     """
     precision = check_precision(precision)
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=plateau_patience, factor=plateau_factor)
+    optimizer = Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+    scheduler = ReduceLROnPlateau(optimizer, patience=plateau_patience, factor=plateau_factor)
     parts: dict[str, Any] = dict(model=model, optimizer=optimizer, scheduler=scheduler)
     history: list[dict] = []
     best = copy.deepcopy(model.state_dict())
@@ -169,15 +171,17 @@ def train_model_with_loss(
     left = range(len(history) + 1, epochs + 1)
     for epoch in tqdm(left, disable=not progress, initial=len(history), total=epochs, unit="epoch"):
         start = time.perf_counter()
+        if hasattr(train_loader, "epoch"):
+            train_loader.epoch = epoch
         try:
             with numerics(precision):
-                train_loss = _train_epoch(passes, train_loader, loss_fn, optimizer, clip_norm, epoch)
+                train_loss = _train_epoch(passes, train_loader, loss_fn, optimizer, clip_norm)
                 val_loss = mean_loss(passes, val_loader, loss_fn)
             if not math.isfinite(val_loss):
-                raise TrainingDiverged(f"epoch {epoch}, validation: loss {val_loss:g}; lower the learning rate")
+                raise TrainingDiverged(f"validation: loss {val_loss:g}; lower the learning rate")
         except TrainingDiverged as error:
             good = f"the last good checkpoint is {kept.path}, of epoch {epoch - 1}" if kept and history else ""
-            raise TrainingDiverged(f"{error}; {good or 'there is no checkpoint yet'}") from None
+            raise TrainingDiverged(f"epoch {epoch}, {error}; {good or 'there is no checkpoint yet'}") from None
         if val_loss < min((h["val_loss"] for h in history), default=math.inf):
             best = copy.deepcopy(model.state_dict())
         rate, seconds = optimizer.param_groups[0]["lr"], time.perf_counter() - start
@@ -208,12 +212,8 @@ def _identity(part: Callable | Iterable) -> str:
     return getattr(part, "__qualname__", type(part).__qualname__)
 
 
-def _train_epoch(
-    model: nn.Module, loader: Iterable, loss_fn: Loss, optimizer: torch.optim.Optimizer, clip_norm: float, epoch: int
-) -> float:
+def _train_epoch(model: nn.Module, loader: Iterable, loss_fn: Loss, optimizer: Optimizer, clip_norm: float) -> float:
     model.train()
-    if hasattr(loader, "epoch"):
-        loader.epoch = epoch
     losses, norms, counts = [], [], []
     for inputs, targets in loader:
         optimizer.zero_grad(set_to_none=True)
@@ -229,7 +229,7 @@ def _train_epoch(
     bad = torch.nonzero(~(found.isfinite() & norm.isfinite()))
     if len(bad):
         batch = int(bad[0])
-        what = f"epoch {epoch}, batch {batch + 1}: loss {found[batch]:g}, gradient norm {norm[batch]:g}"
+        what = f"batch {batch + 1}: loss {found[batch]:g}, gradient norm {norm[batch]:g}"
         raise TrainingDiverged(f"{what}; lower the learning rate or look at that batch")
     return float(found @ torch.tensor(counts, dtype=torch.float64)) / sum(counts)
 

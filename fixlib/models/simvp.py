@@ -197,21 +197,17 @@ class MidMetaNet(nn.Module):
 class SimVP(nn.Module):
     """Video prediction: the frames that follow, as logits (p = sigmoid(logit)).
 
-    `in_shape` is (T, C, H, W). The first nine options mean what they mean in OpenSTL's `SimVP_Model`, whose
-    state_dict keys and shapes these are. Beyond it:
+    `in_shape` is (T, C, H, W). Options mean what they mean in OpenSTL's `SimVP_Model`, whose state_dict keys, shapes
+    and initialisation these are. Beyond it:
 
-    out_frames: frames wanted, T by default. Fewer: the translator runs once and the first `out_frames` alone
-        are decoded (the skip of output frame k is that of input frame k). More: the probabilities of all T
-        predicted frames are fed back as input until there are enough.
+    out_frames: frames wanted, T by default. Of fewer, the first alone are decoded (the skip of output frame k is that
+        of input frame k). For more, the probabilities of all T predicted frames are fed back as input.
     out_channels: channels of the output, C by default; feeding back needs them equal.
     prior_probability: pi in (0, 1); the readout's bias starts at logit(pi), so that a rare white pixel is
         expected to be rare from the first step (Lin et al. 2017, section 4.1).
 
-    Initialisation is the published one: translator blocks normal with variance 2 / fan-out, encoder and
-    decoder truncated normal with std 0.02, biases 0; the readout and the translator's 1x1 reductions keep
-    PyTorch's default. Training draws random numbers (stochastic depth), evaluation none.
-
-    Raises ValueError for an option that does not fit, and in `forward` for frames of another shape.
+    Training draws random numbers (stochastic depth), evaluation none. Raises ValueError for an option that does not
+    fit, and in `forward` for frames of another shape.
     """
 
     inputs, targets = "frames", "frames"
