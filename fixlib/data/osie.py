@@ -7,6 +7,7 @@ viewer: ``fix_x``, ``fix_y`` (px of the 800 x 600 image) and ``fix_duration`` (m
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -62,19 +63,18 @@ def read_osie(path: Path | str, size: int = 32) -> Scanpaths:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no OSIE file at {path}: `fixlib data prepare osie` downloads it")
-    with open(path, "rb") as file:
-        try:
-            content = loadmat(file, variable_names=["fixations"])
-        except Exception as error:  # scipy raises many kinds on damaged files; all mean the same to the user
-            raise DataFileError(f"{path} cannot be read as a MATLAB file ({error}); fetch it anew") from error
+    raw = path.read_bytes()
+    try:
+        content = loadmat(io.BytesIO(raw), variable_names=["fixations"])
+    except Exception as error:  # scipy raises many kinds on damaged files; all mean the same to the user
+        raise DataFileError(f"{path} cannot be read as a MATLAB file ({error}); fetch it anew") from error
     if "fixations" not in content:
         raise DataFileError(f"{path} holds no variable 'fixations': it is not OSIE's fixations.mat")
-    source = replace(Osie.source, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    source = replace(Osie.source, sha256=hashlib.sha256(raw).hexdigest())
     try:
         rows = np.concatenate(list(_scanpaths(content["fixations"])) or [np.empty((0, len(COLUMNS)))])
         table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(IDS, np.int64))
-        table["x"] *= size / IMAGE_SIZE[0]
-        table["y"] *= size / IMAGE_SIZE[1]
+        table[["x", "y"]] *= size / np.array(IMAGE_SIZE)
         return Scanpaths(table, size, source)
     except ValueError as error:
         raise DataFileError(f"{path}: {error}") from error

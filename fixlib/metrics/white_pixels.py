@@ -92,13 +92,13 @@ class Ranking:
         chosen anew in each resample. The coarse thresholds' small offset from the exact value is taken off.
         """
         exact = _scores(self.found, self.predicted, self.thresholds)
-        samples, coarse = self._coarse(weights), self._coarse(np.ones((1, len(self.window_found))))
+        samples, coarse = (
+            _scores(each @ self.window_found, each @ self.window_predicted, self.coarse)
+            for each in (weights, np.ones((1, weights.shape[1])))
+        )
         for name in ("average_precision", "best_f1"):
             samples[name] = samples[name] + (exact[name] - coarse[name])
         return {name: [float(exact[name]), *percentile_interval(samples[name]).tolist()] for name in exact}
-
-    def _coarse(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        return _scores(weights @ self.window_found, weights @ self.window_predicted, self.coarse)
 
     def curve(self) -> dict[str, list[float]]:
         """Recall and precision at <= 100 thresholds, from the highest to the lowest."""
