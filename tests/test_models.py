@@ -216,6 +216,7 @@ def test_hybrid_agrees_with_a_plain_computation():
         torch.testing.assert_close(model(frames), expected, atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.skipif(not torch.__version__.startswith("2.13"), reason="torch 2.13 draws these weights, 2.10 others")
 def test_a_known_output_and_known_first_weights():
     """Of what is stored, computed by version 0.3: a change of the plain network or of its initialisation is noticed."""
     known = json.loads((Path(__file__).parent / "data" / "simvp_known_output.json").read_text())
