@@ -99,7 +99,7 @@ class Gaze:
                 todo = f"convert it with torch.as_tensor({name}, dtype={dtype})"
                 raise DataFileError(f"{name} must be a tensor of {dtype}, not {found}; {todo}")
         shape = tuple(self.coordinates.shape)
-        if len(shape) != 3 or shape[2] != 2 or 0 in shape or self.size < 1:
+        if len(shape) != 3 or shape[2] != 2 or shape[1] == 0 or self.size < 1:
             raise DataFileError(f"coordinates must have shape (N, T, 2), not {shape}, on a grid of 1 px or more")
         for name, expected in dict(fixation_mask=shape[:2], subject=shape[:1], stimulus=shape[:1]).items():
             if (other := tuple(getattr(self, name).shape)) != expected:
@@ -134,6 +134,9 @@ class Gaze:
             if key not in content:
                 raise DataFileError(f"the key '{key}' is missing")
         rows = torch.arange(len(content["coordinates"]))
+        if not len(rows):
+            found = tuple(np.shape(content["coordinates"]))
+            raise DataFileError(f"coordinates must hold sequences, (N, T, 2), not {found}")
         tensors = {key: content.get(key, rows) for key in TENSORS}
         bare = dict.fromkeys(META, "unknown") | dict(name=name, label=f"{name} (provenance unknown)", size=size)
         bare |= dict(simulated=False, rate_hz=None, format_version=FORMAT_VERSION)
