@@ -128,6 +128,14 @@ def predictor_of(run: Run) -> str:
     return f"{name}_{'mse' if loss == 'l2' else loss}" if name else kind
 
 
+def optimum(study: Study, framing: str, *losses: str) -> Run:
+    """The optimum of a framing under the first of those losses for which it is known; KeyError where there is none."""
+    for loss in losses:
+        for name in study.variants(model="optimum", framing=framing, loss=loss):
+            return study.run(name)
+    raise KeyError(f"no optimum under {' or '.join(losses)}, {framing.lower()}")
+
+
 def facts(run: Run) -> dict[str, Any]:
     """What was run, in plain values; `framing` and `task` in words."""
     where, rate = run.spec.config.data, run.spec.config.data.rate_hz

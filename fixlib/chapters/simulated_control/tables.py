@@ -10,15 +10,7 @@ import numpy as np
 
 from fixlib.chapters.loss_comparison.tables import constant_of
 from fixlib.runs.store import Run
-from fixlib.runs.study import Study, facts
-
-
-def optimum(study: Study, framing: str, *losses: str) -> Run:
-    """The optimum of a framing under the first of those losses for which it is known; KeyError where there is none."""
-    for loss in losses:
-        for name in study.variants(model="optimum", framing=framing, loss=loss):
-            return study.run(name)
-    raise KeyError(f"no optimum under {' or '.join(losses)}, {framing.lower()}")
+from fixlib.runs.study import Study, facts, optimum
 
 
 def optimum_of(study: Study, variant: str) -> Run:
