@@ -222,9 +222,11 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], last: float, 
         axes.text(1.04 * last, height, name, color=color, fontsize=8, va="center")
 
 
-def image_axes(axes: Axes, title: str = "") -> Axes:
-    """Axes for a picture of a frame: no ticks, a thin frame."""
+def image_axes(axes: Axes, title: str = "", black: int = 0) -> Axes:
+    """Axes for a picture of a frame: no ticks, a thin frame; where marks are drawn on a black one, with its side."""
     axes.set(xticks=[], yticks=[], title=title)
+    if black:
+        axes.set(xlim=(-0.5, black - 0.5), ylim=(black - 0.5, -0.5), aspect="equal", facecolor="black")
     for side in axes.spines.values():
         side.set(visible=True, linewidth=0.5, color="#777777")
     return axes

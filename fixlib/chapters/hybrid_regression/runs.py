@@ -14,10 +14,6 @@ NAME = "hybrid_regression"
 N_IN, N_OUT = 4, 1
 # One fixation a frame (None), or the gaze every 100 ms.
 FRAMINGS: dict[str, float | None] = {"fixations": None, "10hz": 10.0}
-# How a predicted frame becomes a point: its brightest pixel, its mean, its geometric median.
-FRAME_ERRORS = ("error_argmax", "error_mean", "error_median")
-COMPOSITE = Loss("composite", LOSSES["composite"])
-WEIGHTED_MSE = Loss("weighted_mse", LOSSES["weighted_mse"])
 # Compared with the others where asked for: the hybrid with a translator as narrow as that of frame prediction.
 NARROW = "hybrid_l1_narrow"
 
@@ -27,9 +23,7 @@ def networks_of(size: Profile) -> dict[str, tuple[Model, Loss]]:
     return {
         "hybrid_l1": (size.hybrid, Loss("l1")),
         "hybrid_mse": (size.hybrid, Loss("l2")),
-        "frames_composite": (size.frames, COMPOSITE),
-        "frames_weighted_mse": (size.frames, WEIGHTED_MSE),
-        "frames_mse": (size.frames, Loss("mse")),
+        **{f"frames_{name}": (size.frames, Loss(name, LOSSES[name])) for name in ("composite", "weighted_mse", "mse")},
         "gru_l1": (Model("gru", dict(hidden=64)), Loss("l1")),
     }
 
@@ -60,24 +54,18 @@ def specs(
         for name in networks or every:
             config = Config(where, *known[name], size.training)
             found += [make_spec(NAME, f"{name}.{framing}", size, seed, config) for seed in seeds]
-        found += [
-            make_spec(NAME, f"{name}.{framing}", size, 0, Config(where, Model(name, dict(as_frames=False))))
-            for name in BASELINES
-        ]
+        for name in BASELINES:
+            config = Config(where, Model(name, dict(as_frames=False)))
+            found.append(make_spec(NAME, f"{name}.{framing}", size, 0, config))
     return found
 
 
 def finish(study) -> None:
     """Write logs/final_results.txt, as the original experiment did: every predictor's error, best first."""
     frame = study.frame()
-    errors = frame[frame["metric"].isin(("error", *FRAME_ERRORS))]
-    lines = [
-        study.notice,
-        "",
-        "Mean pixel error (L2, px) of the next point on the test windows, with its 95% interval",
-        "",
-    ]
-    lines += [
+    errors = frame[frame["metric"].isin(("error", "error_argmax", "error_mean", "error_median"))]
+    title = "Mean pixel error (L2, px) of the next point on the test windows, with its 95% interval"
+    lines = [study.notice, "", title, ""] + [
         f"{row.variant:32s} seed {row.seed}  {row.metric:14s} {row.value:6.2f}  [{row.low:.2f}, {row.high:.2f}]"
         for row in errors.sort_values("value").itertuples()
     ]

@@ -247,9 +247,7 @@ def examples(study: Study, window: int = 0) -> Figure:
 
 def _draw_input(axes: Axes, pixels: np.ndarray, size: int, title: str) -> None:
     y, x = np.divmod(pixels.astype(int), size)
-    plots.image_axes(axes, title).set(
-        xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", facecolor="black"
-    )
+    plots.image_axes(axes, title, size)
     axes.plot(x, y, "-", color="#777777", lw=0.8)
     axes.scatter(x, y, c=np.arange(len(x)), cmap="Greys_r", vmin=-6, s=14)
     axes.plot(x[-1], y[-1], "s", mfc="none", mec="#E69F00", ms=6)

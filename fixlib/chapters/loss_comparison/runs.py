@@ -43,14 +43,10 @@ def specs(
     """
     size = get_profile(profile)
     where = size.data(dataset, rate_hz=RATE_HZ, n_in=N_IN, n_out=N_OUT, stride=N_OUT)
-    networks = []
-    for name in losses:
-        config = Config(where, size.frames, _loss(name), size.training)
-        networks += [make_spec(NAME, name, size, seed, config) for seed in seeds]
-    baselines = [
-        make_spec(NAME, name, size, 0, Config(where, Model(name, dict(as_frames=True)))) for name in FRAME_BASELINES
-    ]
-    return networks + baselines
+    networks = {name: Config(where, size.frames, _loss(name), size.training) for name in losses}
+    baselines = {name: Config(where, Model(name, dict(as_frames=True))) for name in FRAME_BASELINES}
+    found = [make_spec(NAME, name, size, seed, config) for name, config in networks.items() for seed in seeds]
+    return found + [make_spec(NAME, name, size, 0, config) for name, config in baselines.items()]
 
 
 def _loss(variant: str) -> Loss:

@@ -76,7 +76,7 @@ def paths(study: Study, shown: Sequence[float] = (0.0, 0.4), seed: int = 4) -> F
 
 def _draw_path(axes: Axes, pixels: np.ndarray, replaced: np.ndarray, size: int) -> None:
     y, x = np.divmod(pixels, size)
-    plots.image_axes(axes).set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", facecolor="black")
+    plots.image_axes(axes, black=size)
     for first, last, marker, shade in ((0, N_IN, "s", SEEN), (N_IN, len(x), "o", LATER)):
         for there, fill in ((~replaced[first:last], shade), (replaced[first:last], "none")):
             axes.plot(x[first:last][there], y[first:last][there], marker, ms=4.5, mec=shade, mfc=fill, ls="")
@@ -174,19 +174,16 @@ def frames_and_regression(
     levels = noises(study, "onwards.hybrid_l1")
     networks = {name: [score(study, f"onwards.{name}", "error_median", level) for level in levels] for name in losses}
     networks["hybrid_l1"] = [score(study, "onwards.hybrid_l1", "error", level) for level in levels]
-    exact = {
-        name: [exact_score(study, name, "error_argmax", level) for level in levels]
-        for name in ("constant_velocity", "repeat_last", KNOWS_PATH)
-    }
+    known = ("constant_velocity", "repeat_last", KNOWS_PATH)
+    exact = {name: [exact_score(study, name, "error_argmax", level) for level in levels] for name in known}
     exact["best possible"] = [exact_score(study, "softmax_cross_entropy", "error_median", level) for level in levels]
     drawn, axes = plt.subplots(figsize=(8, 4.4))
     ends = []
     for name, found in {**networks, **exact}.items():
         shade = OPTIMUM_COLOR if name == "best possible" else color_of(name)
         values = [number["value"] for number in found]
-        axes.plot(
-            levels, values, "o-" if name in networks else ":" if name == "repeat_last" else "--", color=shade, ms=5
-        )
+        line = "o-" if name in networks else ":" if name == "repeat_last" else "--"
+        axes.plot(levels, values, line, color=shade, ms=5)
         for level, number in zip(levels, found if name in networks else ()):
             axes.plot([level, level], [number["low"], number["high"]], color=shade, lw=2.5, alpha=0.4)
         ends.append((values[-1], name_of(name), shade))

@@ -91,51 +91,42 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     size = SIZES[get_profile(profile).name]
     found: list[RunSpec] = []
     simvp, hybrid = size.networks.frames, size.networks.hybrid
-    prior = Model("simvp", simvp.options | dict(prior_probability=1 / size.grid**2))
-    start = _network(size, prior, "bce", size.start)
-    hybrid_start = _network(size, hybrid, "l1", size.start)
+
+    def data(train: int, n_out: int = 1) -> Data:
+        return Data(DATASET, None, size.grid, N_IN, n_out, train, size.networks.val, size.networks.test, seed=0)
+
+    def network(
+        model: Model, loss: str, amount: tuple[int, int], start: Config | None = None, n_out: int = 1
+    ) -> Config:
+        """Trained without noise, from `start` or from random weights."""
+        windows, epochs = amount
+        training = Training(epochs, learning_rate=1e-3 if start else 2e-3, plateau_patience=0)
+        return Config(data(windows, n_out), model, Loss(loss, LOSSES.get(loss, {})), training, (0.0,), start)
 
     def add(variant: str, config: Config, which: Sequence[int] = seeds) -> None:
         found.extend(make_spec(NAME, variant, size.networks, seed, config) for seed in which)
 
+    prior = Model("simvp", simvp.options | dict(prior_probability=1 / size.grid**2))
+    start, hybrid_start = network(prior, "bce", size.start), network(hybrid, "l1", size.start)
     for config in (start, hybrid_start):
         add(_start_variant(config), config)
     for name in LOSSES:
-        add(f"scratch.{name}", _network(size, simvp, name, size.scratch))
+        add(f"scratch.{name}", network(simvp, name, size.scratch))
     for name in LOSSES:
-        add(f"onwards.{name}", _network(size, simvp, name, size.stage, start, NOISES if name in NOISY else NOISES[:1]))
-    add("onwards.hybrid_l1", _network(size, hybrid, "l1", size.stage, hybrid_start, NOISES))
+        onwards = network(simvp, name, size.stage, start)
+        add(f"onwards.{name}", replace(onwards, noises=NOISES) if name in NOISY else onwards)
+    add("onwards.hybrid_l1", replace(network(hybrid, "l1", size.stage, hybrid_start), noises=NOISES))
     for name in AHEAD_LOSSES:
-        add(f"ahead.{name}", _network(size, simvp, name, size.ahead, start, n_out=AHEAD))
+        add(f"ahead.{name}", network(simvp, name, size.ahead, start, AHEAD))
     for noise in EXACT_NOISES:
-        add(f"exact.{tag(noise)}", Config(_data(size, 0, 1), Model(EXACT), noises=(noise,)), [0])
-    add("exact.ahead", Config(_data(size, 0, AHEAD), Model(EXACT), noises=(0.0,)), [0])
+        add(f"exact.{tag(noise)}", Config(data(0), Model(EXACT), noises=(noise,)), [0])
+    add("exact.ahead", Config(data(0, AHEAD), Model(EXACT), noises=(0.0,)), [0])
     return found
 
 
 def tag(noise: float) -> str:
     """How variants and stages name a noise: noise40 for 0.4."""
     return f"noise{round(100 * noise)}"
-
-
-def _data(size: Size, train: int, n_out: int) -> Data:
-    return Data(DATASET, None, size.grid, N_IN, n_out, train, size.networks.val, size.networks.test, seed=0)
-
-
-def _network(
-    size: Size,
-    model: Model,
-    loss: str,
-    amount: tuple[int, int],
-    start: Config | None = None,
-    noises: Sequence[float] = (0.0,),
-    n_out: int = 1,
-) -> Config:
-    """The configuration of a network trained at each of the noises in turn, from `start` or from random weights."""
-    windows, epochs = amount
-    training = Training(epochs, learning_rate=1e-3 if start else 2e-3, plateau_patience=0)
-    where = _data(size, windows, n_out)
-    return Config(where, model, Loss(loss, LOSSES.get(loss, {})), training, tuple(noises), start)
 
 
 def run(spec: RunSpec, attempt: Attempt) -> dict[str, Any]:

@@ -43,13 +43,14 @@ def beside_optimum(study: Study) -> Figure:
 def _left(study: Study, name: str) -> Row:
     """How much each run still had to learn; those beyond MOST_LEFT at the edge."""
     left = [left_to_learn(run, optimum_of(study, name)) for run in study.runs_of(name)]
-    row = Row(name_of(facts(study.run(name))["loss"]), color_of(facts(study.run(name))["loss"]))
+    loss, mean = facts(study.run(name))["loss"], float(np.mean(left))
+    row = Row(
+        name_of(loss), color_of(loss), [dict(value=min(value, MOST_LEFT), low=np.nan, high=np.nan) for value in left]
+    )
     if np.isnan(left).all():
-        return replace(row, numbers=[dict(value=np.nan, low=np.nan, high=np.nan)], text="nothing to learn")
-    numbers = [dict(value=min(value, MOST_LEFT), low=np.nan, high=np.nan) for value in left]
-    mean = float(np.mean(left))
+        return replace(row, text="nothing to learn")
     text = f"{mean:.2f}" if mean < 10 else f"{mean:.0f}"
-    return replace(row, numbers=numbers, best=0.0, text=text, marker=">" if mean > MOST_LEFT else "o")
+    return replace(row, best=0.0, text=text, marker=">" if mean > MOST_LEFT else "o")
 
 
 def _scored(study: Study, name: str, metric: str, written: str) -> Row:

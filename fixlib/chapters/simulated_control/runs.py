@@ -42,10 +42,9 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
         for name, network in compared.items():
             config = Config(where, *network, size.training)
             found += [make_spec(NAME, f"{name}.{framing}", size, seed, config) for seed in seeds]
-        found += [
-            make_spec(NAME, f"optimum_{name}.{framing}", size, 0, Config(where, Model("optimum"), Loss(name, options)))
-            for name, options in OPTIMA.items()
-        ]
+        for name, options in OPTIMA.items():
+            config = Config(where, Model("optimum"), Loss(name, options))
+            found.append(make_spec(NAME, f"optimum_{name}.{framing}", size, 0, config))
     return found
 
 

@@ -29,7 +29,7 @@ WINDOW = 10
 AMPLITUDE_EDGES = np.arange(0, 33, 0.5)
 DIRECTION_EDGES = np.arange(-180, 181, 10)
 DURATION_EDGES = np.arange(0, 1001, 20)
-LAGS = 10
+LAGS = dict(fixations=10, frames_10hz=20)
 TRIVIAL = ("black", "repeat_last", "centre")
 
 
@@ -41,7 +41,7 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     """
     size = get_profile(profile)
     where = size.data(dataset, rate_hz=10.0, n_in=WINDOW, n_out=WINDOW, stride=WINDOW)
-    described = Config(where, Model(DESCRIPTION, dict(rates_hz=list(RATES_HZ), lags=LAGS)))
+    described = Config(where, Model(DESCRIPTION, dict(rates_hz=list(RATES_HZ), lags=LAGS["fixations"])))
     has_durations = dataset in data.DATASETS and data.DATASETS[dataset].has_fixations
     description = [make_spec(NAME, DESCRIPTION, size, 0, described)] if has_durations else []
     return description + [make_spec(NAME, name, size, 0, Config(where, Model(name))) for name in TRIVIAL]
@@ -70,51 +70,46 @@ def _score_trivial(config: Config) -> dict:
 
 def describe(scanpaths: Scanpaths) -> dict:
     """Everything chapter 1 shows of a set of scanpaths, as plain values and packed histograms."""
-    fixations, at_10hz = scanpaths.frames(None), scanpaths.frames(10.0)
-    saccades = _saccades(fixations)
-    rows = scanpaths.fixations
-    statistics = dict(
-        scanpaths=len(scanpaths),
-        fixations=len(rows),
-        subjects=int(rows["subject"].nunique()),
-        stimuli=int(rows["stimulus"].nunique()),
-        scanpaths_of_8_or_more=int((rows.groupby("scanpath").size() >= 8).sum()),
-        amplitude_mean=float(saccades["amplitude"].mean()),
-        amplitude_median=float(saccades["amplitude"].median()),
-        same_pixel=float(saccades["same_pixel"].mean()),
-        duration_mean=float(rows["duration_ms"].mean()),
-        duration_median=float(rows["duration_ms"].median()),
-        x_mean=float(rows["x"].mean()),
-        y_mean=float(rows["y"].mean()),
-        x_sd=float(rows["x"].std()),
-        y_sd=float(rows["y"].std()),
-    )
-    measured = dict(amplitude_mean=saccades["amplitude"], same_pixel=saccades["same_pixel"])
-    intervals = {name: _interval(values, saccades) for name, values in measured.items()}
-    intervals["duration_mean"] = _interval(rows["duration_ms"], rows)
+    frames = dict(fixations=scanpaths.frames(None), frames_10hz=scanpaths.frames(10.0))
+    saccades, rows, edges = _saccades(frames["fixations"]), scanpaths.fixations, np.arange(scanpaths.size + 1)
     counts = {
-        "positions": _position_counts(rows, scanpaths.size),
+        "positions": np.histogram2d(rows["y"], rows["x"], bins=(edges, edges))[0],
         "amplitudes": np.histogram(saccades["amplitude"], AMPLITUDE_EDGES)[0],
         "directions": np.histogram(saccades.loc[~saccades["same_pixel"], "direction"], DIRECTION_EDGES)[0],
         "durations": np.histogram(rows["duration_ms"], DURATION_EDGES)[0],
         "fixations_per_scanpath": np.bincount(rows.groupby("scanpath").size(), minlength=30)[:40],
     }
-    rates = [_describe_rate(scanpaths.frames(rate), rate) for rate in RATES_HZ]
+    intervals = dict(
+        amplitude_mean=_interval(saccades["amplitude"], saccades),
+        same_pixel=_interval(saccades["same_pixel"], saccades),
+        duration_mean=_interval(rows["duration_ms"], rows),
+    )
     return dict(
         metrics={},
-        statistics=statistics,
+        statistics=_statistics(scanpaths, saccades),
         intervals=intervals,
         counts={name: pack(values, "int32") for name, values in counts.items()},
         edges=dict(amplitudes=AMPLITUDE_EDGES, directions=DIRECTION_EDGES, durations=DURATION_EDGES),
-        rates=rates,
+        rates=[_describe_rate(scanpaths.frames(rate), rate) for rate in RATES_HZ],
         pixels=scanpaths.size**2,
-        valid=dict(fixations=_valid_share(fixations), frames_10hz=_valid_share(at_10hz)),
-        visited={
-            str(length): dict(fixations=_visited(fixations, length), frames_10hz=_visited(at_10hz, length))
-            for length in (WINDOW, 2 * WINDOW)
-        },
-        autocorrelation=dict(fixations=_autocorrelation(fixations), frames_10hz=_autocorrelation(at_10hz, 2 * LAGS)),
+        # Share of the frames that show gaze; the others pad the rows to the longest scanpath.
+        valid={name: float(each.fixation_mask.double().mean()) for name, each in frames.items()},
+        visited={str(n): {name: _visited(each, n) for name, each in frames.items()} for n in (WINDOW, 2 * WINDOW)},
+        autocorrelation={name: _autocorrelation(frames[name], lags) for name, lags in LAGS.items()},
     )
+
+
+def _statistics(scanpaths: Scanpaths, saccades: pd.DataFrame) -> dict[str, float]:
+    rows = scanpaths.fixations
+    found: dict[str, float] = dict(scanpaths=len(scanpaths), fixations=len(rows))
+    found |= dict(subjects=rows["subject"].nunique(), stimuli=rows["stimulus"].nunique())
+    found["scanpaths_of_8_or_more"] = int((rows.groupby("scanpath").size() >= 8).sum())
+    found["same_pixel"] = float(saccades["same_pixel"].mean())
+    for name, values in (("amplitude", saccades["amplitude"]), ("duration", rows["duration_ms"])):
+        found |= {f"{name}_mean": float(values.mean()), f"{name}_median": float(values.median())}
+    for name in "xy":
+        found |= {f"{name}_mean": float(rows[name].mean()), f"{name}_sd": float(rows[name].std())}
+    return found
 
 
 def _interval(values: pd.Series, rows: pd.DataFrame) -> list[float]:
@@ -138,11 +133,6 @@ def _saccades(fixations: Gaze) -> pd.DataFrame:
     return pd.DataFrame({name: values.numpy() for name, values in columns.items()})
 
 
-def _position_counts(rows: pd.DataFrame, size: int) -> np.ndarray:
-    edges = np.arange(size + 1)
-    return np.histogram2d(rows["y"], rows["x"], bins=(edges, edges))[0]
-
-
 def _describe_rate(frames: Gaze, rate_hz: float) -> dict:
     """How often gaze is in the same pixel a frame later, and by how much it has moved; each with its interval."""
     both, same, step = _steps(frames)
@@ -155,11 +145,6 @@ def _describe_rate(frames: Gaze, rate_hz: float) -> dict:
     return found
 
 
-def _valid_share(frames: Gaze) -> float:
-    """Share of the frames that show gaze; the others pad the rows to the longest scanpath."""
-    return float(frames.fixation_mask.double().mean())
-
-
 def _visited(frames: Gaze, length: int) -> dict:
     """Distinct pixels in the first `length` frames: the mean over the scanpaths that have so many, and their number."""
     whole = frames.fixation_mask[:, :length].all(1)
@@ -170,7 +155,7 @@ def _visited(frames: Gaze, length: int) -> dict:
     return dict(pixels=float(distinct.double().mean()), scanpaths=int(whole.sum()))
 
 
-def _autocorrelation(frames: Gaze, lags: int = LAGS) -> dict:
+def _autocorrelation(frames: Gaze, lags: int) -> dict:
     """Correlation of x, and of y, with themselves some frames later, over all scanpaths."""
     points, mask = frames.coordinates.double(), frames.fixation_mask
     normal = (points - points[mask].mean(0)) / points[mask].std(0)
