@@ -64,13 +64,8 @@ FIGURES: dict[str, Drawing] = {}  # by file name, in the order of definition
 @contextmanager
 def book_style() -> Iterator[None]:
     """What is drawn inside (or in a function so decorated) looks as the book does; settings are set back after it."""
-    style = mpl.rc_params_from_file(STYLE, use_default_template=False)
-    before = {name: mpl.rcParams[name] for name in style}
-    mpl.rcParams.update(style)
-    try:
+    with mpl.rc_context(dict(mpl.rc_params_from_file(STYLE, use_default_template=False))):
         yield
-    finally:
-        mpl.rcParams.update(before)
 
 
 def figure(name: str, of: str = "", **choices: Any) -> Callable[[Callable[..., Figure]], Callable[..., Figure]]:

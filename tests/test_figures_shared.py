@@ -106,6 +106,7 @@ class TestStyle:
 
     def test_the_same_network_has_the_same_color_in_every_chapter(self):
         control = recorded("simulated_control", "simulated", "quick", (0, 1, 2))
+        chapters.load()
         panel = plots.FIGURES["04_beside_optimum"].draw(control).axes[0]
         colors = {label.get_text(): label.get_color() for label in panel.get_yticklabels()}
         losses = plots.FIGURES["03_beside_optimum"].draw(control).axes[0]
