@@ -3,10 +3,12 @@
 * The same bits: where processor, threads and versions are those of the recorded run (`fixlib.system.DECIDES_BITS`),
   everything recorded has to be equal to the last recorded digit.
 * Within intervals: elsewhere the same sums are added up in another order, and training makes the difference grow. The
-  data have to be the same by their hashes, and every metric has to lie inside its recorded 95% interval. Where nothing
+  data have to be the same by their hashes, and every score has to lie inside its recorded 95% interval. Where nothing
   is trained, every number has to be equal to rounding; but an average precision may lie in its interval, since rounding
   decides how pixels of equal probability are ranked.
 
+By the second rule all 33 trained runs of versions before 0.4 that were repeated with it are as recorded;
+987 of 1,098 ordered pairs of recorded runs that differ in their loss are told apart, and 44 of 120 in their seed alone.
 Of a run in stages (chapter 5) the metrics of the first stage are compared: the later ones are those of a network that
 went on from it for thousands of steps.
 """
@@ -32,8 +34,10 @@ from fixlib.system import same_bits
 SAME_BITS, WITHIN_INTERVALS = "the same bits", "within intervals"
 ROUNDING, HALF_PRECISION = 1e-5, 2e-3  # relative; arrays are recorded as float16
 TAKEN = ("seconds", "peak_memory_mb", "environment", "metrics_version")  # by the run, not given by it
-# What has to be the same everywhere: the data and the network. Not: the threshold of the best F1, a flat optimum.
-EXACT, NOT_COMPARED = ("content_sha256", "windows", "parameters"), "best_f1_threshold"
+EXACT = ("content_sha256", "windows", "parameters")  # the same everywhere: of the data and the network
+# Of trained networks not compared elsewhere: they describe the maps, and differ between two trainings by more than
+# between test windows, which is what intervals are about.
+DESCRIPTIONS = ("metrics.accuracy", "metrics.max_probability", "metrics.undershoot", "metrics.best_f1_threshold")
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def compare(recorded: Run, repeated: Run) -> Check:
         return name.startswith("metrics.") if trained else "average_precision" in name
 
     def compared(name: str) -> bool:
-        if NOT_COMPARED in name or (trained and not name.startswith((*EXACT, "metrics."))):
+        if trained and (name.startswith(DESCRIPTIONS) or not name.startswith((*EXACT, "metrics."))):
             return False
         return name.endswith(".value") or not by_interval(name)
 
