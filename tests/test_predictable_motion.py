@@ -186,7 +186,7 @@ class TestFigures:
             np.isclose(tables.by_horizon(recorded, name, "error_argmax"), error, atol=0.005).sum()
             for name in ("dice", "weighted_mse")
         ]
-        assert same == [5, 0]
+        assert same == [7, 0]
         assert np.isclose(tables.by_horizon(recorded, "dice", "white_pixel_recall"), recall, atol=1e-3).sum() == 4
 
 
