@@ -63,9 +63,18 @@ FIGURES: dict[str, Drawing] = {}  # by file name, in the order of definition
 
 @contextmanager
 def book_style() -> Iterator[None]:
-    """What is drawn inside (or in a function so decorated) looks as the book does; settings are set back after it."""
-    with mpl.rc_context(dict(mpl.rc_params_from_file(STYLE, use_default_template=False))):
+    """What is drawn inside (or in a function so decorated) looks as the book does; its settings are set back after it.
+
+    Only its own: matplotlib's context would set back what a notebook turns on with its first figure, too, and no figure
+    after that would be shown.
+    """
+    style = dict(mpl.rc_params_from_file(STYLE, use_default_template=False))
+    before = {name: mpl.rcParams[name] for name in style}
+    mpl.rcParams.update(style)
+    try:
         yield
+    finally:
+        mpl.rcParams.update(before)
 
 
 def figure(name: str, of: str = "", **choices: Any) -> Callable[[Callable[..., Figure]], Callable[..., Figure]]:

@@ -5,6 +5,7 @@
 
 import json
 import re
+from itertools import pairwise
 
 import nbformat
 import pytest
@@ -74,3 +75,10 @@ class TestChapter:
             if cell.cell_type == "code" and any("image/png" in o.get("data", {}) for o in cell.outputs):
                 assert after is not None and after.cell_type == "markdown"
                 assert re.search(r"\*\*Figure", after.source) and "Alt text:" in after.source
+
+    def test_every_caption_stands_below_its_picture(self, notebook):
+        """nbval compares no pictures: it would not miss one."""
+        cells = nbformat.read(notebook, as_version=4).cells
+        for before, cell in pairwise(cells):
+            if cell.cell_type == "markdown" and re.match(r"\*\*Figure", cell.source):
+                assert any("image/png" in o.get("data", {}) for o in before.get("outputs", [])), cell.source[:20]
