@@ -13,7 +13,6 @@ from fixlib.data import (
     DATASETS,
     DataFileError,
     Gaze,
-    Source,
     content_sha256,
     describe,
     fingerprint,
@@ -21,14 +20,7 @@ from fixlib.data import (
     open_dataset,
     prepare,
 )
-
-SOURCE = Source("toy", "toy", "0" * 64, "none", "none", simulated=True)
-
-
-def gaze(n=6, length=5, seed=0):
-    points = 32 * torch.rand(n, length, 2, generator=torch.Generator().manual_seed(seed))
-    mask, number = torch.ones(n, length, dtype=torch.bool), torch.arange(n)
-    return Gaze(points, mask, number, number, SOURCE, "steps", None)
+from tests.toy_gaze import SOURCE, gaze
 
 
 @pytest.fixture

@@ -11,16 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixlib.data import DataFileError, Gaze, Source, content_sha256, load_real_training_data
+from fixlib.data import DataFileError, Gaze, content_sha256, load_real_training_data
+from tests.toy_gaze import gaze
 
 TENSORS = ("coordinates", "fixation_mask", "subject", "stimulus")
-SOURCE = Source("toy", "toy", "0" * 64, "none", "none", simulated=True)
-
-
-def gaze(n=6, length=5, seed=0):
-    points = 32 * torch.rand(n, length, 2, generator=torch.Generator().manual_seed(seed))
-    mask, number = torch.ones(n, length, dtype=torch.bool), torch.arange(n)
-    return Gaze(points, mask, number, number, SOURCE, "steps", None)
 
 
 @pytest.fixture

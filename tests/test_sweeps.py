@@ -41,6 +41,11 @@ def same(runs, others) -> bool:
     )
 
 
+def run_smoke(dataset, options: str) -> int:
+    """`fixlib run loss_comparison` at smoke size: its exit code."""
+    return main(["run", "loss_comparison", "--dataset", dataset, "--profile", "smoke", *options.split()])
+
+
 class TestData:
     def test_a_folder_that_changes_while_its_run_is_trained_gives_no_run(self, project, dataset, monkeypatch):
         folder = project / "gaze"
@@ -76,25 +81,7 @@ class TestSeeds:
         assert complaint in capsys.readouterr().err
 
     def test_each_is_run_once(self, project, dataset, capsys):
-        assert (
-            main(
-                [
-                    "run",
-                    "loss_comparison",
-                    "--dataset",
-                    dataset,
-                    "--profile",
-                    "smoke",
-                    "--losses",
-                    "mse",
-                    "--seeds",
-                    "0,0",
-                    "--workers",
-                    "1",
-                ]
-            )
-            == 0
-        )
+        assert run_smoke(dataset, "--losses mse --seeds 0,0 --workers 1") == 0
         assert "Runs: 5, of which trained just now: 5" in capsys.readouterr().out  # four are baselines
 
 
@@ -285,28 +272,12 @@ class TestFailures:
             lambda spec, *more: 1 / 0 if spec.variant == "mse" else run_predictor(spec, *more),
             raising=False,
         )
-        assert (
-            main(
-                [
-                    "run",
-                    "loss_comparison",
-                    "--dataset",
-                    dataset,
-                    "--profile",
-                    "smoke",
-                    "--losses",
-                    "mse,dice",
-                    "--workers",
-                    "1",
-                ]
-            )
-            == 1
-        )
+        assert run_smoke(dataset, "--losses mse,dice --workers 1") == 1
         printed = capsys.readouterr()
         assert "transition_table" in printed.out and "ZeroDivisionError" in printed.err
 
     def test_no_workers_are_refused(self, project, dataset, capsys):
-        assert main(["run", "loss_comparison", "--dataset", dataset, "--profile", "smoke", "--workers", "0"]) == 1
+        assert run_smoke(dataset, "--workers 0") == 1
         assert "workers must be at least 1, not 0" in capsys.readouterr().err
 
 
