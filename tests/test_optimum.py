@@ -16,9 +16,18 @@ from fixlib.metrics import Truth, evaluate_frames, evaluate_points, paired_diffe
 from fixlib.models import BASELINES
 from fixlib.runs.config import Config, Data, Loss, Model
 from fixlib.runs.execute import baseline_logits
-from fixlib.theory import forecast as theory
 from fixlib.theory.bayes import bayes_logits, expected_loss, expected_squared_distance
-from fixlib.theory.forecast import best_points, forecast, likeliest_pixel, saccade_counts
+from fixlib.theory.forecast import (
+    CELLS,
+    Forecast,
+    best_points,
+    expected_distance,
+    forecast,
+    likeliest_pixel,
+    regret_bits,
+    regret_px,
+    saccade_counts,
+)
 from fixlib.theory.outputs import best_output
 from tests.known_density import next_fixation_density
 
@@ -64,13 +73,6 @@ def small():
 def optima(small):
     """The Bayes output for every loss, by its place in ALL_LOSSES."""
     return [bayes_logits(make_loss(name, **options), small) for name, options in ALL_LOSSES]
-
-
-def expected_distance(known, points):
-    """Expected distance (N, T) in px from each point (N, T, 2) to the fixation."""
-    arriving, going_on = (np.concatenate(each) for each in zip(*known.cells()))
-    to_new, to_old = theory._distances(points.double().reshape(-1, 2).numpy(), theory._centers(known))
-    return torch.from_numpy((arriving * to_new + going_on * to_old).sum(-1)).view(points.shape[:2])
 
 
 def within(difference, n_errors=4.0):
@@ -191,7 +193,7 @@ def test_what_is_expected_is_what_happens(at_10hz):
     assert within(surprise - (log_density.exp() * log_density).sum(1))
     assert within((next_point == at_10hz["coordinates"][:, 3]).all(1).numpy() - known.saccades[:, 0, 0])
     points = best_points(known)
-    assert within((points[:, 0] - next_point).norm(dim=1) - expected_distance(known, points)[:, 0])
+    assert within((points[:, 0] - next_point).norm(dim=1) - expected_distance(points, known)[:, 0])
 
 
 def test_a_forecast_knows_at_which_frames_windows_begin(at_10hz):
@@ -213,7 +215,7 @@ def test_expected_distance_agrees_with_fine_quadrature(at_fixations):
     known = forecast(few, 4)
     points, cells = best_points(known), 12
     grid = (np.stack(np.meshgrid(*[np.arange(32 * cells)] * 2), axis=-1).reshape(-1, 2) + 0.5) / cells
-    found = expected_distance(known, points)[:, 0].numpy()
+    found = expected_distance(points, known)[:, 0].numpy()
     for row in range(20):
         density = next_fixation_density(few["coordinates"][row, 3].numpy(), grid) / cells**2
         distance = np.linalg.norm(grid - points[row, 0].numpy(), axis=1)
@@ -224,9 +226,72 @@ def test_no_point_near_the_median_is_better(at_10hz):
     few = first(at_10hz, 200)
     known = forecast(few, 4)
     points = best_points(known)
-    best = expected_distance(known, points)
+    best = expected_distance(points, known)
     for shift in ((0.3, 0), (0, -0.3), (1.0, 1.0), (-0.05, 0.05)):
-        assert (expected_distance(known, points + torch.tensor(shift)) > best - 1e-4).all()
+        assert (expected_distance(points + torch.tensor(shift), known) > best - 1e-4).all()
+
+
+# Regret
+
+
+def sure_of(pixel, size=2):
+    """A made-up forecast of one frame: the fixation goes on for sure, in the first cell of that pixel."""
+    staying = np.zeros((1, 1, CELLS, CELLS))
+    staying[..., 0, 0] = 1
+    return Forecast(np.array([pixel]), np.array([[[1.0, 0.0]]]), staying, DEFAULT, size)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_regret_in_bits_of_a_made_up_forecast():
+    known = sure_of(1)
+    given = torch.tensor([[[[0.25, 0.25], [0.25, 0.25]]], [[[0.0, 1.0], [0.0, 0.0]]], [[[0.5, 0.5], [0.0, 0.0]]]])
+    found = [float(regret_bits(density[None].log(), known)) for density in given]
+    assert found == pytest.approx([2.0, 0.0, 1.0], abs=1e-7)
+    assert float(regret_bits(torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]]).log(), known)) == np.inf
+
+
+def test_regret_in_px_of_a_made_up_forecast():
+    """The fixation is in the cell about (8.25, 4.25): 5 px from there, less what is left at the best."""
+    known = sure_of(4 * 16 + 8, 16)
+    least = float(expected_distance(best_points(known), known))
+    assert least < 0.3  # the fixation is anywhere in the cell, which also makes 5 px a little more
+    assert float(regret_px(torch.tensor([[[5.25, 8.25]]]), known)) == pytest.approx(5.002 - least, abs=1e-3)
+    assert float(regret_px(best_points(known), known)) == 0
+
+
+def test_regret_is_nothing_for_the_exact_density_and_more_for_any_other(at_10hz, at_fixations):
+    for windows in (at_10hz, at_fixations):
+        known = forecast(first(windows, 60), 2, 3)
+        exact, points = known.log_density(), best_points(known)
+        assert regret_bits(exact, known).abs().max() < 1e-12
+        noise = torch.randn(exact.shape, generator=torch.Generator().manual_seed(0), dtype=exact.dtype)
+        others = [(exact + scale * noise).flatten(-2).log_softmax(-1).view_as(exact) for scale in (0.01, 0.3, 3)]
+        others += [torch.full_like(exact, -np.log(1024)), exact.roll(1, dims=0), exact.roll(1, dims=1)]
+        assert all((regret_bits(other, known) > 0).all() for other in others)
+        bits = [float(regret_bits(other, known).mean()) for other in others[:3]]
+        assert bits == sorted(bits)
+        for shift in (torch.tensor([0.3, 0.0]), points.roll(1, dims=0) - points):
+            assert (regret_px(points + shift, known) > -1e-4).all() and regret_px(points + shift, known).mean() > 0.005
+
+
+def test_regret_is_the_difference_of_what_is_expected(at_fixations):
+    """In bits: what the windows say of exact minus predicted, on average over 1,000 of them."""
+    windows = first(at_fixations, 1000)
+    known, truth = forecast(windows, 4), Truth.of(windows, 4)
+    other = known.log_density().flatten(-2).div(2).log_softmax(-1).view(len(windows), 1, 32, 32)
+    white = truth.white_pixel(32)[..., None]
+    happened = [maps.flatten(-2).gather(-1, white)[..., 0] for maps in (known.log_density(), other)]
+    assert within((happened[0] - happened[1]) / np.log(2) - regret_bits(other, known))
+
+
+def test_regret_refuses_what_is_no_prediction_of_these_frames(at_10hz):
+    known = forecast(first(at_10hz, 3), 4)
+    with pytest.raises(ValueError, match=r"\(3, 1, 32, 32\) as the forecast"):
+        regret_bits(torch.zeros(3, 2, 32, 32), known)
+    with pytest.raises(ValueError, match="sum to 1"):
+        regret_bits(torch.zeros(3, 1, 32, 32), known)
+    with pytest.raises(ValueError, match=r"\(3, 1, 2\) as the forecast"):
+        regret_px(torch.zeros(3, 2), known)
 
 
 # The best output for each loss
@@ -300,12 +365,12 @@ def test_no_baseline_beats_the_optimum(rate_hz, at_10hz, at_fixations):
     windows = first(at_fixations if rate_hz is None else at_10hz, 400)
     known, truth = forecast(windows, 4, 1), Truth.of(windows, 4)
     best = evaluate_points(best_points(known), truth)
-    least = expected_distance(known, best_points(known))
+    least = expected_distance(best_points(known), known)
     for name in ("centre", "constant_velocity", "transition_table"):  # not repeat_last, which knows more than pixels
         baseline = BASELINES[name](32)
         baseline.fit(windows["coordinates"], 4)
         points = baseline.predict(windows["coordinates"][:, :4], 1)
-        assert (expected_distance(known, points) > least - 1e-4).all()
+        assert (expected_distance(points, known) > least - 1e-4).all()
         error = evaluate_points(points, truth).per_window["error"]
         gap = paired_difference(error, best.per_window["error"], truth.subject, truth.stimulus)
         assert gap["high"] > 0
@@ -322,7 +387,7 @@ def test_what_is_recorded_of_an_optimum(at_10hz, name):
     payload = optimum(config, dict(train=windows, val=windows, test=windows))
     known, found = forecast(windows, 4, 1), payload["metrics"]
     if name == "distance":
-        expected = float(expected_distance(known, best_points(known)).mean())
+        expected = float(expected_distance(best_points(known), known).mean())
         assert expected == pytest.approx(found["error"]["value"], rel=0.1)
     if name == "density":
         assert found["information_gain_reference"]["value"] > 2
@@ -354,4 +419,4 @@ def test_pixel_centres_are_no_substitute_for_points(at_10hz):
     points = best_points(known)
     centres = pixel_center(torch.arange(1024)).double()
     to_centres = (known.log_density().exp().flatten(2) * torch.cdist(points.double(), centres)).sum(-1)
-    assert (expected_distance(known, points) - to_centres).mean() > 0.05
+    assert (expected_distance(points, known) - to_centres).mean() > 0.05

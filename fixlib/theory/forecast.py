@@ -172,6 +172,49 @@ def best_points(known: Forecast) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(found)).float().view(len(known.pixel), -1, 2)
 
 
+def regret_bits(log_density: torch.Tensor, known: Forecast) -> torch.Tensor:
+    """Expected bits (N, T), float64, that a prediction gives away in each frame against the exact density.
+
+    The Kullback-Leibler divergence, over all that may happen rather than what did: 0 for the exact density alone, free
+    of the luck of the test windows.
+
+    Args:
+        log_density: (N, T, H, W) natural log of the predicted probabilities, which sum to 1 in each frame.
+        known: of the same frames.
+
+    Raises:
+        ValueError: another shape than the forecast's, or probabilities that do not sum to 1.
+    """
+    exact, predicted = known.log_density(), log_density.detach().cpu().double()
+    if predicted.shape != exact.shape:
+        raise ValueError(f"log_density must be {tuple(exact.shape)} as the forecast, not {tuple(predicted.shape)}")
+    if not ((predicted.exp().sum((-2, -1)) - 1).abs() < 1e-3).all():
+        raise ValueError("exp(log_density) does not sum to 1 over the pixels of every frame")
+    p = exact.exp()
+    return torch.where(p > 0, p * (exact - predicted), 0.0).sum((-2, -1)) / np.log(2)
+
+
+def regret_px(points: torch.Tensor, known: Forecast) -> torch.Tensor:
+    """Expected error (N, T) px of points (N, T, 2), beyond that of `best_points`; as `regret_bits`, free of luck."""
+    return expected_distance(points, known) - expected_distance(best_points(known), known)
+
+
+def expected_distance(points: torch.Tensor, known: Forecast) -> torch.Tensor:
+    """Expected distance (N, T) px, float64, from each point (N, T, 2) px to the fixation.
+
+    Raises:
+        ValueError: not a point for each frame of the forecast.
+    """
+    if points.shape != (*known.saccades.shape[:2], 2):
+        raise ValueError(f"points must be {(*known.saccades.shape[:2], 2)} as the forecast, not {tuple(points.shape)}")
+    here, centers, found = points.detach().cpu().double().reshape(-1, 2).numpy(), _centers(known), []
+    for arriving, going_on in known.cells():
+        now, here = np.split(here, [len(arriving)])
+        to_new, to_old = _distances(now, centers)
+        found.append((arriving * to_new + going_on * to_old).sum(-1))
+    return torch.from_numpy(np.concatenate(found)).view(points.shape[:2])
+
+
 def _step(pixels: np.ndarray, parameters: SimulatorParameters, cells: int = 1) -> np.ndarray:
     """Where the next fixation is, given probabilities (..., S, S) of the present one: (..., S * cells, S * cells)."""
     along_x, along_y = (cell_masses(axis, parameters, pixels.shape[-1], cells) for axis in (0, 1))
