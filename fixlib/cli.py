@@ -51,8 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="prepare recordings or simulated scanpaths")
     kinds = data.add_subparsers(required=True, metavar="COMMAND")
     prepare = _command(kinds, "prepare", _prepare, "fetch a dataset (or read it from PATH) and prepare it")
-    prepare.add_argument("name", help="osie or gazecom")
-    prepare.add_argument("path", nargs="?", help="your own copy: OSIE's file, GazeCom's folder or an archive of it")
+    prepare.add_argument("name", help="osie, crowd or gazecom")
+    prepare.add_argument("path", nargs="?", help="your own copy: OSIE's or crowd's file, GazeCom's folder or archive")
     simulate = _command(kinds, "simulate", _prepare, "make the simulated scanpaths")
     simulate.set_defaults(name="simulated", path=None)
     for each in (prepare, simulate):

@@ -150,7 +150,7 @@ def test_coordinates_in_units_of_the_picture_are_refused(tmp_path, highest):
 
 @pytest.mark.parametrize("call", [open_dataset, fingerprint, describe, prepare])
 def test_unknown_dataset(call, store):
-    with pytest.raises(ValueError, match="unknown dataset 'osei'; known: gazecom, patterns, osie, simulated"):
+    with pytest.raises(ValueError, match="unknown dataset 'osei'; known: gazecom, patterns, osie, crowd, simulated"):
         call("osei")
 
 
@@ -158,7 +158,7 @@ def test_fingerprints_need_no_data_and_tell_preparations_apart(store, monkeypatc
     recorded = [name for name in DATASETS if name != "patterns"]
     cases = itertools.product(recorded, (10.0, None, 60), (32, 64))
     made = {fingerprint(*case) for case in cases if case[:2] != ("gazecom", None)}  # which has no fixations
-    assert len(made) == 16 and all(len(mark) == 16 for mark in made)
+    assert len(made) == 22 and all(len(mark) == 16 for mark in made)
     assert fingerprint("osie", 10) == fingerprint("osie", 10.0)
     before = fingerprint("osie")
     monkeypatch.setitem(datasets.SPLIT, "seed", 1)

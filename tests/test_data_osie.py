@@ -1,4 +1,4 @@
-"""OSIE: the parser on a small file made here, fetching with checksums, the real numbers where to be had."""
+"""OSIE and crowd: the parser on a small file made here, fetching with checksums, the real numbers where to be had."""
 
 import contextlib
 import functools
@@ -14,7 +14,6 @@ import pytest
 from scipy.io import savemat
 
 from examples.fit_simulator import OSIE_STATISTICS, scanpath_statistics
-from fixlib import system
 from fixlib.cli import main
 from fixlib.data import (
     ChecksumError,
@@ -25,8 +24,9 @@ from fixlib.data import (
     open_scanpaths,
     prepare,
     read_osie,
+    split_by_stimulus_and_subject,
 )
-from fixlib.data.osie import Osie
+from fixlib.data.osie import Crowd, Osie
 
 TROUBLESHOOTING = Path(__file__).resolve().parents[1] / "docs" / "troubleshooting.md"
 NOWHERE = "http://127.0.0.1:9/fixations.mat"  # refuses at once
@@ -82,6 +82,17 @@ def test_parser_against_values_by_hand(small):
     assert read_osie(small, size=64).fixations["x"].tolist() == pytest.approx([32, 40, 0, 63.992, 64, 2])
 
 
+def test_the_same_file_as_of_another_dataset(small):
+    scanpaths = Crowd().read(small, 64)
+    # 1024 x 768 -> 64 x 64: x / 16, y / 12
+    assert scanpaths.fixations["x"].tolist() == pytest.approx([25, 31.25, 0, 49.99375, 50, 1.5625])
+    assert scanpaths.fixations["y"].tolist() == pytest.approx([25, 12.5, 49.991667, 0, 25, 6.25], abs=1e-6)
+    assert scanpaths.source.name == "crowd" and "Ming Jiang" in scanpaths.source.license
+    assert scanpaths.source.sha256 == hashlib.sha256(small.read_bytes()).hexdigest() != Crowd.source.sha256
+    with pytest.raises(ChecksumError, match="does not hold the published recordings of crowd"):
+        Crowd().table(64, small)
+
+
 BROKEN = {
     "lengths": ([("a", [viewer([1, 2], [1], [5])])], r"image 0, viewer 0: 2 fix_x \(float64\), 1 fix_y"),
     "NaN": ([("a", [viewer([1, np.nan], [1, 2], [5, 5])])], "fixation 1 of scanpath 0 .* not a finite number"),
@@ -103,14 +114,16 @@ def test_parser_names_what_is_wrong(case, tmp_path):
 
 
 def test_parser_refuses_other_files(small, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no OSIE file at"):
+    with pytest.raises(FileNotFoundError, match="no osie file at"):
         read_osie(tmp_path / "none.mat")
+    with pytest.raises(FileNotFoundError, match="no crowd file at.* `fixlib data prepare crowd`"):
+        Crowd().read(tmp_path / "none.mat", 32)
     truncated = tmp_path / "truncated.mat"
     truncated.write_bytes(small.read_bytes()[:300])
     with pytest.raises(DataFileError, match="truncated.mat cannot be read"):
         read_osie(truncated)
     savemat(tmp_path / "other.mat", {"other": 1})
-    with pytest.raises(DataFileError, match="no variable 'fixations'"):
+    with pytest.raises(DataFileError, match="no variable 'fixations': it is not the fixations.mat of osie"):
         read_osie(tmp_path / "other.mat")
 
 
@@ -251,16 +264,20 @@ def test_a_file_of_ones_own_that_is_not_the_published_one_is_not_kept(own, tmp_p
     assert not (tmp_path / "data").exists()
 
 
-@pytest.fixture(scope="module")
-def recordings(tmp_path_factory):
-    """The real OSIE, never downloaded by a test."""
-    raw = system.data_dir() / "osie" / "raw" / "fixations.mat"
+def published_recordings(dataset, folder):
+    """The real ones, never downloaded by a test."""
+    raw = dataset.file.local
     if not raw.is_file() and not os.environ.get("FIXLIB_DATA_MIRROR"):
-        pytest.skip("no OSIE recordings: neither a local copy nor FIXLIB_DATA_MIRROR")
+        pytest.skip(f"no {dataset.source.name} recordings: neither a local copy nor FIXLIB_DATA_MIRROR")
     with pytest.MonkeyPatch.context() as patch:
         if not raw.is_file():
-            patch.setenv("FIXLIB_DATA", str(tmp_path_factory.mktemp("data")))
-        yield read_osie(Osie.file.fetch())
+            patch.setenv("FIXLIB_DATA", str(folder))
+        return dataset().read(None, 32)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    return published_recordings(Osie, tmp_path_factory.mktemp("data"))
 
 
 def test_osie_counts_and_statistics(recordings):
@@ -281,3 +298,18 @@ def test_osie_at_a_fixed_rate_stays_where_it_is_most_of_the_time(recordings):
     windows = cut_windows(recordings.frames(10), length=2, stride=1)["coordinates"]
     repeat_last = (windows[:, 1] - windows[:, 0]).norm(dim=-1).mean()
     assert repeat_last == pytest.approx(2.7, abs=0.1)
+
+
+def test_crowd_counts(tmp_path):
+    """Nothing but counts: crowd is what the recipe is confirmed on, and nobody looks at its gaze before."""
+    scanpaths = published_recordings(Crowd, tmp_path)
+    table = scanpaths.fixations
+    assert len(scanpaths) == 7_997 and len(table) == 126_348 and scanpaths.source == Crowd.source
+    assert table["subject"].nunique() == 16 and table["stimulus"].nunique() == 500
+    assert ((table[["x", "y"]] < 0) | (table[["x", "y"]] >= 32)).any(axis=1).sum() == 3  # outside the picture
+    split = {key: value for key, value in Crowd.split.items() if key != "rule"}
+    parts = split_by_stimulus_and_subject(scanpaths, **split)
+    assert [part.fixations["subject"].nunique() for part in parts.values()] == [8, 4, 4]
+    assert [part.fixations["stimulus"].nunique() for part in parts.values()] == [300, 75, 125]
+    assert [len(part) for part in parts.values()] == [2_400, 300, 500]
+    assert [len(part.frames(10.0).windows(20, 10)) for part in parts.values()] == [5_421, 627, 1_095]

@@ -247,9 +247,9 @@ def prepare(name: str, out: Path | str | None = None, path: Path | str | None = 
 
     Args:
         out: folder to write to; ``data_dir()/name`` where not given or "" (as from a variable that is not set).
-        path: the user's own copy of the raw recordings: OSIE's file, GazeCom's archive or folder. Where not given, the
-            recordings are fetched if they are needed. Without ``out``, OSIE's file is also kept where it is fetched
-            to: the durations of the fixations are in no prepared file.
+        path: the user's own copy of the raw recordings: OSIE's or crowd's file, GazeCom's archive or folder. Where not
+            given, the recordings are fetched if they are needed. Without ``out``, a file is also kept where it is
+            fetched to: the durations of the fixations are in no prepared file.
 
     Raises:
         ValueError: unknown name, or a ``path`` for data that are made here.
