@@ -86,6 +86,13 @@ def pixel_center(index: Tensor, size: int = 32) -> Tensor:
     return torch.stack([index % size, index // size], dim=-1).to(torch.float32) + 0.5
 
 
+def mirrored_points(points: Tensor, size: int = 32) -> Tensor:
+    """Points (..., 2) px, left and right exchanged; the pixel of each is the mirror image of the pixel it had."""
+    x, y = points.unbind(dim=-1)
+    mirrored = torch.nextafter(size - x, torch.zeros_like(x))  # an edge between two pixels belongs to the right one
+    return torch.stack([mirrored, y], dim=-1)
+
+
 def decode_argmax(probabilities: Tensor) -> Tensor:
     """Center of the most probable pixel, (..., H, W) -> (..., 2) px.
 

@@ -24,12 +24,12 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.auto import tqdm
 
-from fixlib.grid import create_sparse_frames
+from fixlib.grid import create_sparse_frames, mirrored_points, pixel_center, pixel_index
 from fixlib.metrics import white_pixel_counts
 from fixlib.system import atomic_write, bits, environment
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-REPRESENTATIONS = ("frames", "points", "next_point")
+REPRESENTATIONS = ("frames", "pixels", "points", "next_point")
 # tf32: float32 whose products are rounded to 19 bits, on a GPU. bf16: bfloat16 where that keeps the accuracy.
 PRECISIONS = ("float32", "tf32", "bf16")
 OLDER_NAMES = {"32-true": "float32", "bf16-mixed": "bf16"}
@@ -45,10 +45,12 @@ class WindowLoader:
     Args:
         windows: gaze (N, n_in + n_out, 2) of which every frame is valid (see `fixlib.data.cut_windows`).
         n_in: how many leading frames are input; the others are the target.
-        inputs, targets: "frames" gives (B, T, 1, H, W), "points" (B, T, 2) px, "next_point" the first alone, (B, 2).
+        inputs, targets: "frames" gives (B, T, 1, H, W), "pixels" their white pixels' centres (B, T, 2) px, "points" the
+            points as recorded (B, T, 2) px, "next_point" the first of them alone, (B, 2).
         batch_size: windows a batch; the last batch may be smaller.
         shuffle: whether an epoch visits the windows in a random order, which follows from `seed` and the epoch's number
             alone: a resumed run sees the batches that an uninterrupted one would have.
+        mirror: whether each window is mirrored left to right half of the time, drawn like the order.
         device: where the coordinates live and the frames are drawn.
 
     Raises:
@@ -65,6 +67,7 @@ class WindowLoader:
         batch_size: int = 8,
         shuffle: bool = False,
         seed: int = 0,
+        mirror: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
         for name, value in dict(inputs=inputs, targets=targets).items():
@@ -77,7 +80,7 @@ class WindowLoader:
             raise ValueError("a frame of these windows holds no gaze; fixlib.data.cut_windows gives windows without")
         self.coordinates, self.size = windows["coordinates"].to(device), windows["meta"]["size"]
         self.n_in, self.inputs, self.targets = n_in, inputs, targets
-        self.batch_size, self.shuffle, self.seed, self.epoch = batch_size, shuffle, seed, 0
+        self.batch_size, self.shuffle, self.seed, self.mirror, self.epoch = batch_size, shuffle, seed, mirror, 0
 
     def __len__(self) -> int:
         return -(-len(self.coordinates) // self.batch_size)
@@ -85,23 +88,27 @@ class WindowLoader:
     def __repr__(self) -> str:
         """The same for loaders that give the same batches, and only for them."""
         content = hashlib.sha256(self.coordinates.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
-        names = ("n_in", "inputs", "targets", "batch_size", "shuffle", "seed")
+        names = ("n_in", "inputs", "targets", "batch_size", "shuffle", "seed", "mirror")
         settings = ", ".join(f"{name}={getattr(self, name)}" for name in names)
         return f"WindowLoader({len(self.coordinates)} windows {content} on {self.size} px, {settings})"
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = torch.arange(len(self.coordinates))
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order, points = torch.arange(len(self.coordinates)), self.coordinates
         if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(len(order), generator=generator)
-        observed, to_come = slice(None, self.n_in), slice(self.n_in, None)
-        for rows in order.to(self.coordinates.device).split(self.batch_size):
-            yield self._represent(rows, observed, self.inputs), self._represent(rows, to_come, self.targets)
+        if self.mirror:
+            mirrored = torch.rand(len(points), 1, 1, generator=generator) < 0.5
+            points = torch.where(mirrored.to(points.device), mirrored_points(points, self.size), points)
+        for rows in order.to(points.device).split(self.batch_size):
+            observed, to_come = points[rows].split([self.n_in, points.shape[1] - self.n_in], dim=1)
+            yield self._represent(observed, self.inputs), self._represent(to_come, self.targets)
 
-    def _represent(self, rows: Tensor, times: slice, representation: str) -> Tensor:
-        points = self.coordinates[rows][:, times]
+    def _represent(self, points: Tensor, representation: str) -> Tensor:
         if representation == "frames":
             return create_sparse_frames(points, torch.ones_like(points[..., 0], dtype=torch.bool), self.size)
+        if representation == "pixels":
+            return pixel_center(pixel_index(points, self.size), self.size)
         return points if representation == "points" else points[:, 0]
 
 
@@ -114,9 +121,10 @@ def train_model_with_loss(
     *,
     learning_rate: float = 1e-3,
     weight_decay: float = 1e-5,
-    clip_norm: float = 1.0,
+    clip_norm: float | None = 1.0,
     plateau_patience: int = 5,
     plateau_factor: float = 0.5,
+    patience: int | None = None,
     precision: str = "float32",
     checkpoint: Checkpoint | Path | str | None = None,
     on_epoch: Callable[[dict], None] | None = None,
@@ -131,10 +139,11 @@ def train_model_with_loss(
         model: any module; it is trained where its parameters lie.
         train_loader, val_loader: iterables of (inputs, targets). An `epoch` attribute is set to the epoch's number.
         loss_fn: maps (model output, targets) to a scalar.
-        epochs: passes over `train_loader`.
+        epochs: passes over `train_loader`, at most.
         learning_rate, weight_decay: Adam's.
-        clip_norm: the largest gradient norm; larger ones are scaled down to it.
+        clip_norm: the largest gradient norm; larger ones are scaled down to it. None for any norm.
         plateau_patience, plateau_factor: ReduceLROnPlateau's, on the validation loss.
+        patience: stop after that many epochs without a lower validation loss; None for all epochs.
         precision: "float32"; "bf16" by `torch.autocast`; "tf32" on a GPU.
         checkpoint: a file to write after every epoch and to go on from if it is of this very training: same model,
             settings, loss and windows (of other loaders and losses than fixlib's only the kind is compared). A resumed
@@ -170,6 +179,8 @@ def train_model_with_loss(
     passes = _in_precision(model, precision, cuda_graphs)
     left = range(len(history) + 1, epochs + 1)
     for epoch in tqdm(left, disable=not progress, initial=len(history), total=epochs, unit="epoch"):
+        if patience and _since_best(history) >= patience:
+            break
         start = time.perf_counter()
         if hasattr(train_loader, "epoch"):
             train_loader.epoch = epoch
@@ -196,6 +207,12 @@ def train_model_with_loss(
     return model, history
 
 
+def _since_best(history: list[dict]) -> int:
+    """Epochs since the one with the lowest validation loss."""
+    losses = [entry["val_loss"] for entry in history]
+    return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+
+
 def _owner(run: str, model: nn.Module, loss: Loss, loaders: list[Iterable], settings: dict) -> dict[str, Any]:
     """Whose a checkpoint is: everything that has to be the same for going on, the number of threads included."""
     shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
@@ -212,14 +229,16 @@ def _identity(part: Callable | Iterable) -> str:
     return getattr(part, "__qualname__", type(part).__qualname__)
 
 
-def _train_epoch(model: nn.Module, loader: Iterable, loss_fn: Loss, optimizer: Optimizer, clip_norm: float) -> float:
+def _train_epoch(
+    model: nn.Module, loader: Iterable, loss_fn: Loss, optimizer: Optimizer, clip_norm: float | None
+) -> float:
     model.train()
     losses, norms, counts = [], [], []
     for inputs, targets in loader:
         optimizer.zero_grad(set_to_none=True)
         loss = loss_fn(model(inputs), targets)
         loss.backward()
-        norms.append(nn.utils.clip_grad_norm_(model.parameters(), clip_norm))
+        norms.append(nn.utils.clip_grad_norm_(model.parameters(), clip_norm or math.inf))
         optimizer.step()
         losses.append(loss.detach())
         counts.append(len(inputs))

@@ -6,8 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from fixlib.grid import pixel_center
 from fixlib.metrics import (
+    Calibration,
     Truth,
     cluster_weights,
     clustered_bootstrap,
@@ -254,6 +257,27 @@ def test_information_gain_by_hand(case):
     assert value(result, "error_argmax") == pytest.approx(value(frames, "error_argmax"))
     uniform = evaluate_density(torch.full_like(log_p, -math.log(SIZE**2)), Truth(**truth))
     assert value(uniform, "information_gain_uniform") == pytest.approx(0, abs=1e-6)
+
+
+def test_calibration_finds_the_temperature_of_maps_that_are_too_sure_and_never_says_never(case):
+    logits, truth = case
+    truth, n = Truth(**truth), 400
+    true = 3 * torch.randn(n, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    density = true.flatten(1).softmax(-1)
+    pixels = torch.multinomial(density, 1, generator=torch.Generator().manual_seed(1))
+    points, rows = pixel_center(pixels, SIZE), torch.arange(n)
+    drawn = Truth(points, torch.ones(n, 1, dtype=torch.bool), points[:, 0], rows, rows)
+    calibration = Calibration(4 * true, drawn, torch.full((SIZE, SIZE), 1 / SIZE**2))
+    assert calibration.temperature == 4.0 and calibration.share < 0.01
+    made = calibration.log_density(4 * true)
+    assert torch.allclose(made.exp().sum((-2, -1)), torch.ones(n, 1), atol=1e-5)
+    assert torch.allclose(made.flatten(1).exp(), density, atol=0.01)
+    blind = torch.full_like(true, -80.0)  # sure of one pixel that is never the right one
+    blind[..., 0, 0] = 0.0
+    assert Calibration(blind, drawn, torch.full((SIZE, SIZE), 1 / SIZE**2)).log_density(blind).isfinite().all()
+    maps = nn.functional.logsigmoid(logits).squeeze(2)
+    fitted = Calibration(maps, truth, torch.full((SIZE, SIZE), 1 / SIZE**2)).log_density(maps)
+    assert value(evaluate_frames(logits, truth, fitted), "bits") == value(evaluate_density(fitted, truth), "bits")
 
 
 def test_low_precision_logits(case):

@@ -47,6 +47,21 @@ class TestWindowLoader:
         assert torch.equal(inputs, windows()["coordinates"][:, :2])
         assert torch.equal(targets, windows()["coordinates"][:, 2])
 
+    def test_gives_the_centres_of_pixels_where_asked(self):
+        inputs, _ = next(iter(WindowLoader(windows(), 2, inputs="pixels", batch_size=12)))
+        assert torch.equal(inputs, windows()["coordinates"][:, :2].floor() + 0.5)
+
+    def test_mirrors_half_of_the_windows_as_frames_are_mirrored_anew_in_each_epoch(self):
+        many = windows(count=400)
+        many["coordinates"] = many["coordinates"].round(decimals=0).clamp(max=15)  # on the edges of pixels
+        plain, mirrored = (WindowLoader(many, 2, batch_size=400, mirror=mirror) for mirror in (False, True))
+        (before, _), (frames, targets) = next(iter(plain)), next(iter(mirrored))
+        flipped = (frames == before.flip(-1)).flatten(1).all(1)
+        assert ((frames == before).flatten(1).all(1) | flipped).all() and 150 < flipped.sum() < 250
+        assert torch.equal(targets[flipped], next(iter(plain))[1][flipped].flip(-1))
+        mirrored.epoch = 1
+        assert not torch.equal(next(iter(mirrored))[0], frames)
+
     def test_every_window_once_an_epoch_in_an_order_of_its_own(self):
         loader = WindowLoader(windows(), 2, inputs="points", targets="points", batch_size=5, shuffle=True)
         orders = []
@@ -58,8 +73,8 @@ class TestWindowLoader:
     def test_refuses_windows_without_a_target_and_unknown_representations(self):
         with pytest.raises(ValueError, match="n_in=4 leaves no target"):
             WindowLoader(windows(), 4)
-        with pytest.raises(ValueError, match="targets='pixels' is not one of frames"):
-            WindowLoader(windows(), 2, targets="pixels")
+        with pytest.raises(ValueError, match="targets='maps' is not one of frames"):
+            WindowLoader(windows(), 2, targets="maps")
 
     def test_refuses_windows_with_a_frame_without_gaze(self):
         cut = windows()
@@ -82,6 +97,31 @@ class TestTraining:
         assert [entry["epoch"] for entry in history] == [1, 2, 3, 4, 5, 6]
         assert history[-1]["train_loss"] < history[0]["train_loss"]
         assert mean_loss(model, val, loss) == pytest.approx(min(h["val_loss"] for h in history), rel=1e-5)
+
+    def test_stops_when_validation_no_longer_improves_and_goes_on_as_if_uninterrupted(self, tmp_path):
+        settings = dict(patience=2, progress=False, learning_rate=0.3)  # so high that it soon gets worse
+
+        def history(epochs, **options):
+            loss = get_loss_function("mse")
+            return train_model_with_loss(small_model(), *loaders(), loss, epochs, **settings, **options)[1]
+
+        whole = [entry["val_loss"] for entry in history(30)]
+        best = whole.index(min(whole))
+        assert len(whole) == best + 3 < 30
+        file = tmp_path / "state"
+        history(len(whole) - 1, checkpoint=file)
+        resumed, again = ([entry["val_loss"] for entry in history(30, checkpoint=file)] for _ in range(2))
+        assert resumed == again == whole
+
+    def test_without_clipping_steps_are_those_of_gradients_as_they_are(self):
+        trained = [
+            train_model_with_loss(small_model(), *loaders(), get_loss_function("mse"), 1, clip_norm=c, progress=False)[
+                0
+            ]
+            for c in (None, 1e9, 1e-6)
+        ]
+        weights = [torch.cat([p.flatten() for p in model.parameters()]) for model in trained]
+        assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
     def test_the_same_seed_gives_the_same_bits(self):
         runs = [

@@ -114,6 +114,7 @@ class Evaluation:
         information_gain_uniform, information_gain_reference (densities): bits per fixation, mean of log2 p(fixated
             pixel) minus that of the uniform map, or of the reference (Kuemmerer, Wallis & Bethge 2015, PNAS
             112(52):16054).
+        bits: the same of the prediction made a density (`Calibration`), so that it is defined for every map.
     """
 
     summary: dict[str, dict[str, float]]
@@ -122,12 +123,15 @@ class Evaluation:
     pr_curve: dict[str, list[float]] | None = None
 
 
-def evaluate_frames(logits: Tensor, truth: Truth, n_boot: int = 1000, seed: int = 0) -> Evaluation:
+def evaluate_frames(
+    logits: Tensor, truth: Truth, calibrated: Tensor | None = None, n_boot: int = 1000, seed: int = 0
+) -> Evaluation:
     """Score predicted frames. p = sigmoid(logit); for decoding, p is normalised to sum 1 in each frame.
 
     Args:
         logits: (N, T, 1, H, W) or (N, T, H, W), any device.
         truth: what was recorded, inside the grid where its mask is True.
+        calibrated: the same prediction as a log density (N, T, H, W), see `Calibration`; gives bits.
         n_boot, seed: of the bootstrap.
 
     Raises:
@@ -136,11 +140,18 @@ def evaluate_frames(logits: Tensor, truth: Truth, n_boot: int = 1000, seed: int 
     """
     maps = _read_maps(logits, "logits", truth)
     frames, ranking = _score_maps(maps, truth, lambda logits: logits.float().sigmoid(), _weights_of_logits)
+    if calibrated is not None:
+        frames["bits"] = _bits(_read_maps(calibrated, "calibrated", truth), truth, "calibrated")
     return _evaluate(frames, truth, n_boot, seed, (ranking, torch.sigmoid))
 
 
 def evaluate_density(
-    log_density: Tensor, truth: Truth, reference_log_density: Tensor | None = None, n_boot: int = 1000, seed: int = 0
+    log_density: Tensor,
+    truth: Truth,
+    reference_log_density: Tensor | None = None,
+    calibrated: Tensor | None = None,
+    n_boot: int = 1000,
+    seed: int = 0,
 ) -> Evaluation:
     """Score predicted densities: as `evaluate_frames`, with p the pixel's probability, and information gain.
 
@@ -148,6 +159,7 @@ def evaluate_density(
         log_density: (N, T, H, W) natural log of pixel probabilities, which sum to 1 in each frame.
         reference_log_density: of the density to compare with (centre bias), of a shape broadcastable to it; gives
             information_gain_reference.
+        calibrated: the density whose bits are asked for; this one by default.
         others: see `evaluate_frames`.
 
     Raises:
@@ -155,11 +167,12 @@ def evaluate_density(
     """
     maps = _read_maps(log_density, "log_density", truth)
     frames, ranking = _score_maps(maps, truth, torch.exp, torch.exp)
-    nats = _at_white(maps, truth, "log_density")
-    frames["information_gain_uniform"] = ((nats + np.log(maps[0, 0].numel())) / np.log(2), 1.0)
+    frames["information_gain_uniform"] = _bits(maps, truth, "log_density")
+    asked = maps if calibrated is None else _read_maps(calibrated, "calibrated", truth)
+    frames["bits"] = _bits(asked, truth, "calibrated")
     if reference_log_density is not None:
         reference = _read_maps(reference_log_density.expand_as(maps), "reference_log_density", truth)
-        gain = (nats - _at_white(reference, truth, "reference_log_density")) / np.log(2)
+        gain = frames["information_gain_uniform"][0] - _bits(reference, truth, "reference_log_density")[0]
         frames["information_gain_reference"] = (gain, 1.0)
     return _evaluate(frames, truth, n_boot, seed, (ranking, torch.exp))
 
@@ -196,6 +209,12 @@ def _read_maps(maps: Tensor, name: str, truth: Truth) -> Tensor:
         total = torch.cat([chunk.float().exp().sum((-2, -1)) for chunk in maps.split(_CHUNK)])
         _refuse((total - 1).abs() > 1e-3, f"exp({name}) does not sum to 1 over the pixels")
     return maps
+
+
+def _bits(log_density: Tensor, truth: Truth, name: str) -> tuple[np.ndarray, float]:
+    """log2 p(fixated pixel) over that of the uniform map, of each frame."""
+    nats = _at_white(log_density, truth, name)
+    return (nats + np.log(log_density[0, 0].numel())) / np.log(2), 1.0
 
 
 def _at_white(log_density: Tensor, truth: Truth, name: str) -> np.ndarray:

@@ -31,7 +31,12 @@ class Baseline:
     Raises ValueError for points of another shape, not finite or outside [0, size), and RuntimeError when
     asked to predict before `fit` where there is something to fit. Results are float32, on the device of the
     inputs.
+
+    `inputs` says which points it is given where predictors are compared: "pixels", the centres of what a frame shows,
+    or "points", as they were recorded.
     """
+
+    inputs = "pixels"
 
     def __init__(self, size: int = 32):
         self.size = size

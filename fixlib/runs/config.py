@@ -18,6 +18,7 @@ from fixlib.registry import Registry
 from fixlib.training import OLDER_NAMES
 
 DESCRIPTION = "description"  # the kind of a run that describes recordings, and predicts nothing
+_LEFT_OUT = ("stride", "seed", "train_stride", "patience")  # where they are None
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -32,6 +33,7 @@ class Data:
         n_in, n_out: frames given, frames asked for.
         train, val, test: windows at most (None: all there are).
         stride: frames from a window's start to the next one's, where windows are cut from sequences.
+        train_stride: the same of the training part alone; `stride` by default.
         seed: of lattice motion, which is drawn.
         location: where a folder lies. It is no part of the configuration, and is not recorded.
     """
@@ -46,6 +48,7 @@ class Data:
     test: int | None = None
     stride: int | None = None
     seed: int | None = None
+    train_stride: int | None = None
     location: str = field(default="", compare=False, repr=False)
 
     @classmethod
@@ -69,7 +72,7 @@ class Data:
     def to_json(self) -> dict[str, Any]:
         found = asdict(self)
         del found["location"]
-        return {name: value for name, value in found.items() if name not in ("stride", "seed") or value is not None}
+        return {name: value for name, value in found.items() if name not in _LEFT_OUT or value is not None}
 
 
 @dataclass(frozen=True)
@@ -90,22 +93,35 @@ class Loss:
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained; by default the original experiment's settings. No epochs: nothing is trained."""
+    """How a network is trained; by default the original experiment's settings. No epochs: nothing is trained.
+
+    Attributes:
+        epochs: at most.
+        clip_norm: the largest gradient norm; None for no clipping.
+        patience: stop after that many epochs without a lower validation loss; None: train all epochs.
+        mirror: show each training window mirrored left to right half of the time.
+
+    The others are those of `fixlib.training.train_model_with_loss`.
+    """
 
     epochs: int = 0
     batch_size: int = 8
     learning_rate: float = 1e-3
     weight_decay: float = 1e-5
-    clip_norm: float = 1.0
+    clip_norm: float | None = 1.0
     plateau_patience: int = 5
     plateau_factor: float = 0.5
     precision: str = "float32"
+    patience: int | None = None
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precision", OLDER_NAMES.get(self.precision, self.precision))
 
     def to_json(self) -> dict[str, Any]:
-        found = asdict(self)
+        found = {name: value for name, value in asdict(self).items() if name not in _LEFT_OUT or value is not None}
+        if not found["mirror"]:
+            del found["mirror"]
         precision = found.pop("precision")
         if precision == "float32":
             return found

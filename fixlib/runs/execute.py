@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fixlib import data, metrics
 from fixlib.data import Gaze, content_sha256
-from fixlib.grid import certain_frames, pixel_index
+from fixlib.grid import certain_frames, pixel_center, pixel_index
 from fixlib.losses import SoftmaxCrossEntropy, make_loss
 from fixlib.models import BASELINES, NETWORKS, accelerate, count_parameters
 from fixlib.runs.config import Config, Data, RunSpec
@@ -23,7 +23,7 @@ from fixlib.runs.store import Run, pack, payload_of, weights_file
 from fixlib.system import atomic_write, environment, one_thread
 from fixlib.training import Checkpoint, WindowLoader, best_device, predict, train_model_with_loss
 
-METRICS_VERSION = 1  # of the numbers that `score_network` gives; with another one `fixlib score` is needed
+METRICS_VERSION = 2  # of the numbers that `score_network` gives; with another one `fixlib score` is needed
 EXAMPLE_WINDOWS, EXAMPLE_HORIZONS = 2, (1, 5, 10)
 Windows = dict[str, Gaze]  # train, val, test
 
@@ -57,9 +57,10 @@ def load_windows(where: Data) -> Windows:
     """The windows that a configuration names, as many as the profile allows or as there are."""
     windows, length = {}, where.n_in + where.n_out
     for part, gaze in data.open_dataset(where.source, where.rate_hz, where.size).items():
-        windows[part], limit = gaze.windows(length, where.stride), getattr(where, part)
+        stride = where.train_stride or where.stride if part == "train" else where.stride
+        windows[part], limit = gaze.windows(length, stride), getattr(where, part)
         if limit and limit < len(windows[part]):
-            windows[part] = gaze.windows(length, where.stride, limit)
+            windows[part] = gaze.windows(length, stride, limit)
     return windows
 
 
@@ -84,7 +85,7 @@ def run_predictor(spec: RunSpec, attempt: Attempt) -> dict[str, Any]:
     history = fit(network, spec, windows, attempt)
     attempt.keep(network)
     recorded = dict(history=history, parameters=count_parameters(network))
-    return recorded | score_network(config, network, windows["test"]) | seen(windows)
+    return recorded | score_network(config, network, windows) | seen(windows)
 
 
 def build(config: Config) -> nn.Module:
@@ -109,7 +110,8 @@ def fit(network: nn.Module, spec: RunSpec, windows: Windows, attempt: Attempt) -
     settings = spec.config.training.to_json()
     del settings["batch_size"]
     settings |= dict(checkpoint=attempt.checkpoint, on_epoch=attempt.on_epoch, progress=False, cuda_graphs=True)
-    train = loader(network, spec.config, windows["train"], shuffle=True, seed=spec.seed)
+    order = dict(shuffle=True, seed=spec.seed, mirror=settings.pop("mirror", False))
+    train = loader(network, spec.config, windows["train"], **order)
     val = loader(network, spec.config, windows["val"])
     return train_model_with_loss(network, train, val, loss_of(spec.config), **settings)[1]
 
@@ -120,17 +122,39 @@ def loader(network: nn.Module, config: Config, windows: Gaze, **order: Any) -> W
     return WindowLoader(windows, config.data.n_in, **shape, **order, device=best_device())
 
 
-def score_network(config: Config, network: nn.Module, windows: Gaze) -> dict[str, Any]:
-    """The metrics of a network on test windows, its test loss where it predicts frames, and a few of its maps."""
-    loss, truth = loss_of(config), metrics.Truth.of(windows, config.data.n_in)
-    outputs = predict(network, loader(network, config, windows))
-    found = payload_of(evaluate(loss, outputs, truth))
-    if network.targets == "frames":
-        density = isinstance(loss, SoftmaxCrossEntropy)
-        maps = outputs.flatten(-2).softmax(-1).view_as(outputs) if density else torch.sigmoid(outputs)
-        found["test_loss"] = float(loss(outputs, truth.frames(config.data.size)))
-        found["examples"] = _examples(windows, config.data.n_in, maps)
-    return found
+def score_network(config: Config, network: nn.Module, windows: Windows) -> dict[str, Any]:
+    """The metrics of a network on the test windows; where it predicts frames, also its test loss and a few maps.
+
+    Its bits are those of its maps made densities, see `fixlib.metrics.Calibration`: chosen on the validation windows.
+    """
+    loss, test, n_in = loss_of(config), windows["test"], config.data.n_in
+    truth = metrics.Truth.of(test, n_in)
+    outputs = predict(network, loader(network, config, test))
+    if network.targets != "frames":
+        return payload_of(evaluate(loss, outputs, truth))
+    calibration = calibrate(config, network, windows)
+    found = payload_of(evaluate(loss, outputs, truth, calibrated=calibration.log_density(log_weights(loss, outputs))))
+    maps = log_weights(loss, outputs).exp()
+    return found | dict(
+        calibration=calibration.chosen,
+        test_loss=float(loss(outputs, truth.frames(config.data.size))),
+        examples=_examples(test, n_in, maps.unsqueeze(2)),
+    )
+
+
+def calibrate(config: Config, network: nn.Module, windows: Windows) -> metrics.Calibration:
+    """How the maps of a network become densities, from the validation windows; the prior is that of the training."""
+    prior = BASELINES["centre_bias"](config.data.size).fit(windows["train"].coordinates, config.data.n_in)
+    logits = predict(network, loader(network, config, windows["val"]))
+    truth = metrics.Truth.of(windows["val"], config.data.n_in)
+    return metrics.Calibration(log_weights(loss_of(config), logits), truth, prior.probabilities)
+
+
+def log_weights(loss: nn.Module, logits: Tensor) -> Tensor:
+    """Log of what a network says of each pixel, (N, T, H, W): its chance to be white, or its share of the frame."""
+    if isinstance(loss, SoftmaxCrossEntropy):
+        return logits.flatten(-2).log_softmax(-1).view_as(logits).squeeze(2)
+    return nn.functional.logsigmoid(logits).squeeze(2)
 
 
 def evaluate(loss: nn.Module | None, outputs: Tensor, truth: metrics.Truth, **options: Any) -> metrics.Evaluation:
@@ -141,13 +165,15 @@ def evaluate(loss: nn.Module | None, outputs: Tensor, truth: metrics.Truth, **op
     if outputs.dim() < 5:
         return metrics.evaluate_points(outputs.view(len(outputs), -1, 2), truth, **options)
     if isinstance(loss, SoftmaxCrossEntropy):
-        log_density = outputs.flatten(-2).log_softmax(-1).view_as(outputs)
-        return metrics.evaluate_density(log_density, truth, **options)
+        return metrics.evaluate_density(log_weights(loss, outputs), truth, **options)
     return metrics.evaluate_frames(outputs, truth, **options)
 
 
 def score_baseline(config: Config, windows: Windows) -> dict[str, Any]:
-    """The metrics of a baseline on the test windows, as points, as a density, or as frames."""
+    """The metrics of a baseline on the test windows, as points, as a density, or as frames.
+
+    It is given what a frame shows, the centre of each pixel, unless its `inputs` are "points".
+    """
     n_in, n_out, size = config.data.n_in, config.data.n_out, config.data.size
 
     def fitted(kind: str) -> Any:
@@ -157,14 +183,16 @@ def score_baseline(config: Config, windows: Windows) -> dict[str, Any]:
 
     baseline, truth = fitted(config.model.kind), metrics.Truth.of(windows["test"], n_in)
     inputs = windows["test"].coordinates[:, :n_in]
+    if baseline.inputs == "pixels":
+        inputs = pixel_center(pixel_index(inputs, size), size)
+    log_density = baseline.log_density(inputs, n_out) if hasattr(baseline, "log_density") else None
     if config.model.options["as_frames"]:
         logits = baseline_logits(baseline, inputs, n_out, size)
         examples = _examples(windows["test"], n_in, torch.sigmoid(logits))
-        return payload_of(metrics.evaluate_frames(logits, truth)) | dict(examples=examples)
-    if not hasattr(baseline, "log_density"):
+        return payload_of(metrics.evaluate_frames(logits, truth, log_density)) | dict(examples=examples)
+    if log_density is None:
         return payload_of(metrics.evaluate_points(baseline.predict(inputs, n_out), truth))
     reference = fitted("centre_bias").log_density(inputs, n_out)
-    log_density = baseline.log_density(inputs, n_out)
     return payload_of(metrics.evaluate_density(log_density, truth, reference_log_density=reference))
 
 
@@ -245,7 +273,7 @@ def rescore(run: Run) -> Run:
         else:
             windows = load_windows(spec.config.data)
             network = load_network(spec).to(best_device())
-            found = score_network(spec.config, network, windows["test"]) | seen(windows)
+            found = score_network(spec.config, network, windows) | seen(windows)
     if found.get("content_sha256") != run.payload.get("content_sha256"):
         raise ValueError(f"{spec.stem} was scored on other data than those at hand: its network is left as it is")
     return replace(run, payload=run.payload | found | dict(metrics_version=METRICS_VERSION))

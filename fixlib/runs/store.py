@@ -33,7 +33,7 @@ NUMBERS = ("metrics", "by_horizon", "history")  # parts of a payload in which nu
 PER_WINDOW = (
     *("subject", "stimulus", "frames", "changed_frames", "amplitude", "white_pixel_recall", "hit_1px", "hit_3px"),
     *("hit_5px", "error", "error_argmax", "error_median", "changed_error", "changed_error_median", "undershoot"),
-    "information_gain_reference",
+    *("information_gain_reference", "bits"),
 )
 
 

@@ -145,6 +145,8 @@ def differences(recorded: Run, repeated: Run) -> list[str]:
 
 def _different(recorded: Run, repeated: Run, agree: Callable[..., bool], compared: Callable[[str], bool]) -> Iterator:
     theirs, ours = (dict(_numbers(run.payload)) for run in (recorded, repeated))
+    if recorded.metrics_version != repeated.metrics_version:  # an older version may not have had every number
+        ours = {name: value for name, value in ours.items() if name in theirs}
     for name in filter(compared, {**theirs, **ours}):
         if name not in theirs or name not in ours or not agree(name, theirs[name], ours[name]):
             one, other = (_short(side[name]) if name in side else "nothing" for side in (theirs, ours))
