@@ -279,6 +279,18 @@ def test_gru_shapes_gradients_and_start():
         model(torch.ones(2, 3))
     with pytest.raises(ValueError, match="at least 1"):
         GazeGRU(n_out=0)
+    with pytest.raises(ValueError, match="inputs must be points or pixels"):
+        GazeGRU(n_out=1, inputs="frames")
+    with pytest.raises(ValueError, match="target displacement or position"):
+        GazeGRU(n_out=1, target="point")
+
+
+def test_gru_predicts_from_the_last_point_or_from_the_center():
+    points, found = random_windows(6, 5, 32), {}
+    for target in ("displacement", "position"):
+        torch.manual_seed(0)
+        found[target] = GazeGRU(n_out=3, hidden=16, target=target)(points)
+    torch.testing.assert_close(found["displacement"] - points[:, -1:], found["position"] - 16)
 
 
 def test_gru_learns_a_constant_displacement():

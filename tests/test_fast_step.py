@@ -19,11 +19,11 @@ OUTPUT_ERROR, GRADIENT_ERROR = 1e-5, 1e-4
 NETWORKS = {"simvp": SimVP, "hybrid": SimVP_RegressionHead}
 
 
-def pair(network, size):
+def pair(network, size, **options):
     """The plain network and the accelerated one, with the same weights, far from their initial values: a branch scaled
     by 0.01 would hide its errors."""
     torch.manual_seed(1)
-    plain = NETWORKS[network](in_shape=(3, 1, size, size), hid_S=8, hid_T=16, N_S=4, N_T=3, drop_path=0.5)
+    plain = NETWORKS[network](in_shape=(3, 1, size, size), hid_S=8, hid_T=16, N_S=4, N_T=3, drop_path=0.5, **options)
     for name, value in plain.state_dict().items():
         if value.is_floating_point():
             value.add_((torch.rand_like(value) - 0.5) * (2.0 if "layer_scale" in name else 0.2))
@@ -48,6 +48,14 @@ def test_weights_and_their_names_stay():
     plain, fast = pair("simvp", 32)
     assert list(fast.state_dict()) == list(plain.state_dict())
     assert repr(plain) != repr(fast)
+
+
+@pytest.mark.parametrize("network, option", [("simvp", dict(skip="newest")), ("hybrid", dict(target="displacement"))])
+def test_other_options_give_the_plain_outputs(network, option):
+    plain, fast = pair(network, 32, **option)
+    with torch.no_grad():
+        exact = plain.double().eval()(gaze(32).double())
+        assert error(fast.eval()(gaze(32)), exact) < OUTPUT_ERROR
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -116,14 +116,14 @@ def plain_encode(state, frames, N_S):
     return torch.stack(latents, 1), torch.stack(skips, 1)
 
 
-def plain_simvp(state, frames, N_S):
+def plain_simvp(state, frames, N_S, newest=False):
     latent, skip = plain_encode(state, frames, N_S)
     translated = plain_translate(state, latent)
     decoded = []
     for t in range(frames.shape[1]):
         x = translated[:, t]
         for i in range(N_S):
-            x = x + skip[:, t] if i == N_S - 1 else x
+            x = x + skip[:, -1 if newest else t] if i == N_S - 1 else x
             x = plain_spatial(state, f"dec.dec.{i}", x, up=i in (0, 2, 4))
         decoded.append(F.conv2d(x, state["dec.readout.weight"], state["dec.readout.bias"]))
     return torch.stack(decoded, 1)
@@ -202,6 +202,17 @@ def test_agrees_with_a_plain_computation(options):
         torch.testing.assert_close(model(frames), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_newest_skip_agrees_with_a_plain_computation():
+    same, newest = scramble(tiny()), scramble(tiny(skip="newest"))
+    frames = torch.rand(2, *same.in_shape)
+    with torch.no_grad():
+        expected = plain_simvp(same.state_dict(), frames, 2, newest=True)
+        torch.testing.assert_close(newest(frames), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(newest(frames)[:, -1], same(frames)[:, -1])  # whose own skip is the newest
+        assert (newest(frames) - same(frames))[:, :-1].abs().amax((2, 3, 4)).min() > 1e-3
+    assert list(newest.state_dict()) == list(same.state_dict())
+
+
 def test_hybrid_agrees_with_a_plain_computation():
     torch.manual_seed(0)
     model = scramble(SimVP_RegressionHead((4, 1, 16, 32), hid_S=4, hid_T=8, N_S=4, N_T=2))
@@ -244,6 +255,17 @@ def test_hybrid_starts_near_the_centre():
     points = model(frames_for(model, batch=8))
     assert points.shape == (8, 2)
     assert (points - 16).abs().max() < 4
+
+
+def test_a_hybrid_that_predicts_no_displacement_repeats_the_last_pixel():
+    model = SimVP_RegressionHead((2, 1, 16, 32), hid_S=4, hid_T=8, N_S=2, N_T=2, target="displacement").eval()
+    nn.init.zeros_(model.head[-1].weight)
+    nn.init.zeros_(model.head[-1].bias)
+    frames = torch.zeros(1, *model.in_shape)
+    frames[0, 0, 0, 2, 3] = frames[0, 1, 0, 5, 30] = 1  # [y, x]
+    assert model(frames).tolist() == [[30.5, 5.5]]
+    nn.init.constant_(model.head[-1].bias, 0.5)  # half of the way from the center to the edges
+    assert model(frames).tolist() == [[38.5, 9.5]]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -415,6 +437,7 @@ def test_an_unknown_network_is_refused_by_name():
         (dict(out_frames=0), "out_frames and out_channels must be at least 1"),
         (dict(out_frames=4, out_channels=2), "out_frames=4 exceeds the 3 input frames"),
         (dict(prior_probability=1.0), "prior_probability must lie between 0 and 1"),
+        (dict(skip="last"), "skip must be one of same, newest, got 'last'"),
     ],
 )
 def test_options_that_do_not_fit(options, message):
@@ -431,6 +454,8 @@ def test_frames_that_do_not_fit(shape):
 def test_hybrid_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="N_S must be even"):
         SimVP_RegressionHead(N_S=3)
+    with pytest.raises(ValueError, match="target must be one of position, displacement, got 'points'"):
+        SimVP_RegressionHead(target="points")
     model = SimVP_RegressionHead((4, 1, 16, 16), hid_S=4, hid_T=8, N_S=2, N_T=2)
     with pytest.raises(ValueError, match="expected frames of shape"):
         model(torch.zeros(2, 10, 1, 16, 16))

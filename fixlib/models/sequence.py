@@ -12,15 +12,23 @@ class GazeGRU(nn.Module):
 
     Reads position and last displacement, both in half grids around the centre, and predicts displacements
     from the last observed point; untrained it is close to repeating that point. Not clamped to the grid.
+
+    inputs: "points", or "pixels" for the centers of their pixels, all that a frame shows.
+    target: "displacement", or "position" for displacements from the center of the grid.
     """
 
     inputs, targets = "points", "points"
 
-    def __init__(self, n_out: int, hidden: int = 64, size: int = 32):
+    def __init__(
+        self, n_out: int, hidden: int = 64, size: int = 32, inputs: str = "points", target: str = "displacement"
+    ):
         super().__init__()
+        if inputs not in ("points", "pixels") or target not in ("displacement", "position"):
+            known = "inputs must be points or pixels, and target displacement or position"
+            raise ValueError(f"{known}, got {inputs!r} and {target!r}")
         if min(n_out, hidden, size) < 1:
             raise ValueError(f"n_out, hidden and size must be at least 1, got {n_out}, {hidden} and {size}")
-        self.n_out, self.half_grid = n_out, size / 2
+        self.inputs, self.target, self.n_out, self.half_grid = inputs, target, n_out, size / 2
         self.gru = nn.GRU(4, hidden, batch_first=True)
         self.readout = nn.Linear(hidden, 2 * n_out)
 
@@ -36,4 +44,5 @@ class GazeGRU(nn.Module):
         displacements = positions.diff(dim=1, prepend=positions[:, :1])
         states, _ = self.gru(torch.cat([positions, displacements], dim=-1))
         displacement = self.readout(states[:, -1]).view(-1, self.n_out, 2)
-        return points[:, -1:] + self.half_grid * displacement
+        origin = points[:, -1:] if self.target == "displacement" else self.half_grid
+        return origin + self.half_grid * displacement

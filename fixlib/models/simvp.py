@@ -16,6 +16,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from fixlib.grid import pixel_center
 from fixlib.models.registry import NETWORKS
 
 Shape = tuple[int, int, int, int]  # frames, channels, height, width
@@ -205,6 +206,8 @@ class SimVP(nn.Module):
     out_channels: channels of the output, C by default; feeding back needs them equal.
     prior_probability: pi in (0, 1); the readout's bias starts at logit(pi), so that a rare white pixel is
         expected to be rare from the first step (Lin et al. 2017, section 4.1).
+    skip: whose map output frame k is given past the translator: "same", as published, that of input frame k; "newest"
+        that of the newest input frame, for all k.
 
     Training draws random numbers (stochastic depth), evaluation none. Raises ValueError for an option that does not
     fit, and in `forward` for frames of another shape.
@@ -228,9 +231,11 @@ class SimVP(nn.Module):
         out_frames: int | None = None,
         out_channels: int | None = None,
         prior_probability: float | None = None,
+        skip: str = "same",
     ):
         super().__init__()
         self.in_shape = T, C, _, _ = _checked(in_shape, N_S)
+        self.skip = _one_of("skip", skip, ("same", "newest"))
         self.out_frames = count = T if out_frames is None else out_frames
         self.out_channels = channels = C if out_channels is None else out_channels
         if count < 1 or channels < 1:
@@ -266,7 +271,8 @@ class SimVP(nn.Module):
         B, T = frames.shape[:2]
         latent, skip = self.enc(frames.flatten(0, 1))  # each frame by itself
         translated = self.hid(latent.unflatten(0, (B, T)))  # (B, T, hid_S, h, w)
-        skip = skip.unflatten(0, (B, T))[:, :count]
+        skip = skip.unflatten(0, (B, T))
+        skip = skip[:, :count] if self.skip == "same" else skip[:, -1:].expand(-1, count, -1, -1, -1)
         logits = self.dec(translated[:, :count].flatten(0, 1), skip.flatten(0, 1))
         return logits.unflatten(0, (B, count))
 
@@ -277,19 +283,31 @@ class SimVP_RegressionHead(nn.Module):
 
     The MLP reads the last time step of the translator's output (4,096 values at the defaults) and gives z (B, 2). The
     point is (W, H) * (0.5 + z / 2): 0 is the center and -1, 1 the edges, so that the untrained network starts near the
-    center. It is not clamped to the grid.
+    center. It is not clamped to the grid. With target="displacement" it is the white pixel of the last frame (its
+    center; the first pixel where there is none) + (W, H) * z / 2 instead.
 
     Options and errors are SimVP's. `enc.*` and `hid.*` have the keys of a SimVP of the same options, whose weights can
     be loaded with `strict=False`; there is no decoder.
     """
 
     inputs, targets = "frames", "next_point"
+    size: Tensor
 
     def __init__(
-        self, in_shape: Shape = (4, 1, 32, 32), hid_S=64, hid_T=512, N_S=4, N_T=8, *, spatio_kernel_enc=3, **options
+        self,
+        in_shape: Shape = (4, 1, 32, 32),
+        hid_S: int = 64,
+        hid_T: int = 512,
+        N_S: int = 4,
+        N_T: int = 8,
+        *,
+        spatio_kernel_enc: int = 3,
+        target: str = "position",
+        **options,
     ):
         super().__init__()
         self.in_shape = T, C, H, W = _checked(in_shape, N_S)
+        self.target = _one_of("target", target, ("position", "displacement"))
         self.enc = Encoder(C, hid_S, N_S, spatio_kernel_enc)
         self.hid = MidMetaNet(T * hid_S, hid_T, N_T, **options)
         features = hid_S * H * W // 2**N_S
@@ -306,7 +324,19 @@ class SimVP_RegressionHead(nn.Module):
         _check_frames(frames, self.in_shape)
         latent, _ = self.enc(frames.flatten(0, 1))
         translated = self.hid(latent.unflatten(0, frames.shape[:2]))  # (B, T, hid_S, h, w)
-        return self.size * (0.5 + self.head(translated[:, -1].flatten(1)) / 2)
+        origin = self.size / 2 if self.target == "position" else _white_pixel(frames[:, -1])
+        return origin + self.size * self.head(translated[:, -1].flatten(1)) / 2
+
+
+def _white_pixel(frames: Tensor) -> Tensor:
+    """(B, C, H, W) -> the center (B, 2), px, of the brightest pixel."""
+    return pixel_center(frames.sum(1).flatten(1).argmax(1), frames.shape[-1])
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise ValueError(f"{option} must be one of {', '.join(known)}, got {value!r}")
+    return value
 
 
 def _checked(in_shape: Shape, N_S: int) -> Shape:
