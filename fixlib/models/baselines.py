@@ -167,7 +167,7 @@ class CenterBias(Baseline):
 
     def _smooth(self, counts: Tensor, bandwidth: float) -> Tensor:
         """Counts (..., H, W) -> probabilities (..., H, W)."""
-        kernel = _spreading_kernel(self.size, bandwidth).to(counts.device)
+        kernel = spreading_kernel(self.size, bandwidth).to(counts.device)
         spread = kernel.T @ counts @ kernel + 1 / self.size**2
         return spread / spread.sum(dim=(-2, -1), keepdim=True)
 
@@ -259,7 +259,7 @@ class TransitionTable(Baseline):
 
     def _spread_targets(self, counts: Tensor, bandwidth: float) -> Tensor:
         """Every move spread over the pixels near its end; row sums are kept."""
-        kernel = _spreading_kernel(self.size, bandwidth).float().to(counts.device)
+        kernel = spreading_kernel(self.size, bandwidth).float().to(counts.device)
         return (kernel.T @ counts.view(-1, self.size, self.size) @ kernel).view_as(counts)
 
 
@@ -268,7 +268,7 @@ def _pairs(pixels: Tensor, horizon: int) -> tuple[Tensor, Tensor]:
     return pixels[:, :-horizon].flatten(), pixels[:, horizon:].flatten()
 
 
-def _spreading_kernel(size: int, bandwidth: float) -> Tensor:
+def spreading_kernel(size: int, bandwidth: float) -> Tensor:
     """Row i: the mass in each of `size` cells of a normal around the centre of cell i; rows sum to 1."""
     edges = torch.arange(size + 1, dtype=torch.float64)
     centers = edges[:-1, None] + 0.5
