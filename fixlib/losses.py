@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from fixlib.registry import Registry
 
-# The seven of the original experiment, which chapter 3 compares.
+# The seven of the original experiment, which chapter 4 compares.
 MISSION_LOSSES = ("mse", "focal", "sparsity", "concentration", "composite", "dice", "weighted_mse")
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = dict(mean=torch.mean, sum=torch.sum, none=lambda values: values)
 FRAME = (-2, -1)  # its dimensions

@@ -65,7 +65,7 @@ def test_a_dataset_is_refused_where_a_chapter_says_that_it_needs_more(project, d
 
 def test_the_chapters_that_show_durations_say_so():
     needy = [n for n in book.chapter_paths() if nbformat.read(n, as_version=4).metadata.get("fixlib")]
-    assert [n.stem for n in needy] == ["01_sparsity_analysis", "04_hybrid_regression"]
+    assert [n.stem for n in needy] == ["01_sparsity_analysis", "06_hybrid_regression"]
 
 
 def test_a_folder_is_found_from_where_the_chapters_run(project, dataset, monkeypatch):

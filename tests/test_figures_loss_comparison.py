@@ -1,4 +1,4 @@
-"""The data behind the figures of chapter 3, on hand-made runs whose answers can be worked out by head."""
+"""The data behind the figures of chapter 4, on hand-made runs whose answers can be worked out by head."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Chapter 5's runs at smoke size, what its figures show, and that no recorded network beats the best possible."""
+"""Chapter 3's runs at smoke size, what its figures show, and that no recorded network beats the best possible."""
 
 from pathlib import Path
 

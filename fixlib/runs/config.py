@@ -134,7 +134,7 @@ class Config:
     """Everything that a run's numbers follow from, besides the data.
 
     Attributes:
-        noises: chapter 5's: the noises that a network goes through, one after the other, or that answers are for.
+        noises: chapter 3's: the noises that a network goes through, one after the other, or that answers are for.
         start: the configuration of the network that this one starts from, instead of random weights.
     """
 

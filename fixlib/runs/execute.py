@@ -235,7 +235,7 @@ def load_network(run: Run | RunSpec, stage: str = "", folder: Path | None = None
 
     Args:
         run: a recorded one of a network.
-        stage: of a run in stages (chapter 5), e.g. "noise20"; by default the last.
+        stage: of a run in stages (chapter 3), e.g. "noise20"; by default the last.
         folder: where weights are kept; `build/weights` of the project by default.
 
     Raises:

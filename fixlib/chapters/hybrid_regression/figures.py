@@ -1,4 +1,4 @@
-"""Figures of chapter 4: regressing the next point against predicting its frame."""
+"""Figures of chapter 6: regressing the next point against predicting its frame."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONTROL_LOSSES = ("softmax_cross_entropy", "dice", "composite", "weighted_mse")
 AMPLITUDE_EDGES = (0, 1, 3, 6, 10, 14, 46)
 
 
-@figure("04_frame_rate", of="sparsity")
+@figure("06_frame_rate", of="sparsity")
 def frame_rate(description: Study) -> Figure:
     """Error of repeating the last frame by frame rate, with the two lines of the claim; takes a `sparsity` study."""
     payload = description.run("description").payload
@@ -47,7 +47,7 @@ def frame_rate(description: Study) -> Figure:
     return drawn
 
 
-@figure("04_errors", of="hybrid_regression")
+@figure("06_errors", of="hybrid_regression")
 def errors(study: Study) -> Figure:
     """Mean pixel error of every predictor, by framing, with the two figures of the original claim."""
     drawn = plt.figure(figsize=(11.2, 5.4))
@@ -59,7 +59,7 @@ def errors(study: Study) -> Figure:
     return drawn
 
 
-@figure("04_beside_optimum", **CONTROL)
+@figure("06_beside_optimum", **CONTROL)
 def beside_optimum(control: Study) -> Figure:
     """Mean pixel error of networks on simulated gaze beside the least possible; takes a `simulated_control` study."""
     drawn = plt.figure(figsize=(11.6, 4.8))
@@ -86,7 +86,7 @@ def _row(predictor: Predictor, numbers: Sequence[Number], **look) -> Row:
     return Row(predictor.label, predictor.color, numbers, marker=marker, **look)
 
 
-@figure("04_differences", of="hybrid_regression")
+@figure("06_differences", of="hybrid_regression")
 def differences(study: Study, against: str = "hybrid_l1") -> Figure:
     """Error of every predictor minus that of one network on the same windows; filled where the interval misses 0."""
     drawn = plt.figure(figsize=(11.2, 5.2))
@@ -108,7 +108,7 @@ def differences(study: Study, against: str = "hybrid_l1") -> Figure:
     return drawn
 
 
-@figure("04_error_histogram", of="hybrid_regression")
+@figure("06_error_histogram", of="hybrid_regression")
 def error_histogram(study: Study) -> Figure:
     """How the errors of single windows are spread: share of windows with an error below each value."""
     drawn = plt.figure(figsize=(9.8, 4))
@@ -123,7 +123,7 @@ def error_histogram(study: Study) -> Figure:
     return drawn
 
 
-@figure("04_error_by_amplitude", of="hybrid_regression")
+@figure("06_error_by_amplitude", of="hybrid_regression")
 def error_by_amplitude(study: Study, edges: Sequence[float] = AMPLITUDE_EDGES) -> Figure:
     """Error against how far gaze really moved from the last observed frame (mean in each bin); below, windows a bin."""
     drawn = plt.figure(figsize=(9.8, 4.4))
@@ -141,7 +141,7 @@ def error_by_amplitude(study: Study, edges: Sequence[float] = AMPLITUDE_EDGES) -
     return drawn
 
 
-@figure("04_undershoot", of="hybrid_regression")
+@figure("06_undershoot", of="hybrid_regression")
 def undershoot(study: Study) -> Figure:
     """How far predictions move from the last observed point, over how far gaze moved, where it left its pixel."""
     drawn = plt.figure(figsize=(11.2, 5.2))
@@ -155,7 +155,7 @@ def undershoot(study: Study) -> Figure:
     return drawn
 
 
-@figure("04_convergence", of="hybrid_regression")
+@figure("06_convergence", of="hybrid_regression")
 def convergence(study: Study) -> Figure:
     """Validation loss (solid) and training loss (dotted) by epoch, over the network's least validation loss."""
     drawn = plt.figure(figsize=(9.2, 4))

@@ -1,4 +1,4 @@
-"""Chapter 4: regress the next point's (x, y) with a SimVP encoder and an MLP, or predict its frame (4 in, 1 out)."""
+"""Chapter 6: regress the next point's (x, y) with a SimVP encoder and an MLP, or predict its frame (4 in, 1 out)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The comparisons behind chapter 4: predictors on the same windows, and the hybrid's claims judged by recorded runs."""
+"""The comparisons behind chapter 6: predictors on the same windows, and the hybrid's claims judged by recorded runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 3's ablations: one setting of one loss changed at a time, everything else the same.
+"""Chapter 4's ablations: one setting of one loss changed at a time, everything else the same.
 
 Four frames in, the next one out, every 100 ms: the shortest task in which the losses differ, and the cheapest.
 """

@@ -1,4 +1,4 @@
-"""Figures of chapter 3: what each loss makes of the same network and the same gaze."""
+"""Figures of chapter 4: what each loss makes of the same network and the same gaze."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SCORES = {
 Line = tuple[Row, Sequence[Run]]  # of a dot plot, and the runs whose scores it shows, one a seed
 
 
-@figure("03_training_curves", of="loss_comparison")
+@figure("04_training_curves", of="loss_comparison")
 def training_curves(study: Study) -> Figure:
     """Training and validation loss by epoch, one panel a loss: their scales cannot be compared, their shapes can."""
     names = study.variants(trained=True)
@@ -107,13 +107,13 @@ def lines_of(study: Study) -> list[Line]:
     return [(Row(name_of(name), color_of(name)), study.runs_of(name)) for name in names]
 
 
-@figure("03_scores_at_half", of="loss_comparison")
+@figure("04_scores_at_half", of="loss_comparison")
 def scores_at_half(study: Study) -> Figure:
     """The original experiment's scores: a pixel counts as white where p > 0.5."""
     return dot_panels(lines_of(study), ("white_pixel_recall", "white_pixel_precision", "f1_score"))
 
 
-@figure("03_scores_without_threshold", of="loss_comparison")
+@figure("04_scores_without_threshold", of="loss_comparison")
 def scores_without_threshold(study: Study) -> Figure:
     """Beside recall at 0.5 what does not depend on a threshold: ranking of pixels, and where the brightest one is."""
     metrics = ("white_pixel_recall", "max_probability", "average_precision", "hit_3px", "error_argmax")
@@ -134,7 +134,7 @@ def ablation_lines(study: Study) -> list[Line]:
     return lines + (alone if len(alone) > 1 else [])
 
 
-@figure("03_ablations", of="loss_ablations")
+@figure("04_ablations", of="loss_ablations")
 def ablations(study: Study) -> Figure:
     """One setting changed at a time (a study of `loss_ablations`)."""
     metrics = ("max_probability", "white_pixel_recall", "average_precision", "error_argmax")
@@ -152,7 +152,7 @@ def size_lines(studies: Sequence[Study]) -> list[Line]:
     return lines
 
 
-@figure("03_sizes")
+@figure("04_sizes")
 def sizes(studies: Sequence[Study] = ()) -> Figure:
     """The same losses at several sizes of network and lengths of training: one study a size, the smallest first."""
     studies = studies or recorded_sizes()
@@ -160,7 +160,7 @@ def sizes(studies: Sequence[Study] = ()) -> Figure:
     return plots.stamp(dot_panels(size_lines(studies), metrics, height=0.22), studies[-1].label, studies[-1].simulated)
 
 
-@figure("03_certainty_by_horizon", of="loss_comparison")
+@figure("04_certainty_by_horizon", of="loss_comparison")
 def certainty_by_horizon(study: Study, known: str = "transition_table") -> Figure:
     """How sure one can be, beside what the losses ask for; and the recall at 0.5 that comes of it, frame by frame."""
     drawn, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
@@ -181,7 +181,7 @@ def certainty_by_horizon(study: Study, known: str = "transition_table") -> Figur
     return drawn
 
 
-@figure("03_errors", of="loss_comparison")
+@figure("04_errors", of="loss_comparison")
 def errors(study: Study) -> Figure:
     """Mean pixel error by how a map becomes a point, and by how far ahead the frame lies; two baselines beside."""
     drawn, panels = plt.subplots(1, 3, figsize=(11.5, 4.1), width_ratios=(1.25, 1, 1.45))
@@ -220,7 +220,7 @@ def _draw_decodings(axes: Axes, study: Study, names: Sequence[str]) -> None:
     plots.legend(axes, marks, ncols=2, fontsize=8, **place)
 
 
-@figure("03_examples", of="loss_comparison")
+@figure("04_examples", of="loss_comparison")
 def examples(study: Study, window: int = 0) -> Figure:
     """One test window: each network's map as a threshold sees it, then stretched, with the true pixel ringed."""
     names = study.variants(trained=True)

@@ -1,4 +1,4 @@
-"""Chapter 3: every loss under identical conditions (10 frames in, the next 10 out, 100 ms a frame)."""
+"""Chapter 4: every loss under identical conditions (10 frames in, the next 10 out, 100 ms a frame)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The comparisons behind chapter 3: networks beside the best constant of their loss, and by how far they look ahead."""
+"""The comparisons behind chapter 4: networks beside the best constant of their loss, and by how far they look ahead."""
 
 from __future__ import annotations
 

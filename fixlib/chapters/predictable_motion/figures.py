@@ -1,4 +1,4 @@
-"""Figures of chapter 5: motion whose continuation is known, and the same with noise."""
+"""Figures of chapter 3: motion whose continuation is known, and the same with noise."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOTION = dict(of=NAME, dataset="patterns")
 TOP = dict(loc="outside upper center")
 
 
-@figure("05_hidden_in_pixels")
+@figure("03_hidden_in_pixels")
 def hidden_in_pixels(speeds: Sequence[float] = (0.5, 1.0, 1.5, 2.0)) -> Figure:
     """Two straight lines with the same ten pixels and different next ones; how much of the next pixel is given away."""
     drawn, (left, right) = plt.subplots(1, 2, figsize=(8.4, 4.2), width_ratios=(1, 1.5))
@@ -51,7 +51,7 @@ def hidden_in_pixels(speeds: Sequence[float] = (0.5, 1.0, 1.5, 2.0)) -> Figure:
     return plots.stamp(drawn, "computed straight lines", simulated=True)
 
 
-@figure("05_paths", **MOTION)
+@figure("03_paths", **MOTION)
 def paths(study: Study, shown: Sequence[float] = (0.0, 0.4), seed: int = 4) -> Figure:
     """One path of each kind as the frames show it, at two noises: ten pixels seen and the next one."""
     size, length = study.run("exact.noise0").spec.config.data.size, N_IN + 1
@@ -82,7 +82,7 @@ def _draw_path(axes: Axes, pixels: np.ndarray, replaced: np.ndarray, size: int) 
             axes.plot(x[first:last][there], y[first:last][there], marker, ms=4.5, mec=shade, mfc=fill, ls="")
 
 
-@figure("05_finding_the_pixel", **MOTION)
+@figure("03_finding_the_pixel", **MOTION)
 def finding_the_pixel(study: Study) -> Figure:
     """Recall and precision one frame ahead without noise: from scratch, from a network that knows, and the best."""
     losses = networks(study, "scratch")
@@ -111,7 +111,7 @@ def _called(found: Number, metric: str) -> Number:
     return dict.fromkeys(found, np.nan) if metric == PRECISION and found["value"] == 0 else found
 
 
-@figure("05_falling_with_noise", **MOTION)
+@figure("03_falling_with_noise", **MOTION)
 def falling_with_noise(study: Study, losses: Sequence[str] = ()) -> Figure:
     """Recall and precision at 0.5 against noise, a column a loss: exact optimum, networks, and where it should stop."""
     losses = losses or [name for name in networks(study, "onwards") if len(noises(study, f"onwards.{name}")) > 1]
@@ -143,7 +143,7 @@ def falling_with_noise(study: Study, losses: Sequence[str] = ()) -> Figure:
     return drawn
 
 
-@figure("05_horizon_and_speed", **MOTION)
+@figure("03_horizon_and_speed", **MOTION)
 def horizon_and_speed(study: Study) -> Figure:
     """Error and undershoot one to ten frames ahead, without noise, one column a speed."""
     trained = networks(study, "ahead")
@@ -166,7 +166,7 @@ def horizon_and_speed(study: Study) -> Figure:
     return drawn
 
 
-@figure("05_frames_and_regression", **MOTION)
+@figure("03_frames_and_regression", **MOTION)
 def frames_and_regression(
     study: Study, losses: Sequence[str] = ("weighted_mse", "dice", "softmax_cross_entropy")
 ) -> Figure:

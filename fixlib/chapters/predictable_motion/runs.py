@@ -1,4 +1,4 @@
-"""Chapter 5: the same networks where the answer exists, and noise dialled in until it does not.
+"""Chapter 3: the networks where the answer exists, and noise dialled in until it does not.
 
 Lattice motion (`fixlib.data.lattice`): ten frames in, the next one out. Two questions are kept apart.
 

@@ -1,4 +1,4 @@
-"""The numbers behind chapter 5: motion whose continuation is known, and the same with noise.
+"""The numbers behind chapter 3: motion whose continuation is known, and the same with noise.
 
 A study here is one of `predictable_motion`: networks start.NAME, scratch.NAME, onwards.NAME and ahead.NAME (a loss, or
 hybrid_l1), with scores by noise under payload["stages"]; and exact.noiseNN, exact.ahead, with scores by predictor under

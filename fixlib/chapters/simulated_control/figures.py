@@ -1,4 +1,4 @@
-"""The figure of the control: networks beside the exact optimum, on simulated gaze (chapter 3)."""
+"""The figure of the control: networks beside the exact optimum, on simulated gaze (chapter 4)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCORES = {
 }
 
 
-@figure("03_beside_optimum", of=NAME, dataset="simulated", seeds=(0, 1, 2))
+@figure("04_beside_optimum", of=NAME, dataset="simulated", seeds=(0, 1, 2))
 def beside_optimum(study: Study) -> Figure:
     """Each frame network (a dot a seed, with its 95% interval) beside the best possible (diamond), a row a framing."""
     networks = {framing: study.variants(framing=framing, model="simvp") for framing in study.framings()}

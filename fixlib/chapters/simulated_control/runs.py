@@ -1,4 +1,4 @@
-"""The control of chapters 3 and 4: every loss and the hybrid on gaze whose best possible prediction is known.
+"""The control of chapters 4 and 6: every loss and the hybrid on gaze whose best possible prediction is known.
 
 Four frames in, the next one out, on `simulated`, beside the optimum that its exact density allows.
 """

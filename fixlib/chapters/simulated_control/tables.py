@@ -1,4 +1,4 @@
-"""Networks beside the exact optimum, on simulated gaze whose every probability is known (chapters 3 and 4).
+"""Networks beside the exact optimum, on simulated gaze whose every probability is known (chapters 4 and 6).
 
 A study here is one of `simulated_control`: networks, and the optimum, the best that anyone could have said on the same
 windows: under a loss, by the true probabilities ("density"), by the point of least expected error ("distance").
