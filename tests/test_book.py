@@ -58,7 +58,7 @@ def test_a_dataset_is_refused_where_a_chapter_says_that_it_needs_more(project, d
     needy = nbformat.read(path, as_version=4)
     needy.metadata["fixlib"] = dict(needs_durations=True)
     nbformat.write(needy, path)
-    with pytest.raises(ValueError, match="04_fourth need fixations with their durations.*choose of osie, simulated"):
+    with pytest.raises(ValueError, match="04_fourth need fixations with their durations.*of osie, crowd, simulated"):
         book.make_book(parameters=[f"dataset={dataset if name == 'a folder' else name}"])
     assert not (project / "build").exists()
 
