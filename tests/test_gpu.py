@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fixlib.losses import get_loss_function
-from fixlib.models import GazeGRU, SimVP, SimVP_RegressionHead
+from fixlib.models import GazeDensity, GazeGRU, SimVP, SimVP_RegressionHead
 from fixlib.runs import obtain
 from fixlib.training import WindowLoader, train_model_with_loss
 
@@ -17,6 +17,7 @@ NETWORKS = {
     "simvp": (lambda: SimVP(out_frames=1, **SMALL), "frames", "frames", get_loss_function("weighted_mse")),
     "regression": (lambda: SimVP_RegressionHead(**SMALL), "frames", "next_point", torch.nn.L1Loss()),
     "gru": (lambda: GazeGRU(1, hidden=8, size=16), "points", "points", torch.nn.L1Loss()),
+    "density": (lambda: GazeDensity(N_IN, 1, 16), "pixels", "frames", get_loss_function("softmax_cross_entropy")),
 }
 
 

@@ -413,7 +413,7 @@ def test_an_own_network_is_trained_like_any_other_and_found_by_the_benchmarks(mo
 
 
 def test_an_unknown_network_is_refused_by_name():
-    with pytest.raises(ValueError, match="unknown network 'simvip'; known: simvp, regression, gru"):
+    with pytest.raises(ValueError, match="unknown network 'simvip'; known: simvp, regression, gru, density"):
         NETWORKS["simvip"]
 
 
