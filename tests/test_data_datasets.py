@@ -18,6 +18,7 @@ from fixlib.data import (
     fingerprint,
     load_real_training_data,
     open_dataset,
+    open_rotated,
     prepare,
 )
 from tests.toy_gaze import SOURCE, gaze
@@ -152,6 +153,27 @@ def test_coordinates_in_units_of_the_picture_are_refused(tmp_path, highest):
 def test_unknown_dataset(call, store):
     with pytest.raises(ValueError, match="unknown dataset 'osei'; known: gazecom, patterns, osie, crowd, simulated"):
         call("osei")
+
+
+def test_windows_of_rotated_splits_never_cross(store):
+    given, rotated = open_dataset("simulated"), open_rotated("simulated")
+    assert len(rotated) == 4
+    assert all(content_sha256(rotated[0][part]) == content_sha256(gaze) for part, gaze in given.items())
+    tested = []
+    for parts in rotated:
+        windows = {part: gaze.windows(20, 10) for part, gaze in parts.items()}
+        for key in ("subject", "stimulus"):
+            members = [set(each[key].tolist()) for each in windows.values()]
+            assert sum(map(len, members)) == len(set.union(*members))
+        tested.extend(windows["test"].subject.unique().tolist())
+    assert sorted(tested) == list(range(15))
+
+
+def test_rotated_splits_are_refused_where_there_are_no_viewers():
+    with pytest.raises(ValueError, match="made when it is needed"):
+        open_rotated("patterns")
+    with pytest.raises(ValueError, match="samples of gaze and no fixations"):
+        open_rotated("gazecom", None)
 
 
 def test_fingerprints_need_no_data_and_tell_preparations_apart(store, monkeypatch):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fixlib.data import Gaze, Recordings, Scanpaths, Source, cut_windows, split_by_stimulus_and_subject
+from fixlib.data import Gaze, Recordings, Scanpaths, Source, cut_windows, rotated_splits, split_by_stimulus_and_subject
 from fixlib.grid import create_sparse_frames, pixel_center, pixel_index
 
 SOURCE = Source("toy", "toy", "0" * 64, "none", "none", True)
@@ -237,6 +237,24 @@ def test_split_shares_neither_subject_nor_stimulus():
     other = split_by_stimulus_and_subject(crossed(15, 40), seed=4)
     assert set(again["test"].fixations["subject"]) == set(parts["test"].fixations["subject"])
     assert set(other["test"].fixations["stimulus"]) != set(parts["test"].fixations["stimulus"])
+
+
+@pytest.mark.parametrize("subjects, tested", [((8, 3, 4), [4, 4, 4, 3]), ((0.6, 0.2, 0.2), [3, 3, 3, 3, 3])])
+def test_rotated_splits_test_every_viewer_exactly_once(subjects, tested):
+    table = crossed(15, 40)
+    splits = list(rotated_splits(table, seed=3, subjects=subjects))
+    first = split_by_stimulus_and_subject(table, seed=3, subjects=subjects)
+    stimuli = {part: set(chosen.fixations["stimulus"]) for part, chosen in first.items()}
+    assert all(first[part].fixations.equals(splits[0][part].fixations) for part in first)
+    viewers = [{part: set(chosen.fixations["subject"]) for part, chosen in parts.items()} for parts in splits]
+    assert [len(each["test"]) for each in viewers] == tested
+    assert set.union(*(each["test"] for each in viewers)) == set(range(15))  # with 15 in all, each of them once
+    for parts, each in zip(splits, viewers):
+        assert sum(map(len, each.values())) == len(set.union(*each.values())) == 15  # nobody in two parts
+        assert len(each["val"]) == 3
+        for part, chosen in parts.items():
+            assert set(chosen.fixations["stimulus"]) == stimuli[part]
+            assert len(chosen) == len(each[part]) * len(stimuli[part])
 
 
 def test_split_by_fractions_and_its_errors():

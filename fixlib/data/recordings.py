@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -244,16 +244,34 @@ def split_by_stimulus_and_subject(
     Raises:
         ValueError: the three do not add up, or a part would stay empty.
     """
+    return next(rotated_splits(table, seed, subjects, stimuli))
+
+
+def rotated_splits(
+    table: Table, seed: int = 0, subjects: tuple = (8, 3, 4), stimuli: tuple = (0.6, 0.15, 0.25)
+) -> Iterator[dict[str, Table]]:
+    """Splits that test every viewer exactly once, on the same stimuli; the first is `split_by_stimulus_and_subject`'s.
+
+    Viewers sit in a circle: those who are tested, those who validate, those who train. From one split to the next all
+    roles move on by as many viewers as are tested; the last split tests whoever is left, and trains on more. Arguments
+    and errors are those of `split_by_stimulus_and_subject`.
+    """
     generator = np.random.default_rng(seed)
     by_subject = _deal(table.rows["subject"], subjects, generator, "subjects")
     by_stimulus = _deal(table.rows["stimulus"], stimuli, generator, "stimuli")
-    parts = {}
-    for number, part in enumerate(PARTS):
-        keep = (by_subject == number) & (by_stimulus == number)
-        if not keep.any():
-            raise ValueError(f"the {part} part would be empty: none of its viewers saw any of its stimuli")
-        parts[part] = table.select(keep)
-    return parts
+    subject = table.rows["subject"].to_numpy()
+    train, val, test = (np.unique(subject[by_subject == number]) for number in range(len(PARTS)))
+    circle = np.concatenate([test, val, train])
+    for first in range(0, len(circle), len(test)):
+        tested = len(circle[first : first + len(test)])
+        roles = np.split(np.roll(circle, -first), [tested, tested + len(val)])
+        parts = {}
+        for number, (part, viewers) in enumerate(zip(PARTS, reversed(roles))):
+            keep = np.isin(subject, viewers) & (by_stimulus == number)
+            if not keep.any():
+                raise ValueError(f"the {part} part would be empty: none of its viewers saw any of its stimuli")
+            parts[part] = table.select(keep)
+        yield parts
 
 
 def _deal(ids: pd.Series, shares: tuple, generator: np.random.Generator, what: str) -> np.ndarray:
