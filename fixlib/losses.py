@@ -242,12 +242,15 @@ def sparsity_loss(output: Output, y: Tensor, weight: float = 1.0) -> Tensor:
 
 @LOSSES.register("concentration", "ConcentrationLoss")
 @loss_function
-def concentration_loss(output: Output, y: Tensor, normalize: bool = False) -> Tensor:
+def concentration_loss(output: Output, y: Tensor, normalize: bool = False, density: bool = False) -> Tensor:
     """p d^2, where d is the distance (px) of the pixel to the center of mass of its frame's target.
 
     Pixels of empty frames count 0 and stay in the mean. `normalize` divides d^2 by the squared diagonal, H^2 + W^2,
     which brings the term from hundreds of px^2 to the scale of the other losses, below 1. Nothing in it rewards a
     white pixel: its best output is 0 everywhere but at the target, where anything goes.
+
+    `density` is a second reading: p is first divided by its sum over the frame. Black is then not the best output, but
+    nothing says how large p is to be, only where: all of it at the mean of the places that are possible.
     """
     mass = y.sum(FRAME).unsqueeze(-1)  # (..., 1)
     squared_distances = []
@@ -259,18 +262,25 @@ def concentration_loss(output: Output, y: Tensor, normalize: bool = False) -> Te
     squared_distance = down.unsqueeze(-1) + across.unsqueeze(-2)
     if normalize:
         squared_distance = squared_distance / (y.shape[-2] ** 2 + y.shape[-1] ** 2)
-    return output.p * squared_distance
+    p = output.log_probabilities()[0].flatten(-2).softmax(-1).view_as(y) if density else output.p
+    return p * squared_distance
 
 
 @loss_function
 def composite_components(
-    output: Output, y: Tensor, alpha: float = 0.25, gamma: float = 2.0, l1_weight: float = 1.0, normalize: bool = False
+    output: Output,
+    y: Tensor,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    l1_weight: float = 1.0,
+    normalize: bool = False,
+    density: bool = False,
 ) -> dict[str, Tensor]:
     """The three parts of `composite_loss` before weighting: keys focal, sparsity, concentration."""
     return dict(
         focal=focal_loss(output, y, alpha, gamma),
         sparsity=sparsity_loss(output, y, l1_weight),
-        concentration=concentration_loss(output, y, normalize),
+        concentration=concentration_loss(output, y, normalize, density),
     )
 
 
@@ -285,18 +295,19 @@ def composite_loss(
     gamma: float = 2.0,
     l1_weight: float = 1.0,
     normalize: bool = False,
+    density: bool = False,
     from_logits: bool = True,
     reduction: str = "mean",
 ) -> Tensor:
     """focal_weight * focal + sparsity_weight * sparsity + concentration_weight * concentration.
 
-    `alpha` and `gamma` go to the focal part, `l1_weight` is the sparsity part's own weight of |p|, `normalize` goes
-    to the concentration part.
+    `alpha` and `gamma` go to the focal part, `l1_weight` is the sparsity part's own weight of |p|, `normalize` and
+    `density` go to the concentration part.
     """
     weights = dict(focal=focal_weight, sparsity=sparsity_weight, concentration=concentration_weight)
     _check_at_least_zero(**{f"{name}_weight": weight for name, weight in weights.items()})
     common = dict(from_logits=from_logits, reduction=reduction)
-    parts = composite_components(input, target, alpha, gamma, l1_weight, normalize, **common)
+    parts = composite_components(input, target, alpha, gamma, l1_weight, normalize, density, **common)
     focal, sparsity, concentration = (weights[name] * part for name, part in parts.items())
     return focal + sparsity + concentration
 

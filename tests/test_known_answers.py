@@ -202,6 +202,20 @@ def test_concentration_normalised_is_below_one():
     assert normalised == pytest.approx(plain_value / 2048) and normalised < 1
 
 
+def test_concentration_of_a_density_is_the_expected_squared_distance_however_bright():
+    target = torch.zeros(32, 32)
+    target[10, 10] = 1
+    logits = torch.full((32, 32), -300.0)
+    logits[10, 13] = logits[14, 10] = -5.0  # 3 and 4 px away, half of the density each; p is 0.0067
+    loss = ConcentrationLoss(density=True, reduction="sum")
+    assert loss(logits, target).item() == pytest.approx((3**2 + 4**2) / 2)
+    assert loss(torch.full((32, 32), -1e4), target).item() == pytest.approx(  # black is any place alike
+        loss(torch.full((32, 32), 3.0), target).item()
+    )
+    black = torch.zeros(32, 32)
+    assert loss(black, black).item() == 0  # an empty frame has no place
+
+
 def gradient(loss, logits, target):
     logits = logits.clone().requires_grad_()
     loss(logits, target).backward()

@@ -36,6 +36,8 @@ CASES = [(name, {}) for name in NAMES] + [
     ("focal", {"alpha": 1.0, "gamma": 0.0}),
     ("sparsity", {"weight": 0.3}),
     ("concentration", {"normalize": True}),
+    ("concentration", {"density": True}),
+    ("composite", {"concentration_weight": 0.1, "density": True}),
     ("composite", {"focal_weight": 0.2, "concentration_weight": 0.1, "gamma": 1.0, "l1_weight": 2.0}),
     ("dice", {"smooth": 1.0}),
     ("weighted_mse", {"pos_weight": 7.0}),
@@ -62,7 +64,8 @@ PLAIN_PIXEL = {
 }
 
 
-def plain_concentration(p, y, normalize=False):
+def plain_concentration(p, y, normalize=False, density=False):
+    p = p / p.sum() if density else p
     height, width = y.shape
     mass = sum(y[r, c] for r in range(height) for c in range(width))
     values = np.zeros((height, width))
@@ -77,10 +80,12 @@ def plain_concentration(p, y, normalize=False):
     return values
 
 
-def plain_composite(p, y, focal_weight=1.0, sparsity_weight=0.8, concentration_weight=1.5, gamma=2.0, l1_weight=1.0):
+def plain_composite(
+    p, y, focal_weight=1.0, sparsity_weight=0.8, concentration_weight=1.5, gamma=2.0, l1_weight=1.0, density=False
+):
     focal = plain_pixels("focal", p, y, gamma=gamma)
     sparsity = plain_pixels("sparsity", p, y, weight=l1_weight)
-    concentration = plain_concentration(p, y)
+    concentration = plain_concentration(p, y, density=density)
     return focal_weight * focal + sparsity_weight * sparsity + concentration_weight * concentration
 
 

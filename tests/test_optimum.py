@@ -355,6 +355,9 @@ def test_losses_without_a_derived_optimum_are_refused(small):
         bayes_logits(make_loss("tversky", alpha=0.3, beta=0.3), small)
     with pytest.raises(ValueError, match="gamma"):
         bayes_logits(make_loss("focal_tversky", gamma=0.5), small)
+    for name in ("concentration", "composite"):
+        with pytest.raises(ValueError, match="no pixel's best output can be found by itself"):
+            bayes_logits(make_loss(name, density=True), small)
 
 
 # Side by side with other predictors

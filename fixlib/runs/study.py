@@ -147,6 +147,7 @@ def facts(run: Run) -> dict[str, Any]:
         framing="One frame a fixation" if rate is None else f"One frame every {1000 / rate:g} ms",
         rate_hz=rate,
         task=f"{where.n_in} frames in, {where.n_out} out",
+        size=where.size,
         dataset=run.spec.dataset,
         profile=run.spec.profile,
         seed=run.spec.seed,
@@ -162,8 +163,10 @@ def changes(run: Run, unchanged: Run) -> str:
 
 
 def _in_words(option: str, value: Any, before: Any) -> str:
-    if option == "normalise":
-        return "concentration normalised"
+    if option in (said := dict(normalise="concentration normalised", density="concentration of a density")):
+        return said[option]
+    if isinstance(value, str):
+        return f"{option} {value}"
     if option.endswith("_weight") and option != "pos_weight" and before:  # a part of the composite
         return f"{option.removesuffix('_weight')} " + (f"x {value / before:g}" if value else "off")
     return f"{dict(prior_probability='prior bias', pos_weight='weight').get(option, option)} {value:g}"

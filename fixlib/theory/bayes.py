@@ -39,7 +39,8 @@ def bayes_logits(loss: Loss, log_density: Tensor) -> Tensor:
         log_density: (N, T, H, W), exp sums to 1 in each frame.
 
     Raises:
-        ValueError: Tversky with alpha + beta other than 1, or focal Tversky with gamma < 1: no optimum is derived.
+        ValueError: Tversky with alpha + beta other than 1, focal Tversky with gamma < 1, concentration of a density: no
+            optimum is derived.
     """
     from scipy.ndimage import map_coordinates  # here, since it takes long to import
 
@@ -53,9 +54,9 @@ def bayes_logits(loss: Loss, log_density: Tensor) -> Tensor:
             raise ValueError(f"{type(loss).__name__}: {derived}, not for {found}")
         painted = _chunked(lambda maps: torch.from_numpy(best_painting(loss, maps.exp())), log_density)
         return LARGEST_LOGIT * (2 * painted - 1).unsqueeze(2)
+    pixels, weight = _pixel_part(loss, log_density.shape[-1])
     if isinstance(loss, ConcentrationLoss):
         return torch.full_like(log_density, -LARGEST_LOGIT).unsqueeze(2)
-    pixels, weight = _pixel_part(loss, log_density.shape[-1])
     logit = torch.logit(log_density.exp()).clamp(FINE[0], FINE[-1]).unsqueeze(2)
     if weight == 0:
         return torch.from_numpy(np.interp(logit.numpy(), FINE, _best_logits(pixels, FINE)))
@@ -103,6 +104,8 @@ def _pixel_part(loss: Loss, size: int) -> tuple[Loss, float]:
     """The part of a loss that treats every pixel by itself, and the weight of p * (squared distance, px^2)."""
     if not isinstance(loss, (CompositeLoss, ConcentrationLoss)):
         return loss, 0.0
+    if loss.density:
+        raise ValueError("under concentration of a density no pixel's best output can be found by itself")
     scale = 1 / (2 * size**2) if loss.normalize else 1.0
     if isinstance(loss, ConcentrationLoss):
         return CompositeLoss(0.0, 0.0, 0.0), scale

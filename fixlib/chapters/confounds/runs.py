@@ -1,0 +1,47 @@
+"""What else could explain the comparisons of frames and of points: one thing changed, everything else the same.
+
+* newest.LOSS: beside that loss in `loss_comparison`, where output frame k is given the map of input frame k past the
+  translator; here every output frame is given that of the newest input frame.
+* hybrid.displacement.FRAMING: beside `hybrid_l1.FRAMING` in `hybrid_regression`, which predicts a position.
+* gru.INPUT.TARGET.FRAMING: what the GRU is given (pixels, or points as recorded) and what it predicts.
+* density.LOSS: beside that loss; the concentration is that of p normalized to sum 1 in the frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+from fixlib.chapters.hybrid_regression import runs as hybrid_regression
+from fixlib.chapters.loss_comparison import runs as loss_comparison
+from fixlib.runs.config import Config, RunSpec, get_profile, make_spec
+
+NAME = "confounds"
+NEWEST = ("mse", "focal", "dice", "softmax_cross_entropy")
+DENSITY = ("concentration", "composite")
+INPUTS, TARGETS = ("pixels", "points"), ("position", "displacement")
+
+
+def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSpec]:
+    """One run a changed thing and seed; ValueError for an unknown profile."""
+    beside = loss_comparison.specs(dataset, profile, losses=(*NEWEST, *DENSITY))
+    beside += hybrid_regression.specs(dataset, profile, networks=("hybrid_l1", "gru_l1"))
+    usual = {spec.variant: spec.config for spec in beside}
+    changed = {f"newest.{name}": _with(usual[name], skip="newest") for name in NEWEST}
+    for framing in hybrid_regression.FRAMINGS:
+        changed[f"hybrid.displacement.{framing}"] = _with(usual[f"hybrid_l1.{framing}"], target="displacement")
+        for inputs, target in product(INPUTS, TARGETS):
+            made = _with(usual[f"gru_l1.{framing}"], inputs=inputs, target=target)
+            changed[f"gru.{inputs}.{target}.{framing}"] = made
+    for name in DENSITY:
+        loss = replace(usual[name].loss, options=usual[name].loss.options | dict(density=True))
+        changed[f"density.{name}"] = replace(usual[name], loss=loss)
+    size = get_profile(profile)
+    return [make_spec(NAME, variant, size, seed, config) for variant, config in changed.items() for seed in seeds]
+
+
+def _with(usual: Config, **options: Any) -> Config:
+    """The same with other options of its network."""
+    return replace(usual, model=replace(usual.model, options=usual.model.options | options))

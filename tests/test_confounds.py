@@ -1,0 +1,58 @@
+"""One thing changed and everything else the same; and the same motion on larger and larger grids."""
+
+import pytest
+
+from fixlib.chapters.confounds import runs as confounds
+from fixlib.chapters.imbalance import runs as imbalance
+from fixlib.runs import obtain
+from fixlib.runs.execute import rescore
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIXLIB_ROOT", str(tmp_path_factory.mktemp("project")))
+        yield obtain("imbalance", "patterns", "smoke", grids=(8, 16), workers=1)
+
+
+class TestConfounds:
+    def test_one_option_differs_from_the_usual_run(self):
+        found = {spec.variant: spec.config for spec in confounds.specs("simulated", "quick")}
+        (usual,) = (
+            s.config for s in confounds.loss_comparison.specs("simulated", "quick", losses=["dice"]) if s.config.epochs
+        )
+        newest = found["newest.dice"]
+        assert newest.model.options == usual.model.options | dict(skip="newest")
+        assert (newest.data, newest.loss, newest.training) == (usual.data, usual.loss, usual.training)
+        assert found["density.composite"].loss.options["density"] and not usual.loss.options.get("density")
+        assert found["density.composite"].model == usual.model
+
+    def test_every_change_can_be_trained_and_told_apart(self, project):
+        study = obtain("confounds", "simulated", "smoke", workers=1)
+        assert len(study.runs) == len(confounds.specs("simulated", "smoke")) and study.variants(trained=True)
+        frame = study.frame()
+        said = frame[frame["variant"] == "gru.points.displacement.10hz"]["options"].iloc[0]
+        assert said == "inputs points, target displacement"
+        errors = frame[(frame["metric"] == "error") & frame["variant"].str.startswith("gru")]["value"]
+        assert errors.nunique() == len(errors) == 8
+
+
+class TestImbalance:
+    def test_only_the_grid_grows(self):
+        found = {spec.variant: spec.config for spec in imbalance.specs("patterns", "quick")}
+        small, large = found["mse.8px"], found["mse.64px"]
+        assert (small.data.size, large.data.size) == (8, 64)
+        assert (small.model, small.loss, small.training) == (large.model, large.loss, large.training)
+        assert (small.data.train, small.data.n_in) == (large.data.train, large.data.n_in)
+
+    def test_the_next_pixel_can_be_known_on_every_grid(self, study):
+        for size in (8, 16):
+            best = study.run(f"exact.{size}px").payload["exact"]["mse"]["metrics"]
+            assert best["white_pixel_recall"]["value"] > 0.98 and best["average_precision"]["value"] > 0.98
+
+    def test_its_networks_are_scored_anew_as_they_were(self, study):
+        run = study.run("dice.8px")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FIXLIB_ROOT", str(run.path.parents[3]))
+            again = rescore(run).payload["stages"]["noise0"]["metrics"]["average_precision"]
+        assert again == pytest.approx(run.metrics["average_precision"])
