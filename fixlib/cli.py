@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     run = _command(commands, "run", _run, "carry out an experiment: runs recorded are read, the others trained")
     run.add_argument("experiment", help="a chapter's runs, e.g. loss_comparison; an unknown name lists those there are")
     run.add_argument("--dataset", default="osie", help="a dataset's name or a folder of prepared files (default: osie)")
-    run.add_argument("--profile", default="quick", help="smoke, quick (default) or paper")
+    run.add_argument("--profile", default="quick", help="smoke, quick (default), paper or tuned")
     run.add_argument("--seeds", type=_seeds, default=(0,), metavar="0-2 or 0,3", help="default: 0")
     run.add_argument("--losses", type=_names, metavar="mse,focal,…", help="loss_comparison only; default: all seven")
     run.add_argument("--framings", type=_names, metavar="fixations,10hz", help="hybrid_regression only; default: both")

@@ -276,3 +276,13 @@ def test_metrics_are_compared_where_both_have_them():
     theirs = dict(recall=dict(value=0.5), error=dict(value=4.0), undefined=dict(value=float("nan")))
     run, other = (Run(None, None, dict(metrics=metrics)) for metrics in (mine, theirs))
     assert largest_difference(run, other) == 0.5 and largest_difference(run, run) == 0
+
+
+def test_each_loss_is_tuned_as_validation_windows_chose():
+    runs = Results(Path(__file__).resolve().parents[1] / "results").runs("loss_tuning", "osie", "tuned")
+    best: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: -min(entry["val_loss"] for entry in run.history)):
+        best[run.spec.variant.split("-")[0]] = run  # the lowest comes last
+    chosen = {loss: run.spec.config.training for loss, run in best.items()}
+    found = {loss: (training.learning_rate, training.clip_norm) for loss, training in chosen.items()}
+    assert found == {loss: loss_comparison.TUNED[loss] for loss in found}

@@ -261,8 +261,9 @@ class Profile:
         name: as given on the command line and in a notebook's parameters.
         simvp: options of `SimVP` for predicting frames.
         regression_hid_T: the width of the hybrid's translator; its other options are those of `simvp`.
-        epochs: of the training loop.
+        epochs: of the training loop, at most.
         train, val, test: windows at most (None: all there are).
+        patience: stop after that many epochs without a lower validation loss (None: never).
     """
 
     name: str
@@ -272,6 +273,7 @@ class Profile:
     train: int | None
     val: int | None
     test: int | None
+    patience: int | None = None
 
     @property
     def frames(self) -> Model:
@@ -285,7 +287,7 @@ class Profile:
 
     @property
     def training(self) -> Training:
-        return Training(self.epochs)
+        return Training(self.epochs, patience=self.patience)
 
     def data(self, dataset: str, **windows: Any) -> Data:
         """Of a dataset: rate_hz, n_in, n_out and stride are the chapter's."""
@@ -294,10 +296,12 @@ class Profile:
 
 PROFILES: Registry[Profile] = Registry("profile")
 for _profile in (
-    # For CI: nothing is learnt. For a laptop: enough to see which losses find the pixel. The original experiment.
+    # For CI: nothing is learnt. For a laptop: enough to see which losses find the pixel. The original experiment. Each
+    # loss at its best: all training windows, until validation no longer improves.
     Profile("smoke", dict(hid_S=4, hid_T=16, N_S=2, N_T=2), 16, epochs=2, train=16, val=8, test=16),
     Profile("quick", dict(hid_S=8, hid_T=32, N_S=4, N_T=2), 32, epochs=10, train=1000, val=200, test=600),
     Profile("paper", dict(hid_S=64, hid_T=256, N_S=4, N_T=8), 512, epochs=25, train=500, val=100, test=600),
+    Profile("tuned", dict(hid_S=8, hid_T=32, N_S=4, N_T=2), 32, epochs=40, train=None, val=None, test=600, patience=6),
 ):
     PROFILES[_profile.name] = _profile
 get_profile = PROFILES.__getitem__  # ValueError naming the known ones where there is none of that name

@@ -247,7 +247,7 @@ def obtain(
         experiment: a folder of `fixlib/chapters` with runs.
         dataset: a dataset's name or a folder with {train,val,test}_data.pt. Where the recordings of a named
             dataset are needed but cannot be had, `simulated` stands in and `Study.notice` says so.
-        profile: "smoke", "quick" or "paper".
+        profile: "smoke", "quick", "paper" or "tuned".
         seeds: one run of every network for each.
         results_dir: where runs are read from and written to, relative to the project; "" is `results`.
         workers: processes; by default one a processor core, and one altogether where there is a GPU.

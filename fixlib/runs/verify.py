@@ -60,7 +60,7 @@ def choose(
 
     Args:
         names: beginnings of file names, or keys; none for all.
-        sample: draw so many of those found, other ones each time; runs of `paper` size, which take an hour, only where
+        sample: draw so many of those found, other ones each time; runs of hours (`paper`, `tuned`) only where
             `profile` or `names` ask for them.
         dataset: only runs on it; those on a folder need it, for where it lies is not recorded.
         only: experiment, profile.
@@ -78,7 +78,7 @@ def choose(
         chosen = {run.path for some in found.values() for run in some}
         runs = [run for run in runs if run.path in chosen]
     elif sample and not only.get("profile"):
-        runs = [run for run in runs if run.spec.profile != "paper"]
+        runs = [run for run in runs if run.spec.profile not in ("paper", "tuned")]
     if not runs:
         raise ValueError(f"no run of that kind is recorded in {results.folder}")
     return runs if sample is None else random.sample(runs, min(sample, len(runs)))

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fixlib.chapters.loss_comparison.runs import LOSSES
+from fixlib.chapters.loss_comparison.runs import LOSSES, PRIOR
 from fixlib.runs.config import Config, Loss, Model, RunSpec, get_profile, make_spec
 
 NAME = "loss_ablations"
-PRIOR = 0.01  # Lin et al. 2017, section 4.1
 
 RATE_HZ, N_IN, N_OUT = 10.0, 4, 1
 

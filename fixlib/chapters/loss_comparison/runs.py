@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from fixlib.losses import make_loss
-from fixlib.runs.config import Config, Loss, Model, RunSpec, get_profile, make_spec
+from fixlib.runs.config import Config, Data, Loss, Model, Profile, RunSpec, get_profile, make_spec
 
 NAME = "loss_comparison"
 # The seven of the original experiment, with its settings.
@@ -29,6 +30,13 @@ FURTHER_LOSSES = {
 FRAME_BASELINES = ("repeat_last", "centre", "centre_bias", "transition_table")
 RATE_HZ, N_IN, N_OUT = 10.0, 10, 10
 
+# Profile `tuned`, each loss at its best: learning rate and largest gradient norm (None: no clipping). Chosen on
+# validation windows by the runs of `loss_tuning`.
+TUNED: dict[str, tuple[float, float | None]] = dict.fromkeys((*LOSSES, *FURTHER_LOSSES), (1e-3, 1.0))
+# There, the read-out's bias starts at logit(PRIOR) (Lin et al. 2017, section 4.1) for the losses whose white pixel then
+# has most of the pull (chapter 2).
+PRIOR, WITH_PRIOR = 0.01, ("focal", "weighted_mse")
+
 
 def specs(
     dataset: str, profile: str, seeds: Sequence[int] = (0,), losses: Sequence[str] = tuple(LOSSES)
@@ -43,10 +51,20 @@ def specs(
     """
     size = get_profile(profile)
     where = size.data(dataset, rate_hz=RATE_HZ, n_in=N_IN, n_out=N_OUT, stride=N_OUT)
-    networks = {name: Config(where, size.frames, _loss(name), size.training) for name in losses}
+    networks = {name: config_of(name, size, where) for name in losses}
     baselines = {name: Config(where, Model(name, dict(as_frames=True))) for name in FRAME_BASELINES}
     found = [make_spec(NAME, name, size, seed, config) for name, config in networks.items() for seed in seeds]
     return found + [make_spec(NAME, name, size, 0, config) for name, config in baselines.items()]
+
+
+def config_of(variant: str, size: Profile, where: Data) -> Config:
+    """How the network of a loss is built and trained at that size."""
+    if size.name != "tuned":
+        return Config(where, size.frames, _loss(variant), size.training)
+    prior = dict(prior_probability=PRIOR) if variant in WITH_PRIOR else {}
+    rate, norm = TUNED.get(variant, (1e-3, 1.0))
+    training = replace(size.training, learning_rate=rate, clip_norm=norm)
+    return Config(where, Model("simvp", size.simvp | prior), _loss(variant), training)
 
 
 def _loss(variant: str) -> Loss:

@@ -27,7 +27,7 @@ from fixlib.data import Gaze, lattice
 from fixlib.grid import certain_frames, pixel_center, pixel_index
 from fixlib.losses import make_loss
 from fixlib.models import BASELINES, count_parameters
-from fixlib.runs.config import PROFILES, Config, Data, Loss, Model, Profile, RunSpec, Training, get_profile, make_spec
+from fixlib.runs.config import PROFILES, Config, Data, Loss, Model, Profile, RunSpec, Training, make_spec
 from fixlib.runs.execute import Attempt, evaluate, fit, loader, loss_of, new_network, seen
 from fixlib.runs.store import Run
 from fixlib.theory.bayes import bayes_logits, expected_loss
@@ -88,7 +88,9 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     """
     if dataset != DATASET:
         raise ValueError(f"motion is known on {DATASET!r} only, not on {dataset!r}")
-    size = SIZES[get_profile(profile).name]
+    if profile not in SIZES:
+        raise ValueError(f"{NAME} has no profile {profile!r}; choose one of {', '.join(SIZES)}")
+    size = SIZES[profile]
     found: list[RunSpec] = []
     simvp, hybrid = size.networks.frames, size.networks.hybrid
 
