@@ -89,7 +89,7 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     if dataset != DATASET:
         raise ValueError(f"motion is known on {DATASET!r} only, not on {dataset!r}")
     if profile not in SIZES:
-        raise ValueError(f"{NAME} has no profile {profile!r}; choose one of {', '.join(SIZES)}")
+        raise ValueError(f"unknown profile {profile!r} for {NAME}; known: {', '.join(SIZES)}")
     size = SIZES[profile]
     found: list[RunSpec] = []
     simvp, hybrid = size.networks.frames, size.networks.hybrid
