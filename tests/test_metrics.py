@@ -5,9 +5,11 @@ import math
 
 import numpy as np
 import pytest
+import scipy
 import torch
 from torch import nn
 
+from benchmarks import coverage
 from fixlib.grid import pixel_center
 from fixlib.metrics import (
     Calibration,
@@ -389,6 +391,20 @@ def test_intervals_hold_the_truth_where_resampling_windows_does_not(viewers, lea
         naive_held += naive_low <= 0 <= naive_high
     assert least <= held / repetitions <= most
     assert naive_held / repetitions <= 0.45
+
+
+def test_intervals_that_know_how_few_viewers_there_are():
+    """The alternatives that `python -m benchmarks coverage` measures beside the library's interval."""
+    balanced = np.random.default_rng(0).normal(size=(4, 30)) + np.arange(4)[:, None]
+    subject, stimulus = (labels.ravel() for labels in np.indices(balanced.shape))
+    expected = scipy.stats.ttest_1samp(balanced.mean(axis=1), 0).confidence_interval(0.95)
+    assert coverage.leave_one_viewer_out(balanced.ravel(), subject) == pytest.approx(expected)
+    held = 0
+    for seed in range(300):
+        y, subject, stimulus = coverage.simulated(4, coverage.SCORES["px"], seed)
+        low, high = coverage.two_way(y, subject, stimulus)
+        held += low <= 0 <= high
+    assert 0.92 <= held / 300 <= 0.99
 
 
 def test_summary_intervals_are_those_of_clustered_bootstrap(case):
