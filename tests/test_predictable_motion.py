@@ -162,14 +162,23 @@ class TestFigures:
 
     def test_optimum_lines_are_the_exact_scores(self, study):
         figure = figures.falling_with_noise(study, ["mse", "focal"])
-        lines = [line for line in figure.axes[0].lines if line.get_color() == figures.OPTIMUM_COLOR]
-        best = [tables.exact_score(study, "mse", "white_pixel_recall", level) for level in tables.noises(study)]
-        assert lines[0].get_ydata() == pytest.approx([found["value"] for found in best])
-        dashed = [
-            line.get_xdata()[0] for axes in figure.axes[:2] for line in axes.lines if line.get_linestyle() == "--"
-        ]
+        for metric, axes in zip(tables.METRICS, figure.axes[::2][:3]):
+            line = next(line for line in axes.lines if line.get_color() == figures.OPTIMUM_COLOR)
+            best = [tables.exact_score(study, "mse", metric, level) for level in tables.noises(study)]
+            assert line.get_ydata() == pytest.approx([found["value"] for found in best])
+        recall = figure.axes[4:6]
+        dashed = [line.get_xdata()[0] for axes in recall for line in axes.lines if line.get_linestyle() == "--"]
         assert dashed == pytest.approx([0.5, 0.25], abs=1e-5)  # 1 - eta: MSE above 0.5, focal above 0.75
         plt.close(figure)
+
+    def test_the_table_says_what_is_recorded_and_the_best(self, study):
+        table = tables.beside_best(study, "onwards", 0.2)
+        assert list(table.columns) == list(tables.METRICS.values())
+        assert list(table.index) == ["MSE", "Focal", "Dice", "Weighted MSE", "Softmax cross-entropy"]
+        found = tables.score(study, "onwards.mse", "average_precision", 0.2)
+        best = tables.exact_score(study, "mse", "average_precision", 0.2)["value"]
+        assert table.loc["MSE", "average precision"].startswith(f"{found['value']:.2f} [")
+        assert table.loc["MSE", "average precision"].endswith(f"({best:.2f})")
 
     def test_horizons_by_speed_are_the_recorded_ones(self, study):
         figure = figures.horizon_and_speed(study)

@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from fixlib import plots
 from fixlib.chapters.predictable_motion import tables
 from fixlib.chapters.predictable_motion.runs import AHEAD, KNOWS_PATH, N_IN, NAME
-from fixlib.chapters.predictable_motion.tables import by_horizon, exact_score, networks, noises, score
+from fixlib.chapters.predictable_motion.tables import METRICS, by_horizon, exact_score, networks, noises, score
 from fixlib.data.lattice import KINDS, SPEEDS, lattice_paths
 from fixlib.plots import BASELINE_COLOR, OPTIMUM_COLOR, Row, color_of, dots, figure, name_of
 from fixlib.runs.study import Number, Study
 
-RECALL, PRECISION = "white_pixel_recall", "white_pixel_precision"
+RECALL, PRECISION = "white_pixel_recall", "white_pixel_precision"  # at 0.5; no precision where nothing is called
 SEEN, LATER = "#E69F00", "#56B4E9"
 MOTION = dict(of=NAME, dataset="patterns")
 TOP = dict(loc="outside upper center")
@@ -84,19 +84,18 @@ def _draw_path(axes: Axes, pixels: np.ndarray, replaced: np.ndarray, size: int) 
 
 @figure("03_finding_the_pixel", **MOTION)
 def finding_the_pixel(study: Study) -> Figure:
-    """Recall and precision one frame ahead without noise: from scratch, from a network that knows, and the best."""
+    """METRICS one frame ahead without noise: from scratch, from a network that knows, and the best."""
     losses = networks(study, "scratch")
-    drawn, panels = plt.subplots(1, 2, figsize=(9.2, 0.44 * len(losses) + 1.5), sharey=True)
-    titles = {RECALL: "Recall at 0.5", PRECISION: "Precision at 0.5 (none: nothing found)"}
-    for axes, (metric, title) in zip(panels, titles.items()):
+    drawn, panels = plt.subplots(1, len(METRICS), figsize=(11.2, 0.44 * len(losses) + 1.5), sharey=True)
+    for axes, (metric, title) in zip(panels, METRICS.items()):
         for way, shift, hollow in (("scratch", 0.16, True), ("onwards", -0.16, False)):
             found = {name: [_called(score(study, f"{way}.{name}", metric), metric)] for name in losses}
             dots(axes, [Row(name_of(name), color_of(name), found[name], hollow=hollow) for name in losses], "", shift)
         for height, name in zip(range(len(losses))[::-1], losses):
             best = _called(exact_score(study, name, metric), metric)["value"]
             axes.plot([best, best], [height - 0.36, height + 0.36], color=OPTIMUM_COLOR, lw=3, zorder=1)
-        plots.reference(axes, "0.95 ", (0.95, len(losses) - 0.52), upright=True, ha="right")
-        axes.set(title=title, xlim=(-0.04, 1.06), ylim=(-0.6, len(losses) - 0.25))
+        axes.set_title(title, fontsize=9)
+        axes.set(xlim=(-0.04, 1.06), ylim=(-0.6, len(losses) - 0.25))
     marks: dict[str, dict[str, Any]] = {
         "from scratch": dict(marker="o", color="#333333", mfc="white"),
         "from a network that knows": dict(marker="o", color="#333333"),
@@ -113,15 +112,16 @@ def _called(found: Number, metric: str) -> Number:
 
 @figure("03_falling_with_noise", **MOTION)
 def falling_with_noise(study: Study, losses: Sequence[str] = ()) -> Figure:
-    """Recall and precision at 0.5 against noise, a column a loss: exact optimum, networks, and where it should stop."""
+    """METRICS against noise, a column a loss: exact optimum, networks, and where p > 0.5 should stop."""
     losses = losses or [name for name in networks(study, "onwards") if len(noises(study, f"onwards.{name}")) > 1]
-    grid = dict(sharex=True, sharey=True, squeeze=False, figsize=(1.62 * len(losses) + 0.8, 4.6))
-    drawn, panels = plt.subplots(2, len(losses), **grid)
+    grid = dict(sharex=True, sharey=True, squeeze=False, figsize=(1.62 * len(losses) + 0.8, 8.4))
+    drawn, panels = plt.subplots(len(METRICS), len(losses), **grid)
     for column, name in zip(panels.T, losses):
         needed = tables.certainty_needed(name)
-        for axes, metric in zip(column, (RECALL, PRECISION)):
+        for axes, metric in zip(column, METRICS):
             axes.plot([0, 1], [1, 0], color=BASELINE_COLOR, lw=0.8, ls=":")
-            axes.axvline(1 - needed, color=BASELINE_COLOR, lw=1, ls="--")
+            if metric in (RECALL, PRECISION):
+                axes.axvline(1 - needed, color=BASELINE_COLOR, lw=1, ls="--")
             best = [_called(exact_score(study, name, metric, level), metric)["value"] for level in noises(study)]
             axes.plot(noises(study), best, color=OPTIMUM_COLOR)
             for level in noises(study, f"onwards.{name}"):
@@ -130,9 +130,9 @@ def falling_with_noise(study: Study, losses: Sequence[str] = ()) -> Figure:
                 axes.plot(level, found["value"], "o", color=color_of(name), ms=5)
         wanted = f"wants η > {needed:.2g}" if needed else "paints at least one"
         column[0].set_title(f"{name_of(name)}\n{wanted}", fontsize=9)
-        column[1].set(xlabel="noise", xticks=(0, 0.5, 1), xticklabels=("0", "½", "1"))
-    panels[0, 0].set(ylabel="recall at 0.5", ylim=(-0.04, 1.04))
-    panels[1, 0].set_ylabel("precision at 0.5\n(none: nothing called)")
+        column[-1].set(xlabel="noise", xticks=(0, 0.5, 1), xticklabels=("0", "½", "1"))
+    for axes, title in zip(panels[:, 0], METRICS.values()):
+        axes.set(ylabel=title, ylim=(-0.04, 1.04))
     marks = {
         "best possible": dict(color=OPTIMUM_COLOR),
         "network": dict(color="#333333", marker="o", ls=""),

@@ -8,13 +8,22 @@ payload["exact"].
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from fixlib.chapters.predictable_motion.runs import AHEAD, LOSSES, N_IN, paths_of_test, tag
 from fixlib.data.lattice import lattice_paths
 from fixlib.losses import DiceLoss, SoftmaxCrossEntropy, make_loss
+from fixlib.plots import name_of
 from fixlib.runs.study import Number, Study
 from fixlib.theory.outputs import crossing_threshold
 
+# What a loss is judged by: the order of the pixels, where the brightest lies, and the two that need p > 0.5.
+METRICS = {
+    "average_precision": "average precision",
+    "hit_1px": "brightest within 1 px",
+    "white_pixel_recall": "recall at 0.5",
+    "white_pixel_precision": "precision at 0.5",
+}
 SLANT = 4.0  # frames' worth of way along both axes, for a picture with room in it
 
 
@@ -36,6 +45,19 @@ def exact_score(study: Study, predictor: str, metric: str, noise: float = 0.0) -
 def _numbers(found: dict) -> Number:
     """null, of an undefined number, as NaN."""
     return {key: np.nan if value is None else value for key, value in found.items()}
+
+
+def beside_best(study: Study, way: str, noise: float = 0.0) -> pd.DataFrame:
+    """METRICS of the networks "scratch" or "onwards" at a noise: value [95% interval] (the best under that loss)."""
+    rows = {}
+    for name in (name for name in networks(study, way) if noise in noises(study, f"{way}.{name}")):
+        found = {metric: score(study, f"{way}.{name}", metric, noise) for metric in METRICS}
+        best = {metric: exact_score(study, name, metric, noise)["value"] for metric in METRICS}
+        rows[name_of(name)] = {
+            METRICS[metric]: f"{one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}] ({best[metric]:.2f})"
+            for metric, one in found.items()
+        }
+    return pd.DataFrame(rows).T
 
 
 def noises(study: Study, variant: str = "") -> list[float]:
