@@ -43,6 +43,8 @@ PREDICTORS = {
     "knows_path": ("knows the path", "#BBBBBB"),
     "black": ("all black", BASELINE_COLOR),
     "repeat_last": ("repeat last point", BASELINE_COLOR),
+    "repeat_last_subpixel": ("repeat last point, sub-pixel", BASELINE_COLOR),
+    "hold_then_prior": ("hold, then the prior", BASELINE_COLOR),
     "centre_bias": ("centre bias (density)", BASELINE_COLOR),
 }
 # Baselines share a grey; the two that any error should be held against are told apart by their lines.

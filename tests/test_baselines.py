@@ -12,15 +12,19 @@ from fixlib.models import (
     BASELINES,
     CenterBias,
     ConstantVelocity,
+    DwellTable,
     GazeGRU,
+    HoldThenPrior,
     RepeatLast,
+    ReturnTable,
     TrainingMean,
     TrainingMedian,
     TransitionTable,
 )
-from fixlib.models.baselines import BACK_OFFS, BANDWIDTHS, SOURCE_BANDWIDTHS, TARGET_BANDWIDTHS
+from fixlib.models.baselines import BANDWIDTHS
+from fixlib.models.tables import BACK_OFFS, SHRINKAGE, SOURCE_BANDWIDTHS, TARGET_BANDWIDTHS, _mixture_weights
 
-DENSITIES = [CenterBias, TransitionTable]
+DENSITIES = [CenterBias, TransitionTable, DwellTable, ReturnTable]
 
 
 def random_windows(n, length, size, seed=0):
@@ -89,6 +93,23 @@ def test_training_median_that_sits_on_a_point():
     windows = points[:, None].repeat(1, 2, 1)
     predicted = TrainingMedian().fit(windows, n_in=1).predict(windows[:1, :1], 1)
     assert predicted[0, 0].tolist() == pytest.approx([5.0, 5.0], abs=1e-3)
+
+
+def test_only_repeating_the_recorded_point_wants_more_than_a_frame_shows():
+    wanted = {name: baseline.inputs for name, baseline in BASELINES.items()}
+    assert wanted.pop("repeat_last_subpixel") == "points"
+    assert set(wanted.values()) == {"pixels"}
+
+
+@pytest.mark.parametrize("rests", [0, 2, 5])
+def test_holding_lasts_as_long_as_gaze_rests(rests):
+    windows = random_windows(400, 8, 32)
+    windows[:, : 3 + rests] = windows[:, 2, None].clone()
+    baseline = HoldThenPrior().fit(windows, n_in=3)
+    prior = TrainingMedian().fit(windows, n_in=3).predict(windows[:1, :3], 1)[0]
+    assert baseline.switch == rests
+    expected = torch.cat([windows[:1, 2].repeat(rests, 1), prior.repeat(5 - rests, 1)])
+    assert torch.equal(baseline.predict(windows[:1, :3], 5)[0], expected)
 
 
 # ---- densities ----
@@ -187,15 +208,16 @@ def test_densities_sum_to_one_and_are_nowhere_zero(baseline):
     torch.testing.assert_close(log_density.exp().sum(dim=(-2, -1)), torch.ones(40, 3), atol=1e-5, rtol=0)
 
 
-def test_transition_table_beats_centre_bias_where_gaze_is_first_order():
+def test_tables_beat_centre_bias_where_gaze_is_first_order():
     train, test = first_order_walk(300, 8, seed=1), first_order_walk(200, 8, seed=2)
     scores, errors = {}, {}
     for baseline in DENSITIES:
         fitted = baseline(16).fit(train, n_in=5)
         scores[baseline] = mean_log_likelihood(fitted.log_density(test[:, :5], 3), test[:, 5:])
         errors[baseline] = (fitted.predict(test[:, :5], 3) - test[:, 5:]).norm(dim=-1).mean().item()
-    assert scores[TransitionTable] > scores[CenterBias] + 0.5
-    assert errors[TransitionTable] < errors[CenterBias] - 0.5
+    for table in (TransitionTable, DwellTable, ReturnTable):
+        assert scores[table] > scores[CenterBias] + 0.5
+        assert errors[table] < errors[CenterBias] - 0.5
 
 
 def test_transition_table_predicts_x_and_y_unswapped():
@@ -205,6 +227,103 @@ def test_transition_table_predicts_x_and_y_unswapped():
     log_density = baseline.log_density(windows[:1, :1], 1)[0, 0]
     assert divmod(log_density.argmax().item(), 32) == (27, 8)
     assert baseline.predict(windows[:1, :1], 1)[0, 0].tolist() == pytest.approx([8.5, 27.5], abs=1.0)
+
+
+# ---- tables with a memory ----
+
+
+def resting_walk(n, length, size, stays=(0.0, 0.9, 0.5), seed=0):
+    """Anywhere, there again with a chance of stays[d] after d points (d up to 2, and that of 2 after more)."""
+    generator = torch.Generator().manual_seed(seed)
+    points, rested = [torch.rand(n, 2, generator=generator) * size], torch.ones(n, dtype=torch.long)
+    for _ in range(length - 1):
+        stay = torch.rand(n, generator=generator) < torch.tensor(stays)[rested.clamp(max=2)]
+        points.append(torch.where(stay[:, None], points[-1], torch.rand(n, 2, generator=generator) * size))
+        rested = torch.where(stay, rested + 1, 1)
+    return torch.stack(points, dim=1)
+
+
+def test_the_chance_to_stay_is_that_of_as_long_a_rest():
+    size, n_in = 8, 3
+    windows = resting_walk(300, 6, size)
+    baseline = DwellTable(size).fit(windows, n_in)
+    pixels = plain_pixels(windows, size)
+    for horizon in (1, 3):
+        cases = [(w[t - 2 : t + 1], w[t + horizon]) for w in pixels for t in range(2, 6 - horizon)]
+        share = (sum(seen[-1] == target for seen, target in cases) + 1) / (len(cases) + 2)
+        for rested in (1, 2, 3):
+            alike = [
+                seen[-1] == target
+                for seen, target in cases
+                if set(seen[-rested:]) == {seen[-1]} and (rested == 3 or seen[-rested - 1] != seen[-1])
+            ]
+            expected = (sum(alike) + SHRINKAGE * share) / (len(alike) + SHRINKAGE)
+            assert baseline.stay[horizon - 1, rested - 1].item() == pytest.approx(expected, rel=1e-5)
+            if horizon == 1:
+                assert expected == pytest.approx(0.9 if rested == 1 else 0.5, abs=0.1)
+    inputs = torch.tensor([[[1.5, 1.5], [1.5, 1.5], [5.5, 2.5]], [[1.5, 1.5], [5.5, 2.5], [5.5, 2.5]]])
+    there = baseline.log_density(inputs, 1)[:, 0, 2, 5].exp()
+    assert torch.equal(there, baseline.stay[0, :2])
+
+
+@pytest.mark.parametrize("period", [2, 3])
+def test_gaze_that_always_comes_back_is_known_to(period):
+    """To the fixation before the last, or to the one before that; the last step is not in the windows to learn from."""
+    size = 16
+    places = random_windows(200, period, size)
+    windows = places[:, torch.arange(7) % period]
+    train, inputs, targets = windows[:150], windows[150:, :period], windows[150:, period]
+    for table, certain in ((ReturnTable, True), (DwellTable, False)):
+        log_density = table(size).fit(train, n_in=period).log_density(inputs, 1)
+        likelihood = math.exp(mean_log_likelihood(log_density, targets[:, None]))
+        assert likelihood > 0.9 if certain else likelihood < 0.1
+
+
+def test_a_memory_of_places_costs_next_to_nothing_where_it_is_of_no_use():
+    train, test = resting_walk(1000, 8, 16, seed=1), resting_walk(500, 8, 16, seed=2)
+    densities = [table(16).fit(train, n_in=5).log_density(test[:, :5], 3) for table in (DwellTable, ReturnTable)]
+    without, with_memory = (mean_log_likelihood(density, test[:, 5:]) for density in densities)
+    assert with_memory == pytest.approx(without, abs=0.01)
+
+
+def test_gaze_that_always_goes_the_same_way_is_known_to_from_new_places_too():
+    """Windows of the left half to learn from, of the right half to predict."""
+    step = torch.tensor([3.0, 2.0])
+    paths = random_windows(200, 1, 12) + step * torch.arange(3)[:, None]
+    train, test = paths.clone(), paths + torch.tensor([12.0, 8.0])
+    likelihoods = {}
+    for table in (TransitionTable, DwellTable):
+        log_density = table(32).fit(train, n_in=2).log_density(test[:, :2], 1)
+        likelihoods[table] = math.exp(mean_log_likelihood(log_density, test[:, 2:]))
+    assert likelihoods[DwellTable] > 0.4 > 10 * likelihoods[TransitionTable]
+
+
+def test_weights_of_a_mixture_are_the_shares_of_what_only_one_part_explains():
+    likelihood = torch.tensor([[1.0, 0.0, 0.0]] * 30 + [[0.0, 0.5, 0.0]] * 70)
+    found = _mixture_weights(likelihood, torch.tensor([True, True, False]))
+    assert found.tolist() == pytest.approx([30.5 / 101, 70.5 / 101, 0.0])
+    assert _mixture_weights(likelihood[:0], torch.tensor([True, True, False])).tolist() == [0.5, 0.5, 0.0]
+
+
+@pytest.mark.parametrize("table", [DwellTable, ReturnTable])
+@pytest.mark.parametrize(
+    "windows, n_in",
+    [
+        (random_windows(2, 5, 8), 4),
+        (random_windows(2, 3, 8), 1),
+        (torch.full((3, 4, 2), 2.5), 2),
+        (random_windows(16, 5, 8)[:, :1].repeat(1, 5, 1), 4),
+    ],
+    ids=["two windows", "one point seen", "one place", "gaze that rests"],
+)
+def test_a_table_of_little_is_a_density_all_the_same(table, windows, n_in):
+    n_out = windows.shape[1] - n_in
+    strange = random_windows(20, n_in, 8, seed=1)
+    baseline = table(8).fit(windows, n_in)
+    log_density = baseline.log_density(strange, n_out)
+    assert log_density.isfinite().all()
+    torch.testing.assert_close(log_density.exp().sum(dim=(-2, -1)), torch.ones(20, n_out))
+    assert baseline.predict(strange, n_out).isfinite().all()
 
 
 def test_prediction_of_a_density_is_its_geometric_median():
@@ -231,7 +350,9 @@ def test_every_baseline_gives_points_of_the_grid(name):
     assert torch.equal(predicted, again)
 
 
-@pytest.mark.parametrize("name", ["training_mean", "training_median", "centre_bias", "transition_table"])
+@pytest.mark.parametrize(
+    "name", [name for name in BASELINES if name not in ("centre", "constant_velocity") and "repeat" not in name]
+)
 def test_predicting_before_fitting(name):
     with pytest.raises(RuntimeError, match="call fit"):
         BASELINES[name]().predict(torch.ones(1, 3, 2), 2)

@@ -122,7 +122,7 @@ class TestFailures:
             return predictors.run_predictor(spec, attempt)
 
         monkeypatch.setattr(loss_comparison, "run", fail_on_mse, raising=False)
-        with pytest.raises(ExperimentError, match="1 of 6 runs failed(.|\n)*mse-smoke-0.*RuntimeError: no luck"):
+        with pytest.raises(ExperimentError, match="1 of 9 runs failed(.|\n)*mse-smoke-0.*RuntimeError: no luck"):
             obtain(
                 "loss_comparison",
                 "simulated",
@@ -132,7 +132,7 @@ class TestFailures:
                 results_dir=os.path.relpath(tmp_path, project),
             )
         recorded = sorted(path.name.split("-")[0] for path in tmp_path.rglob("*.json"))
-        assert recorded == ["centre", "centre_bias", "focal", "repeat_last", "transition_table"]
+        assert recorded == sorted(["focal", *loss_comparison.FRAME_BASELINES])
 
     @pytest.mark.parametrize(
         "arguments, complaint",

@@ -2,7 +2,7 @@
 
 Every baseline takes windows of points (x, y) in px, and is used the same way:
 
-    baseline = BASELINES["transition_table"](size=32).fit(windows, n_in=10)  # (N, T, 2), T > n_in
+    baseline = BASELINES["centre_bias"](size=32).fit(windows, n_in=10)  # (N, T, 2), T > n_in
     points = baseline.predict(inputs, n_out=10)                  # (N, n_in, 2) -> (N, n_out, 2)
 
 Those with a density also have `log_density(inputs, n_out)`.
@@ -13,16 +13,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from fixlib.grid import decode_median, geometric_median, pixel_index
+from fixlib.grid import decode_median, geometric_median, pixel_center, pixel_index
 from fixlib.models.registry import BASELINES
 
 BANDWIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.7, 8.0)
 FOLDS = 5
-
-# What the transition table tries, at each horizon, on the windows it holds out.
-SOURCE_BANDWIDTHS = (1.0, 2.0, 4.0, 8.0)
-TARGET_BANDWIDTHS = (1.0, 2.0, 4.0)
-BACK_OFFS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 
 
 class Baseline:
@@ -91,6 +86,13 @@ class RepeatLast(Baseline):
         return inputs[:, -1:].repeat(1, n_out, 1)
 
 
+@BASELINES.register("repeat_last_subpixel")
+class RepeatLastSubpixel(RepeatLast):
+    """The same from the point as recorded: what no frame shows, so it is no rival of those that see frames."""
+
+    inputs = "points"
+
+
 @BASELINES.register("centre")
 class Center(Baseline):
     """The centre of the grid, always."""
@@ -119,6 +121,27 @@ class TrainingMedian(TrainingMean):
 
     def _summary(self, points: Tensor) -> Tensor:
         return geometric_median(points)
+
+
+@BASELINES.register("hold_then_prior")
+class HoldThenPrior(TrainingMedian):
+    """Gaze stays where it was last seen for `switch` frames, and is at the training median after them.
+
+    `switch` is that of the least mean error over the predicted frames of the training windows.
+    """
+
+    def _fit(self, windows: Tensor, n_in: int) -> None:
+        super()._fit(windows, n_in)
+        targets = windows[:, n_in:]
+        seen = pixel_center(pixel_index(windows[:, n_in - 1, None], self.size), self.size)  # as it will be given
+        held, prior = ((targets - point).norm(dim=-1).double().mean(dim=0) for point in (seen, self.point))
+        errors = [(held[:switch].sum() + prior[switch:].sum()).item() for switch in range(len(held) + 1)]
+        self.switch = errors.index(min(errors))
+
+    def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
+        points = super()._predict(inputs, n_out)
+        points[:, : self.switch] = inputs[:, -1:]
+        return points
 
 
 @BASELINES.register("constant_velocity")
@@ -170,102 +193,6 @@ class CenterBias(Baseline):
         kernel = spreading_kernel(self.size, bandwidth).to(counts.device)
         spread = kernel.T @ counts @ kernel + 1 / self.size**2
         return spread / spread.sum(dim=(-2, -1), keepdim=True)
-
-
-@BASELINES.register("transition_table")
-class TransitionTable(Baseline):
-    """Saccadic flow: where gaze goes from where it is, first order (after Clarke et al. 2017, Vision Res.).
-
-    For each horizon h, with i the pixel of the last observed point and j that of h points later,
-
-        p_h(j | i) = stay_h [j = i] + (1 - stay_h) q_h(j | i),
-        q_h(j | i) ~ sum over moves (i', j') of K_source(i - i') K_target(j - j') + k * center(j)
-
-    and 0 at j = i. stay_h is the share of pairs in the same pixel (one success and one failure added);
-    K_source weighs moves that start nearby (1 for the same pixel), K_target spreads where they end (sums to
-    1); `center` is CenterBias, weighing as much as k moves. Both bandwidths and k are those under which the
-    last fifth of the training windows is most likely given the others; the table then uses all. Horizon h
-    learns from every pair of points h apart in the windows. Needs at least 2 windows; predicts as far as they
-    go (T - n_in points).
-    """
-
-    def _fit(self, windows: Tensor, n_in: int) -> None:
-        self.center = CenterBias(self.size).fit(windows, n_in).probabilities.flatten().float()
-        pixels = pixel_index(windows, self.size)
-        horizons = range(1, windows.shape[1] - n_in + 1)
-        self.settings = [self._choose_settings(pixels, horizon) for horizon in horizons]
-        tables = [self._table(pixels, *chosen) for chosen in zip(horizons, self.settings)]
-        self.log_tables = torch.stack(tables, dim=1).log()
-
-    def log_density(self, inputs: Tensor, n_out: int) -> Tensor:
-        """As `CenterBias.log_density`."""
-        inputs = self._check_request(inputs, n_out)
-        return self._rows(pixel_index(inputs[:, -1], self.size), n_out)
-
-    def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
-        # A map depends on the last pixel only, so each is decoded once.
-        pixels, which = pixel_index(inputs[:, -1], self.size).unique(return_inverse=True)
-        return decode_median(self._rows(pixels, n_out).exp())[which]
-
-    def _rows(self, source: Tensor, n_out: int) -> Tensor:
-        log_tables = self._fitted("log_tables")
-        if n_out > log_tables.shape[1]:
-            raise ValueError(f"n_out={n_out}, but the windows it was fitted on show {log_tables.shape[1]} points ahead")
-        rows = log_tables[source.to(log_tables.device), :n_out].to(source.device)
-        return rows.unflatten(-1, (self.size, self.size))
-
-    def _choose_settings(self, pixels: Tensor, horizon: int) -> tuple[float, float, float]:
-        """Source bandwidth, target bandwidth and back-off under which held-out moves are most likely."""
-        held_out = max(1, len(pixels) // FOLDS)
-        source, target = _pairs(pixels[-held_out:], horizon)
-        source, target = source[source != target], target[source != target]
-        counts, _ = self._count_moves(pixels[:-held_out], horizon)
-        scores = {}
-        for source_bandwidth in SOURCE_BANDWIDTHS:
-            near = self._gather_sources(counts, source_bandwidth)
-            for target_bandwidth in TARGET_BANDWIDTHS:
-                moves = self._spread_targets(near, target_bandwidth)
-                for back_off in BACK_OFFS:
-                    # As looking the moves up in the `_table`, without making it.
-                    total = moves.sum(dim=1) - moves.diagonal() + back_off * (1 - self.center)
-                    likelihood = (moves[source, target] + back_off * self.center[target]) / total[source]
-                    scores[source_bandwidth, target_bandwidth, back_off] = likelihood.double().log().sum().item()
-        return max(scores, key=scores.__getitem__)
-
-    def _table(self, pixels: Tensor, horizon: int, settings: tuple[float, float, float]) -> Tensor:
-        """p_h(j | i), (H*W, H*W)."""
-        source_bandwidth, target_bandwidth, back_off = settings
-        counts, stay = self._count_moves(pixels, horizon)
-        moves = self._spread_targets(self._gather_sources(counts, source_bandwidth), target_bandwidth)
-        weights = (moves + back_off * self.center).fill_diagonal_(0)
-        table = (1 - stay) * (weights / weights.sum(dim=1, keepdim=True))
-        return table + stay * torch.eye(len(table), device=table.device)
-
-    def _count_moves(self, pixels: Tensor, horizon: int) -> tuple[Tensor, float]:
-        """Counts (H*W, H*W) of the pairs that change their pixel, and the probability of not changing it."""
-        source, target = _pairs(pixels, horizon)
-        counts = torch.bincount(source * self.size**2 + target, minlength=self.size**4).float()
-        counts = counts.view(self.size**2, self.size**2)
-        stayed = counts.diagonal().sum().item()
-        counts.fill_diagonal_(0)
-        return counts, (stayed + 1) / (len(source) + 2)
-
-    def _gather_sources(self, counts: Tensor, bandwidth: float) -> Tensor:
-        """Row i: the moves from pixels near i, weighted exp(-distance^2 / (2 bandwidth^2)); by y, then x."""
-        offsets = torch.arange(self.size, device=counts.device).float()
-        kernel = torch.exp(-((offsets[:, None] - offsets) ** 2) / (2 * bandwidth**2))
-        by_row = (kernel @ counts.view(self.size, -1)).view(self.size, self.size, -1)
-        return (kernel @ by_row).view_as(counts)
-
-    def _spread_targets(self, counts: Tensor, bandwidth: float) -> Tensor:
-        """Every move spread over the pixels near its end; row sums are kept."""
-        kernel = spreading_kernel(self.size, bandwidth).float().to(counts.device)
-        return (kernel.T @ counts.view(-1, self.size, self.size) @ kernel).view_as(counts)
-
-
-def _pairs(pixels: Tensor, horizon: int) -> tuple[Tensor, Tensor]:
-    """All pairs of pixels `horizon` points apart in windows (N, T), flat."""
-    return pixels[:, :-horizon].flatten(), pixels[:, horizon:].flatten()
 
 
 def spreading_kernel(size: int, bandwidth: float) -> Tensor:

@@ -27,7 +27,10 @@ FURTHER_LOSSES = {
     "softmax_cross_entropy": Loss("softmax_cross_entropy"),
 }
 # What needs no network, as frame predictors.
-FRAME_BASELINES = ("repeat_last", "centre", "centre_bias", "transition_table")
+FRAME_BASELINES = (
+    *("repeat_last", "hold_then_prior", "centre", "centre_bias"),
+    *("transition_table", "dwell_table", "return_table"),
+)
 RATE_HZ, N_IN, N_OUT = 10.0, 10, 10
 
 # Profile `tuned`, each loss at its best: learning rate and largest gradient norm (None: no clipping). Chosen on
