@@ -19,23 +19,28 @@ from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.runs.config import Config, RunSpec, get_profile, make_spec
 
 NAME = "confounds"
+PARTS = ("newest", "points", "density")
 NEWEST = ("mse", "focal", "dice", "softmax_cross_entropy")
 DENSITY = ("concentration", "composite")
 INPUTS, TARGETS = ("pixels", "points"), ("position", "displacement")
 
 
-def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSpec]:
-    """One run a changed thing and seed; ValueError for an unknown profile."""
+def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,), parts: Sequence[str] = PARTS) -> list[RunSpec]:
+    """One run a changed thing and seed; "points" are the hybrid and the GRU. ValueError for what there is not."""
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise ValueError(f"unknown part {unknown[0]!r}; choose of {', '.join(PARTS)}")
     beside = loss_comparison.specs(dataset, profile, losses=(*NEWEST, *DENSITY))
     beside += hybrid_regression.specs(dataset, profile, networks=("hybrid_l1", "gru_l1"))
     usual = {spec.variant: spec.config for spec in beside}
-    changed = {f"newest.{name}": _with(usual[name], skip="newest") for name in NEWEST}
-    for framing in hybrid_regression.FRAMINGS:
+    changed: dict[str, Config] = {}
+    if "newest" in parts:
+        changed |= {f"newest.{name}": _with(usual[name], skip="newest") for name in NEWEST}
+    for framing in hybrid_regression.FRAMINGS if "points" in parts else ():
         changed[f"hybrid.displacement.{framing}"] = _with(usual[f"hybrid_l1.{framing}"], target="displacement")
         for inputs, target in product(INPUTS, TARGETS):
             made = _with(usual[f"gru_l1.{framing}"], inputs=inputs, target=target)
             changed[f"gru.{inputs}.{target}.{framing}"] = made
-    for name in DENSITY:
+    for name in DENSITY if "density" in parts else ():
         loss = replace(usual[name].loss, options=usual[name].loss.options | dict(density=True))
         changed[f"density.{name}"] = replace(usual[name], loss=loss)
     size = get_profile(profile)
