@@ -1,4 +1,4 @@
-"""What all figures share: the style sheet, names and colors, dot plots, the note of where the data come from.
+"""What all figures and tables share: the style, names and colors, dot plots, the note of where the data come from.
 
 A figure is a function that draws from a study (`fixlib.runs.Study`), registered where it stands, so that `fixlib
 figures` finds it. It is drawn, and saved, in the book's style; nothing process-wide is changed.
@@ -6,16 +6,18 @@ figures` finds it. It is drawn, and saved, in the book's style; nothing process-
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -236,3 +238,56 @@ def image_axes(axes: Axes, title: str = "", black: int = 0) -> Axes:
     for side in axes.spines.values():
         side.set(visible=True, linewidth=0.5, color="#777777")
     return axes
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a notebook shows of `table`: the same characters on every machine."""
+
+    html: str
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def table(frame: pd.DataFrame, written: Mapping[str, str] = {}, best: Mapping[str, str] = {}) -> Table:
+    """A table as the book shows it: text left, numbers right, the best of a column in bold, "–" for what there is not.
+
+    Args:
+        frame: one row per thing, with its name in the index; the index's name heads the names.
+        written: column -> the format of its numbers, e.g. {"error (px)": ".2f"}.
+        best: column -> "min" or "max": which of its numbers is the best.
+
+    Raises:
+        ValueError: more than seven columns, or a cell of more than 60 characters: nobody reads those.
+    """
+    cells = pd.DataFrame({name: [_cell(value, written.get(name, "")) for value in frame[name]] for name in frame})
+    cells.insert(0, frame.index.name or "", [str(name) for name in frame.index])
+    if cells.shape[1] > 7 or cells.map(len).gt(60).any(axis=None):
+        raise ValueError("a table has at most seven columns, and cells of at most 60 characters")
+    right = [bool(column.str.match(r"[-+−]?[\d.]|[–∞]|$").all()) for _, column in cells.items()]
+    marked = pd.DataFrame(False, cells.index, cells.columns)
+    for name, which in best.items():
+        numbers = frame[name].astype(float)
+        marked[name] = cells[name] == _cell(getattr(numbers, which)(), written.get(name, ""))
+
+    def row(tag: str, texts: Sequence[str], bold: Sequence[bool]) -> str:
+        sides = ["right" if number else "left" for number in right]
+        shown = [f"<b>{escape(text)}</b>" if best else escape(text) for text, best in zip(texts, bold)]
+        return "".join(f'<{tag} style="text-align: {side}">{text}</{tag}>' for side, text in zip(sides, shown))
+
+    head = row("th", list(cells), [False] * len(right))
+    body = "\n".join(f"<tr>{row('td', list(cells.loc[i]), list(marked.loc[i]))}</tr>" for i in cells.index)
+    return Table(
+        f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>", cells.to_string(index=False)
+    )
+
+
+def _cell(value: Any, written: str) -> str:
+    if isinstance(value, str):
+        return value
+    return "–" if value is None or np.isnan(value) else f"{value:{written}}".replace("-", "−")

@@ -6,6 +6,7 @@ import sys
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -129,3 +130,23 @@ class TestDots:
             line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D" and np.isfinite(line.get_xdata()[0])
         ] == [1.0]
         plt.close("all")
+
+
+class TestTable:
+    def test_numbers_are_on_the_right_the_best_is_bold_and_nothing_is_made_up(self):
+        frame = pd.DataFrame(
+            dict(px=[7.5, 7.25, np.nan], note=["a & b", "", "c"]), pd.Index(["x", "y", "z"], name="who")
+        )
+        shown = plots.table(frame, written=dict(px=".1f"), best=dict(px="min"))
+        html = shown._repr_html_()
+        assert '<th style="text-align: left">who</th><th style="text-align: right">px</th>' in html
+        assert html.count("<b>") == 1 and '<td style="text-align: right"><b>7.2</b></td>' in html
+        assert ">–</td>" in html and "a &amp; b" in html
+        assert repr(shown).split("\n")[1].split() == ["x", "7.5", "a", "&", "b"]
+        assert plots.table(frame, best=dict(px="min")).html == plots.table(frame, best=dict(px="min")).html
+
+    def test_what_nobody_would_read_is_refused(self):
+        with pytest.raises(ValueError, match="seven columns"):
+            plots.table(pd.DataFrame(np.zeros((1, 7)), columns=list("abcdefg")))
+        with pytest.raises(ValueError, match="60 characters"):
+            plots.table(pd.DataFrame(dict(verdict=["x" * 61])))

