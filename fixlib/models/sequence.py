@@ -118,15 +118,15 @@ class GazeDensity(nn.Module):
             logits = torch.cat([torch.full_like(logits[..., :1], -torch.inf), logits[..., 1:]], dim=-1)
         if self.pointer:
             logits = torch.cat([logits, self._attention(states)], dim=-1)
-        stay, spread, pointed = logits.softmax(dim=-1).tensor_split((1, 1 + (self.gaussians or 1)), dim=-1)
+        weights = (1 - UNIFORM_SHARE) * logits.softmax(dim=-1)
+        stay, spread, pointed = weights.tensor_split((1, 1 + (self.gaussians or 1)), dim=-1)
         density = self._spread(spread, now, gaze)  # (B, n_out, size * size)
         if self.pointer:
             density = density + self._pointed(pointed, points)
         column, row = gaze.long().unbind(dim=-1)  # grid.pixel_index looks at values, which a replayed step must not
         pixel = (row * self.size + column)[:, None, None].expand_as(stay)
-        density = density.scatter_add(2, pixel, stay.to(density.dtype)).float()
-        log_density = (density * (1 - UNIFORM_SHARE) + UNIFORM_SHARE / self.size**2).log()
-        return log_density.unflatten(2, (1, self.size, self.size))
+        density = density.scatter_add(2, pixel, stay.to(density.dtype)).float() + UNIFORM_SHARE / self.size**2
+        return density.log().unflatten(2, (1, self.size, self.size))
 
     def _spread(self, weights: Tensor, now: Tensor, gaze: Tensor) -> Tensor:
         """The Gaussians' part: half of them relative to gaze, half to the center."""
@@ -136,27 +136,31 @@ class GazeDensity(nn.Module):
         shift, log_width = shapes.split(2, dim=-1)  # (B, n_out, gaussians, 2), in grids
         origins = torch.stack([gaze, torch.full_like(gaze, self.size / 2)], dim=1)
         origins = origins.repeat_interleave(self.gaussians // 2, dim=1)[:, None]
-        x, y = self._gaussian(origins + self.size * shift, self.size * log_width.exp()).unbind(dim=3)
+        centers, widths = origins + self.size * shift, self.size * log_width.exp()
+        x, y = (self._gaussian(centers[..., axis], widths[..., axis]) for axis in (0, 1))
         return ((weights[..., None] * y).mT @ x).flatten(2)
 
     def _attention(self, states: Tensor) -> Tensor:
         """Logits (B, n_out, 2 n_in) of the pixels seen, first at one width, then at the other."""
         queries = self.queries(states[:, -1]).unflatten(1, (self.n_out * 2, -1))
         fit = (queries @ self.keys(states).mT / ATTENTION**0.5).unflatten(1, (self.n_out, 2))
-        return (fit + self.recency).flatten(2)
+        return (fit + self.recency[..., -states.shape[1] :]).flatten(2)
 
     def _pointed(self, weights: Tensor, points: Tensor) -> Tensor:
         """The pointer's part: the pixels seen, at both widths."""
-        widths = self.log_widths.exp()[:, None, None]
-        x, y = self._gaussian(points[:, None], widths).flatten(1, 2).unbind(dim=2)  # (B, 2 n_in, size)
+        widths = self.log_widths.exp()[:, None]
+        x, y = (self._gaussian(points[:, None, :, axis], widths).flatten(1, 2) for axis in (0, 1))  # (B, 2 n_in, size)
         columns = weights[:, :, None] * y.mT[:, None]  # (B, n_out, size, 2 n_in)
         return (columns.flatten(1, 2) @ x).unflatten(1, (self.n_out, -1)).flatten(2)
 
     def _gaussian(self, centers: Tensor, widths: Tensor) -> Tensor:
         """Its mass in each pixel along an axis, (...) px -> (..., size); sums to 1, whatever lies beyond the grid."""
         edges = torch.arange(self.size + 1, dtype=centers.dtype, device=centers.device)
-        centers, widths = centers.clamp(0, self.size), widths.clamp(0.1, 4 * self.size)
-        below = torch.special.ndtr((edges - centers[..., None]) / widths[..., None])
+        centers, steepness = (
+            centers.clamp(0, self.size)[..., None],
+            0.5**0.5 / widths.clamp(0.1, 4 * self.size)[..., None],
+        )
+        below = ((edges - centers) * steepness).erf()  # twice the mass, less 1
         return below.diff(dim=-1) / (below[..., -1:] - below[..., :1])
 
 

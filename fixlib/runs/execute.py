@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from fixlib import data, metrics
 from fixlib.data import Gaze, content_sha256
-from fixlib.grid import certain_frames, pixel_center, pixel_index
+from fixlib.grid import certain_frames, decode_median, pixel_center, pixel_index
 from fixlib.losses import SoftmaxCrossEntropy, make_loss
 from fixlib.models import BASELINES, NETWORKS, accelerate, count_parameters
 from fixlib.runs.config import Config, Data, RunSpec
 from fixlib.runs.store import Run, pack, payload_of, weights_file
 from fixlib.system import atomic_write, environment, one_thread
+from fixlib.theory.forecast import expected_distance, forecast, regret_bits
 from fixlib.training import Checkpoint, WindowLoader, best_device, predict, train_model_with_loss
 
 METRICS_VERSION = 2  # of the numbers that `score_network` gives; with another one `fixlib score` is needed
@@ -133,7 +134,8 @@ def score_network(config: Config, network: nn.Module, windows: Windows) -> dict[
     if network.targets != "frames":
         return payload_of(evaluate(loss, outputs, truth))
     calibration = calibrate(config, network, windows)
-    found = payload_of(evaluate(loss, outputs, truth, calibrated=calibration.log_density(log_weights(loss, outputs))))
+    log_density = calibration.log_density(log_weights(loss, outputs))
+    found = payload_of(evaluate(loss, outputs, truth, calibrated=log_density)) | regret(config, log_density, test)
     maps = log_weights(loss, outputs).exp()
     return found | dict(
         calibration=calibration.chosen,
@@ -192,8 +194,21 @@ def score_baseline(config: Config, windows: Windows) -> dict[str, Any]:
         return payload_of(metrics.evaluate_frames(logits, truth, log_density)) | dict(examples=examples)
     if log_density is None:
         return payload_of(metrics.evaluate_points(baseline.predict(inputs, n_out), truth))
-    reference = fitted("centre_bias").log_density(inputs, n_out)
-    return payload_of(metrics.evaluate_density(log_density, truth, reference_log_density=reference))
+    found = metrics.evaluate_density(log_density, truth, fitted("centre_bias").log_density(inputs, n_out))
+    return payload_of(found) | regret(config, log_density, windows["test"])
+
+
+def regret(config: Config, log_density: Tensor, windows: Gaze) -> dict[str, dict[str, float]]:
+    """What a density (N, T, H, W) gives away on simulated gaze against the exact one, in expectation: free of luck.
+
+    In bits, and in px: of its geometric median against that of the exact density.
+    """
+    if windows.source.name != "simulated":
+        return {}
+    where = config.data
+    known = forecast(windows, where.n_in, where.n_out, where.stride)
+    ours, best = (expected_distance(decode_median(d.exp()), known).mean() for d in (log_density, known.log_density()))
+    return dict(regret=dict(bits=float(regret_bits(log_density, known).mean()), px=float(ours - best)))
 
 
 def baseline_logits(baseline: Any, inputs: Tensor, n_out: int, size: int) -> Tensor:

@@ -120,10 +120,12 @@ class Study:
 
 
 def predictor_of(run: Run) -> str:
-    """What names and colors go by: a frame network's loss, "hybrid_l1", "gru_l1", a baseline's name."""
+    """What names and colors go by: a frame network's loss, "hybrid_l1", "gru_l1", "density_gru", a baseline's name."""
     kind, loss = run.spec.config.model.kind, run.spec.config.loss.name
     if kind == "simvp":
         return loss
+    if kind == "density":
+        return f"density_{run.spec.config.model.options['core']}"
     name = {"regression": "hybrid", "gru": "gru"}.get(kind)
     return f"{name}_{'mse' if loss == 'l2' else loss}" if name else kind
 
@@ -169,7 +171,10 @@ def _in_words(option: str, value: Any, before: Any) -> str:
         return f"{option} {value}"
     if option.endswith("_weight") and option != "pos_weight" and before:  # a part of the composite
         return f"{option.removesuffix('_weight')} " + (f"x {value / before:g}" if value else "off")
-    return f"{dict(prior_probability='prior bias', pos_weight='weight').get(option, option)} {value:g}"
+    if value is False:
+        return f"no {option}"
+    name = dict(prior_probability="prior bias", pos_weight="weight").get(option, option)
+    return f"{name} {value}" if isinstance(value, str) else f"{name} {value:g}"
 
 
 def mean(runs: Sequence[Run], metric: str) -> Number:

@@ -1,0 +1,78 @@
+"""Chapter 5: how well the next position can be predicted at all, from where gaze has been.
+
+In bits, of models that give a density over the pixels: from the centre bias to sequence models, and on simulated gaze
+up to the exact optimum. Every predictor sees the same pixels, and is scored on the windows of the other chapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from fixlib import data
+from fixlib.chapters.simulated_control import runs as simulated_control
+from fixlib.runs.config import Config, Loss, Model, RunSpec, get_profile, make_spec
+
+NAME = "how_predictable"
+run = simulated_control.run  # networks, baselines, and the optimum
+TASKS: dict[str, dict[str, Any]] = {
+    "10to10": dict(rate_hz=10.0, n_in=10, n_out=10, stride=10),
+    "4to1_10hz": dict(rate_hz=10.0, n_in=4, n_out=1, stride=5),
+    "4to1_fixations": dict(rate_hz=None, n_in=4, n_out=1, stride=5),
+}
+BASELINES = ("repeat_last", "hold_then_prior", "centre_bias", "transition_table", "dwell_table", "return_table")
+# Networks, each by the options of `GazeDensity`; then the GRU with one part less, on the windows of ABLATED alone.
+NETWORKS: dict[str, dict[str, Any]] = {name: dict(core=name) for name in ("gru", "transformer")}
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "no_pointer": dict(core="gru", pointer=False),
+    "no_stay": dict(core="gru", stay=False),
+    "no_gaussians": dict(core="gru", gaussians=0, pointer=False),
+    "no_recurrence": dict(core="mlp"),
+    "no_mirror": dict(core="gru"),
+}
+ABLATED = ("osie", "10to10")
+# Chosen by the bits of validation windows of ABLATED, and the same for every network, task and dataset; epochs at most.
+TRAINING: dict[str, Any] = dict(epochs=40, batch_size=128, learning_rate=4e-3, plateau_patience=2, patience=6)
+
+
+def specs(
+    dataset: str, profile: str, seeds: Sequence[int] = (0,), tasks: Sequence[str] = (), networks: Sequence[str] = ()
+) -> list[RunSpec]:
+    """One run a network, task and seed, and one a baseline and task; variants read NAME.TASK.
+
+    From the size `quick` on all training windows are used: of networks every one that there is, however much they
+    overlap, of tables those that are cut as everywhere else.
+
+    Args:
+        tasks: of `TASKS`; none for all that the dataset has frames for.
+        networks: of `NETWORKS` and `ABLATIONS`; none for the former, with the latter (of two seeds) on `ABLATED`.
+
+    Raises:
+        ValueError: an unknown profile, task or network.
+    """
+    size, found = get_profile(profile), []
+    smoke, known = size.name == "smoke", NETWORKS | ABLATIONS
+    for kind, names, there_are in (("task", tasks, TASKS), ("network", networks, known)):
+        if unknown := [name for name in names if name not in there_are]:
+            raise ValueError(f"unknown {kind} {unknown[0]!r}; choose of {', '.join(there_are)}")
+    for task in tasks or tasks_of(dataset):
+        tables = (size if smoke else replace(size, train=None)).data(dataset, **TASKS[task])
+        windows = replace(tables, train_stride=1)
+        for name in networks or (known if (dataset, task) == ABLATED else NETWORKS):
+            training = replace(size.training, **TRAINING, mirror=name != "no_mirror")
+            training = replace(training, epochs=size.epochs) if smoke else training
+            config = Config(windows, Model("density", known[name]), Loss("softmax_cross_entropy"), training)
+            repeated = seeds[:2] if name in ABLATIONS else seeds
+            found += [make_spec(NAME, f"{name}.{task}", size, seed, config) for seed in repeated]
+        configs = {name: Config(tables, Model(name, dict(as_frames=False))) for name in BASELINES}
+        if dataset == "simulated":
+            configs["optimum"] = Config(tables, Model("optimum"), Loss("density"))
+        found += [make_spec(NAME, f"{name}.{task}", size, 0, config) for name, config in configs.items()]
+    return found
+
+
+def tasks_of(dataset: str) -> list[str]:
+    """The tasks that a dataset has frames for; all of them for a folder."""
+    fixations = dataset not in data.DATASETS or data.DATASETS[dataset].has_fixations
+    return [name for name, task in TASKS.items() if fixations or task["rate_hz"] is not None]

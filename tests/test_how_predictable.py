@@ -1,0 +1,52 @@
+"""Chapter 5's runs: fair windows, and regret where the exact density is known."""
+
+import pytest
+
+from fixlib.chapters.how_predictable import runs as how_predictable
+from fixlib.chapters.hybrid_regression import runs as hybrid_regression
+from fixlib.chapters.loss_comparison import runs as loss_comparison
+from fixlib.runs import obtain
+
+
+def test_windows_of_val_and_test_are_those_of_the_other_chapters_and_tables_see_no_more_than_networks():
+    others = [loss_comparison.specs("osie", "quick", losses=["mse"])[0]]
+    for framing in ("10hz", "fixations"):
+        others += hybrid_regression.specs("osie", "quick", framings=[framing], networks=["gru_l1"])[:1]
+    for task, other in zip(how_predictable.TASKS, others, strict=True):
+        for spec in how_predictable.specs("osie", "quick", tasks=[task]):
+            ours, theirs = spec.config.data.to_json(), other.config.data.to_json()
+            assert ours.pop("train") is None and theirs.pop("train") == 1000
+            assert ours.pop("train_stride", None) == (1 if spec.config.epochs else None)
+            assert ours == theirs
+
+
+def test_tasks_and_ablations_where_they_are_asked_for():
+    def variants(*given, **choices):
+        return {spec.variant for spec in how_predictable.specs(*given, **choices)}
+
+    assert {name.split(".")[1] for name in variants("gazecom", "quick")} == {"10to10", "4to1_10hz"}
+    ablated = {f"{name}.10to10" for name in how_predictable.ABLATIONS}
+    assert ablated < variants("osie", "quick") and not ablated & variants("crowd", "quick")
+    assert "optimum.10to10" in variants("simulated", "quick") and "optimum.10to10" not in variants("osie", "quick")
+    with pytest.raises(ValueError, match="unknown task 'gru'"):
+        how_predictable.specs("osie", "quick", tasks=["gru"])
+    with pytest.raises(ValueError, match="unknown network '10to10'"):
+        how_predictable.specs("osie", "quick", networks=["10to10"])
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIXLIB_ROOT", str(tmp_path_factory.mktemp("project")))
+        patch.delenv("FIXLIB_DATA", raising=False)
+        networks = ["gru", "transformer", "no_pointer", "no_gaussians"]
+        yield obtain("how_predictable", "simulated", "smoke", tasks=["10to10"], networks=networks, workers=1)
+
+
+def test_smoke_runs_are_scored_in_bits_and_by_what_they_give_away(study):
+    assert all(run.metrics["bits"] for run in study.runs if "max_probability" in run.metrics)
+    regret = {run.spec.variant: run.payload.get("regret") for run in study.runs}
+    given = {name for name in regret if regret[name]}
+    assert {f"{name}.10to10" for name in ("gru", "no_gaussians", "centre_bias", "transition_table")} <= given
+    assert all(regret[name]["bits"] > 0.01 for name in given) and not regret["optimum.10to10"]
+    assert set(study.frame()["options"]) >= {"core transformer", "no pointer"}
