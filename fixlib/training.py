@@ -51,6 +51,8 @@ class WindowLoader:
         shuffle: whether an epoch visits the windows in a random order, which follows from `seed` and the epoch's number
             alone: a resumed run sees the batches that an uninterrupted one would have.
         mirror: whether each window is mirrored left to right half of the time, drawn like the order.
+        earlier: whether half of the batches end what is seen at a random earlier frame, drawn likewise, and ask for the
+            frames after that: more to learn from, for networks that read histories of any length.
         device: where the coordinates live and the frames are drawn.
 
     Raises:
@@ -68,6 +70,7 @@ class WindowLoader:
         shuffle: bool = False,
         seed: int = 0,
         mirror: bool = False,
+        earlier: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
         for name, value in dict(inputs=inputs, targets=targets).items():
@@ -80,7 +83,8 @@ class WindowLoader:
             raise ValueError("a frame of these windows holds no gaze; fixlib.data.cut_windows gives windows without")
         self.coordinates, self.size = windows["coordinates"].to(device), windows["meta"]["size"]
         self.n_in, self.inputs, self.targets = n_in, inputs, targets
-        self.batch_size, self.shuffle, self.seed, self.mirror, self.epoch = batch_size, shuffle, seed, mirror, 0
+        self.batch_size, self.shuffle, self.seed, self.epoch = batch_size, shuffle, seed, 0
+        self.mirror, self.earlier = mirror, earlier
 
     def __len__(self) -> int:
         return -(-len(self.coordinates) // self.batch_size)
@@ -88,7 +92,7 @@ class WindowLoader:
     def __repr__(self) -> str:
         """The same for loaders that give the same batches, and only for them."""
         content = hashlib.sha256(self.coordinates.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
-        names = ("n_in", "inputs", "targets", "batch_size", "shuffle", "seed", "mirror")
+        names = ("n_in", "inputs", "targets", "batch_size", "shuffle", "seed", "mirror", "earlier")
         settings = ", ".join(f"{name}={getattr(self, name)}" for name in names)
         return f"WindowLoader({len(self.coordinates)} windows {content} on {self.size} px, {settings})"
 
@@ -101,7 +105,10 @@ class WindowLoader:
             mirrored = torch.rand(len(points), 1, 1, generator=generator) < 0.5
             points = torch.where(mirrored.to(points.device), mirrored_points(points, self.size), points)
         for rows in order.to(points.device).split(self.batch_size):
-            observed, to_come = points[rows].split([self.n_in, points.shape[1] - self.n_in], dim=1)
+            now, ahead = self.n_in, points.shape[1] - self.n_in
+            if self.earlier and torch.rand((), generator=generator) < 0.5:
+                now = int(torch.randint(1, self.n_in + 1, (), generator=generator))
+            observed, to_come = points[rows, : now + ahead].split([now, ahead], dim=1)
             yield self._represent(observed, self.inputs), self._represent(to_come, self.targets)
 
     def _represent(self, points: Tensor, representation: str) -> Tensor:

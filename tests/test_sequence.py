@@ -36,6 +36,7 @@ def test_is_a_density_with_a_gradient_for_all_that_is_learnt(options, n_in, n_ou
     log_density = model(points)
     assert log_density.shape == (6, n_out, 1, size, size) and log_density.isfinite().all()
     assert torch.allclose(log_density.exp().sum((-2, -1)), torch.ones(6, n_out, 1), atol=1e-4)
+    assert model(points[:, :1]).shape == log_density.shape
     log_density.square().mean().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())
 

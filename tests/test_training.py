@@ -62,6 +62,15 @@ class TestWindowLoader:
         mirrored.epoch = 1
         assert not torch.equal(next(iter(mirrored))[0], frames)
 
+    def test_ends_half_of_the_batches_earlier_where_asked_and_asks_for_the_frames_after_that(self):
+        many = windows(count=400)
+        many["coordinates"][..., 0] = torch.arange(many["coordinates"].shape[1]) + 0.5  # a frame tells its number
+        loader = WindowLoader(many, 3, inputs="points", targets="points", batch_size=4, earlier=True)
+        seen = [inputs.shape[1] for inputs, _ in loader]
+        assert set(seen) == {1, 2, 3} and 50 < seen.count(3) < 80  # of 100: half, and a third of the others
+        for inputs, targets in loader:
+            assert targets.shape[1] == 1 and (targets[:, 0, 0] - inputs[:, -1, 0] == 1).all()
+
     def test_every_window_once_an_epoch_in_an_order_of_its_own(self):
         loader = WindowLoader(windows(), 2, inputs="points", targets="points", batch_size=5, shuffle=True)
         orders = []

@@ -54,7 +54,8 @@ class GazeGRU(nn.Module):
 class GazeDensity(nn.Module):
     """(B, n_in, 2) pixel centers -> log densities over the pixels of the coming frames, (B, n_out, 1, size, size).
 
-    A core reads the frames seen. From what it knows at the last one follows a mixture for each coming frame, of
+    A core reads the frames seen; fewer than n_in will do. From what it knows at the last one follows a mixture for each
+    coming frame, of
 
         stay        the present pixel: a fixation outlasts most frames
         gaussians   half of them around gaze, half around the center, integrated over the pixels

@@ -100,6 +100,7 @@ class Training:
         clip_norm: the largest gradient norm; None for no clipping.
         patience: stop after that many epochs without a lower validation loss; None: train all epochs.
         mirror: show each training window mirrored left to right half of the time.
+        earlier: end half of the training batches at a random earlier frame; see `WindowLoader`.
 
     The others are those of `fixlib.training.train_model_with_loss`.
     """
@@ -114,14 +115,14 @@ class Training:
     precision: str = "float32"
     patience: int | None = None
     mirror: bool = False
+    earlier: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precision", OLDER_NAMES.get(self.precision, self.precision))
 
     def to_json(self) -> dict[str, Any]:
         found = {name: value for name, value in asdict(self).items() if name not in _LEFT_OUT or value is not None}
-        if not found["mirror"]:
-            del found["mirror"]
+        found = {name: value for name, value in found.items() if value is not False}
         precision = found.pop("precision")
         if precision == "float32":
             return found

@@ -111,7 +111,7 @@ def fit(network: nn.Module, spec: RunSpec, windows: Windows, attempt: Attempt) -
     settings = spec.config.training.to_json()
     del settings["batch_size"]
     settings |= dict(checkpoint=attempt.checkpoint, on_epoch=attempt.on_epoch, progress=False, cuda_graphs=True)
-    order = dict(shuffle=True, seed=spec.seed, mirror=settings.pop("mirror", False))
+    order = dict(shuffle=True, seed=spec.seed) | {n: settings.pop(n) for n in ("mirror", "earlier") if n in settings}
     train = loader(network, spec.config, windows["train"], **order)
     val = loader(network, spec.config, windows["val"])
     return train_model_with_loss(network, train, val, loss_of(spec.config), **settings)[1]

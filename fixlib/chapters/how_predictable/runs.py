@@ -34,6 +34,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 ABLATED = ("osie", "10to10")
 # Chosen by the bits of validation windows of ABLATED, and the same for every network, task and dataset; epochs at most.
 TRAINING: dict[str, Any] = dict(epochs=40, batch_size=128, learning_rate=4e-3, plateau_patience=2, patience=6)
+TRAINING |= dict(mirror=True, earlier=True)
 
 
 def specs(
@@ -60,7 +61,8 @@ def specs(
         tables = (size if smoke else replace(size, train=None)).data(dataset, **TASKS[task])
         windows = replace(tables, train_stride=1)
         for name in networks or (known if (dataset, task) == ABLATED else NETWORKS):
-            training = replace(size.training, **TRAINING, mirror=name != "no_mirror")
+            training = replace(size.training, **TRAINING)
+            training = replace(training, mirror=False) if name == "no_mirror" else training
             training = replace(training, epochs=size.epochs) if smoke else training
             config = Config(windows, Model("density", known[name]), Loss("softmax_cross_entropy"), training)
             repeated = seeds[:2] if name in ABLATIONS else seeds
