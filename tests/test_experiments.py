@@ -137,10 +137,7 @@ class TestFailures:
     @pytest.mark.parametrize(
         "arguments, complaint",
         [
-            (
-                ["run", "loss_comparisons"],
-                "unknown experiment 'loss_comparisons'; choose one of hybrid_regression, loss_ablations",
-            ),
+            (["run", "loss_comparisons"], "unknown experiment 'loss_comparisons'; choose one of confounds, "),
             (["run", "loss_comparison", "--losses", "mse,focl"], "focl"),
             (["run", "loss_comparison", "--profile", "papr"], "unknown profile 'papr'"),
             (["run", "loss_comparison", "--dataset", "osi"], "osi"),

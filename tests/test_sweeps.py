@@ -100,7 +100,7 @@ class TestKills:
 
     def test_a_sweep_killed_again_and_again_ends_with_the_same_bits(self):
         found = kills.measure(3, "0")
-        assert found["kills"] == 3 and found["runs"] == 7 and found["wrong"] == []
+        assert found["kills"] == 3 and found["runs"] == 10 and found["wrong"] == []
 
     def test_a_killed_worker_is_one_failed_run_and_the_others_are_recorded(self, project, dataset):
         # The run of one loss kills its own process, as a machine without memory would.
