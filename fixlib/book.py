@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from fixlib import data, system
 from fixlib.runs import fallback_notice, get_profile
 from fixlib.runs.store import Results, largest_difference
 
-ALT_TEXT = "Alt text: "
+DESCRIBED = re.compile(r"Alt text: |Description of the figure")
 NOT_STORED = ("papermill", "execution", "widgets")  # metadata that differ from one execution to the next
 SIMULATED = fallback_notice("osie").splitlines()[0]
 
@@ -182,8 +183,8 @@ def _write_html(executed: Path) -> None:
 
     page = BeautifulSoup(HTMLExporter().from_filename(str(executed))[0], "html.parser")
     for image in page.select("div.jp-OutputArea img"):
-        if told := image.find_next(lambda tag: tag.name == "p" and ALT_TEXT in tag.text):
-            image["alt"] = " ".join(told.text.partition(ALT_TEXT)[2].split())
+        if told := image.find_next(lambda tag: tag.name in ("p", "details") and bool(DESCRIBED.search(tag.text))):
+            image["alt"] = " ".join(DESCRIBED.split(told.text)[-1].split())
     executed.with_suffix(".html").write_text(str(page), encoding="utf-8")
 
 

@@ -290,6 +290,12 @@ def table(frame: pd.DataFrame, written: Mapping[str, str] = {}, best: Mapping[st
     )
 
 
+def interval(number: Mapping[str, float], written: str = "+.2f") -> str:
+    """A number with its 95% interval, as text: dict(value, low, high)."""
+    value, low, high = (_cell(number[name], written) for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
 def _cell(value: Any, written: str) -> str:
     if isinstance(value, str):
         return value

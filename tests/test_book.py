@@ -108,11 +108,12 @@ def test_chapters_run_in_their_folder_with_the_parameters_and_a_failure_is_kept(
 
 def test_pages_give_figures_the_alt_text_told_below_them(project):
     cells = [nbformat.v4.new_code_cell("dataset = 'osie'", metadata=dict(tags=["parameters"]))]
-    for number, told in enumerate(("a rising & *falling*\nline", "a map")):
+    folded = "<details><summary>Description of the figure</summary>\n\n{}.\n\n</details>"
+    for number, told in enumerate(("Alt text: a rising & *falling*\nline.", folded.format("a map"))):
         picture = f"from IPython.display import Image, display\ndisplay(Image(data=b'{number}', format='png'))"
         cells += [
             nbformat.v4.new_code_cell(picture),
-            nbformat.v4.new_markdown_cell(f"**Figure {number}** What to see.\n\nAlt text: {told}."),
+            nbformat.v4.new_markdown_cell(f"**Figure {number}** What to see.\n\n{told}"),
         ]
     nbformat.write(
         nbformat.v4.new_notebook(

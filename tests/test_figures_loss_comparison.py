@@ -1,4 +1,4 @@
-"""The data behind the figures of chapter 4, on hand-made runs whose answers can be worked out by head."""
+"""The tables and figures of chapter 4, on hand-made runs whose answers can be worked out by head, and on the record."""
 
 from pathlib import Path
 
@@ -12,21 +12,11 @@ from fixlib.chapters.loss_comparison import figures, tables
 from fixlib.chapters.loss_comparison.runs import LOSSES
 from fixlib.runs.config import Config, RunSpec
 from fixlib.runs.store import Run
-from fixlib.runs.study import Study, changes
+from fixlib.runs.study import NotRecorded, Study, changes
 
 matplotlib.use("Agg")
 SUBJECT, STIMULUS = np.repeat([0, 1, 2, 3], 6), np.tile(np.arange(6), 4)
-METRICS = (
-    "white_pixel_recall",
-    "white_pixel_precision",
-    "f1_score",
-    "max_probability",
-    "average_precision",
-    "hit_3px",
-    "error_argmax",
-    "error_mean",
-    "error_median",
-)
+METRICS = ("white_pixel_recall", "max_probability", "average_precision", "hit_3px", "error_median")
 
 
 @pytest.fixture(autouse=True)
@@ -35,19 +25,9 @@ def no_figure_is_left_open():
     plt.close("all")
 
 
-def make_run(
-    variant,
-    value=0.2,
-    seed=0,
-    loss=None,
-    test_loss=1.0,
-    history=True,
-    experiment="loss_comparison",
-    model=None,
-    parameters=181_121,
-):
-    """A run that scores `value` everywhere, falling by a tenth a frame."""
-    model = model or dict(kind="simvp" if history else variant)
+def make_run(variant, value=0.2, seed=0, loss=None, test_loss=0.5, history=True, profile="smoke"):
+    """Scores `value` everywhere, falling by a tenth a frame; its loss is `test_loss` of that of the best constant."""
+    model = dict(kind="simvp" if history else variant)
     config = Config.from_json(dict(data=dict(dataset="osie"), model=model, loss=loss or {}))
     maps = np.zeros((2, 3, 32, 32), np.uint8)
     maps[:, :, 5, 20] = 248
@@ -61,7 +41,7 @@ def make_run(
             subject=SUBJECT,
             stimulus=STIMULUS,
             frames=np.full(len(SUBJECT), 10),
-            hit_3px=np.full(len(SUBJECT), value, np.float16),
+            error_median=np.full(len(SUBJECT), value, np.float16),
         ),
         examples=dict(
             horizons=[1, 5, 10],
@@ -71,138 +51,107 @@ def make_run(
             pixels=np.tile(np.arange(20, dtype=np.int16), (2, 1)),
         ),
     )
+    spec = RunSpec("loss_comparison", "osie", variant, profile, seed, config, "0" * 16)
+    run = Run(spec, Path(spec.filename), payload)
     if history:
-        payload |= dict(
-            test_loss=test_loss,
-            parameters=parameters,
-            history=[
-                dict(epoch=e + 1, train_loss=t, val_loss=v)
-                for e, (t, v) in enumerate([(4.0, 3.0), (3.0, 1.0), (2.0, 2.0)])
-            ],
-        )
-    spec = RunSpec(experiment, "osie", variant, "smoke", seed, config, "0" * 16)
-    return Run(spec, Path(spec.filename), payload)
+        constant = tables.constant_of(run)
+        losses = [(4.0, 3.0), (3.0, 1.0), (2.0, 2.0)]
+        payload |= dict(test_loss=test_loss * constant, parameters=181_121)
+        payload["history"] = [
+            dict(epoch=e + 1, train_loss=t * constant, val_loss=v * constant) for e, (t, v) in enumerate(losses)
+        ]
+    return run
 
 
 @pytest.fixture
 def study():
     runs = [
         make_run(name, 0.1 * (index + 1), seed, loss=dict(name=name, **options))
-        for index, (name, options) in enumerate(LOSSES.items())
+        for index, (name, options) in enumerate({**LOSSES, "softmax_cross_entropy": {}}.items())
         for seed in (0, 1)
     ]
-    baselines = ("repeat_last", "centre", "centre_bias", "transition_table")
-    runs += [make_run(name, 0.5, history=False) for name in baselines]
-    return Study("osie", "osie", tuple(runs), 0)
-
-
-@pytest.fixture
-def ablated():
-    composite = dict(name="composite", **LOSSES["composite"])
-    changed = {
-        "composite_focal_0": {**composite, "focal_weight": 0.0},
-        "composite_concentration_10": {**composite, "concentration_weight": 15.0},
-        "composite_normalised": {**composite, "normalise": True},
-        "focal_gamma_5": dict(name="focal", alpha=0.25, gamma=5.0),
-        "weighted_mse_300": dict(name="weighted_mse", pos_weight=300.0),
-        "bce": dict(name="bce"),
-    }
-    as_they_are = ("mse", "focal", "composite", "weighted_mse")
-    changed = {name: dict(name=name, **LOSSES[name]) for name in as_they_are} | changed
-    runs = [make_run(name, loss=loss, experiment="loss_ablations") for name, loss in changed.items()]
-    prior = dict(kind="simvp", prior_probability=0.01)
-    runs.append(make_run("mse_prior", loss=dict(name="mse"), model=prior, experiment="loss_ablations"))
+    runs += [make_run(name, 0.5, history=False) for name in (*tables.BASELINES, "centre", "transition_table")]
     return Study("osie", "osie", tuple(runs), 0)
 
 
 class TestBestConstant:
-    def test_a_network_is_told_from_a_constant(self):
-        assert not tables.beaten_constant(make_run("mse", loss=dict(name="mse"), test_loss=0.00098))
-        assert tables.beaten_constant(make_run("mse", loss=dict(name="mse"), test_loss=0.00097))
-        twice = make_run("mse", loss=dict(name="mse"), test_loss=2 / 1024 * (1 - 1 / 1024))
-        assert tables.over_constant(twice) == pytest.approx(2, rel=1e-6)
+    def test_a_loss_is_held_against_its_own_constant(self):
+        run = make_run("mse", loss=dict(name="mse"))
+        assert tables.constant_of(run) == pytest.approx(1 / 1024 * (1 - 1 / 1024))
+        assert tables.over_constant(run) == pytest.approx(0.5)
+
+    def test_a_seed_has_failed_where_it_gained_less_than_half_of_what_the_best_one_did(self):
+        def seeds(*costs):
+            runs = [make_run("dice", loss=dict(name="dice"), seed=i, test_loss=cost) for i, cost in enumerate(costs)]
+            return [tables.failed(run, runs) for run in runs]
+
+        assert seeds(0.88, 0.88, 0.95) == [False, False, True]
+        assert seeds(0.88, 0.93, 1.0) == [False, False, True]
+        assert seeds(1.0, 1.01, 1.2) == [False, False, False]  # none has learnt anything
 
 
-class TestDifference:
-    def test_is_the_mean_over_windows_and_seeds(self, study):
-        found = study.difference("dice", "mse", "hit_3px")
-        assert found["value"] == pytest.approx(0.5, abs=1e-3)
-        assert found["low"] == pytest.approx(found["high"], abs=1e-3)
+class TestHeadline:
+    def test_is_the_mean_over_seeds_beside_the_reference_on_the_same_windows(self, study):
+        rows = {"Dice": study.runs_of("dice"), "Rule": study.runs_of("hold_then_prior")}
+        found = tables.compared(rows, rows["Rule"])
+        assert found.loc["Dice", "px"] == pytest.approx(0.6) and found.loc["Dice", tables.LOSS] == "0.500"
+        assert found.loc["Dice", tables.DIFFERENCE] == "+0.10 [+0.10, +0.10]"
+        assert found.loc["Rule", tables.LOSS] == found.loc["Rule", tables.DIFFERENCE] == "–"
 
-    def test_the_second_may_be_of_another_study(self, study, ablated):
-        assert study.difference("focal", "bce", "hit_3px", ablated)["value"] == pytest.approx(0, abs=1e-3)
+    def test_bits_are_of_the_seeds_that_have_them_and_never_made_up(self, study):
+        first, second = study.runs_of("dice")
+        assert np.isnan(tables.compared(dict(Dice=[first, second]), [second]).loc["Dice", "bits"])
+        first.metrics["bits"] = dict(value=1.5, low=1.0, high=2.0)
+        assert tables.compared(dict(Dice=[first, second]), [second]).loc["Dice", "bits"] == 1.5
 
+    def test_of_the_record_shows_the_failed_seed_and_can_be_shown(self):
+        found = tables.headline()
+        assert list(found.index[:4]) == [plots.name_of(name) for name in tables.BASELINES]
+        assert found.index[found.index.get_loc("Dice") + 1] == "– of these, seed 2, failed"
+        assert found.loc["Composite", "px"] == pytest.approx(7.63, abs=0.01)
+        assert found.loc["Dwell table", tables.DIFFERENCE] == "−0.17 [−0.30, −0.03]"
+        assert "<b>" in plots.table(found, tables.WRITTEN, tables.BEST).html
 
-class TestAblationRows:
-    def test_name_what_was_changed_beside_the_unchanged(self, ablated):
-        rows = figures.ablation_lines(ablated)
-        assert [(row.label, len(runs)) for row, runs in rows] == [
-            ("MSE", 0),
-            ("as compared", 1),
-            ("prior bias 0.01", 1),
-            ("Focal", 0),
-            ("as compared", 1),
-            ("gamma 5", 1),
-            ("Composite", 0),
-            ("as compared", 1),
-            ("focal off", 1),
-            ("concentration x 10", 1),
-            ("concentration normalised", 1),
-            ("Weighted MSE", 0),
-            ("as compared", 1),
-            ("weight 300", 1),
-            ("As they are", 0),
-            ("BCE", 1),
-        ]
+    def test_has_the_rows_that_are_recorded_by_now(self, monkeypatch):
+        here = tables.recorded
 
-    def test_two_changes_at_once_are_both_named(self):
-        both = make_run("focal", loss=dict(name="focal", alpha=0.5, gamma=5.0))
-        unchanged = make_run("focal", loss=dict(name="focal", alpha=0.25, gamma=2.0))
-        assert changes(both, unchanged) == "alpha 0.5, gamma 5"
+        def recorded(experiment, dataset, profile, seeds, **choices):
+            if profile == "paper":
+                return here(experiment, dataset, profile, seeds, **choices)
+            if experiment == "loss_comparison" and choices["losses"] != ("dice",):
+                raise NotRecorded
+            known = here("loss_comparison", "osie", "paper", (0,), losses=("dice",)).run("dice")
+            name = "dice" if experiment == "loss_comparison" else "gru.10to10"
+            spec = RunSpec(experiment, "osie", name, profile, 0, known.spec.config, "0" * 16)
+            return Study("osie", "osie", (Run(spec, known.path, known.payload),))
 
-
-class TestSizeRows:
-    def test_a_loss_has_a_line_for_each_size_it_was_trained_at(self, study):
-        large = Study(
-            "osie",
-            "osie",
-            (
-                make_run("dice", 0.3, loss=dict(name="dice"), parameters=18_603_009),
-                make_run("bce", 0.4, loss=dict(name="bce"), parameters=18_603_009),
-            ),
-            0,
-        )
-        rows = figures.size_lines([study, large])
-        assert [(row.label, [run.metrics["hit_3px"]["value"] for run in runs]) for row, runs in rows] == [
-            ("Dice", []),
-            ("0.18M, 3 epochs", pytest.approx([0.6, 0.6])),
-            ("19M, 3 epochs", [0.3]),
-            ("BCE", []),
-            ("19M, 3 epochs", [0.4]),
-        ]
+        monkeypatch.setattr(tables, "recorded", recorded)
+        last = list(tables.headline().index[-2:])
+        assert last == ["Dice, tuned", "Sequence model (chapter 5)"]
 
 
 class TestFigures:
-    def test_every_loss_and_seed_is_drawn_with_its_interval(self, study):
-        axes = figures.scores_at_half(study).axes
-        assert [panel.get_title("left") for panel in axes] == ["Recall at 0.5", "Precision at 0.5", "F1 at 0.5"]
-        labels = [label.get_text() for label in axes[0].get_yticklabels()]
-        assert labels[:2] == ["MSE", "Focal"] and labels[-1] == "Transition table" and len(labels) == 11
-        intervals = [line.get_xdata() for line in axes[0].lines if len(line.get_xdata()) == 2]
-        assert len(intervals) == 7 * 2 + 4 and intervals[0] == pytest.approx([0.0, 0.2])
-
-    def test_the_best_epoch_is_marked_and_the_best_constant_drawn(self, study):
-        panel = next(axes for axes in figures.training_curves(study).axes if axes.get_title("left") == "Dice")
+    def test_the_best_epoch_is_marked_and_the_scale_is_the_best_constant(self, study):
+        panels = figures.training_curves(study).axes
+        assert "Concentration" not in [axes.get_title("left") for axes in panels]  # its best constant costs nothing
+        panel = next(axes for axes in panels if axes.get_title("left") == "Dice")
         marks = [(line.get_xdata()[0], line.get_ydata()[0]) for line in panel.lines if line.get_marker() == "o"]
-        assert marks == [(2, 1.0)] * 2
-        assert any(list(line.get_ydata()) == pytest.approx([1 - 2 / 1025] * 2) for line in panel.lines)
+        assert marks == [(2, pytest.approx(1.0))] * 2
+        assert list(panel.lines[0].get_ydata()) == [1, 1]
 
     def test_thresholds_are_those_of_the_losses(self, study):
         left, right = figures.certainty_by_horizon(study).axes
         assert [text.get_text() for text in left.texts][:3] == ["Focal: 0.75", "MSE: 0.5", "Weighted MSE: 0.0099"]
         curves = [line for line in right.lines if len(line.get_xdata()) == 10]
         assert curves[0].get_ydata() == pytest.approx(10 * (1 - 0.1 * np.arange(10)))  # MSE, in %
-        assert len(curves) == 9
+        assert len(curves) == 10
+
+    def test_curves_that_lie_on_0_are_named_and_not_drawn(self, study):
+        for run in study.runs_of("mse"):
+            run.by_horizon["white_pixel_recall"] = [0.0] * 10
+        right = figures.certainty_by_horizon(study).axes[1]
+        assert len([line for line in right.lines if len(line.get_xdata()) == 10]) == 9
+        assert right.texts[-1].get_text() == "below 1% at every frame:\nMSE"
 
     def test_the_threshold_sees_the_map_as_it_is_and_the_eye_stretched(self, study):
         panels = figures.examples(study).axes
@@ -212,10 +161,10 @@ class TestFigures:
         ring = shown[2, 1].lines[0]
         assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (14, 0)  # pixel 14: five frames after the tenth
 
-    def test_errors_and_scores_and_ablations_are_drawn(self, study, ablated):
-        assert len(figures.errors(study).axes) == 3
-        assert len(figures.scores_without_threshold(study).axes) == 5
-        assert len(figures.ablations(ablated).axes) == 4
+    def test_errors_are_held_against_the_rule_frame_by_frame(self, study):
+        (axes,) = figures.errors(study, ("dice", "repeat_last")).axes
+        assert axes.lines[0].get_ydata() == pytest.approx(0.1 * (1 - 0.1 * np.arange(10)))
+        assert axes.lines[1].get_ydata() == pytest.approx(np.zeros(10))  # repeating, as good as the rule here
 
     def test_names_at_the_ends_of_curves_do_not_overlap(self):
         axes = plt.figure().add_subplot(ylim=(0, 10))
@@ -223,12 +172,13 @@ class TestFigures:
         heights = [text.get_position()[1] for text in axes.texts]
         assert np.all(np.diff(heights) > 0.5) and heights[-1] == pytest.approx(9)
 
-    def test_undefined_numbers_do_not_stop_a_figure(self, study):
-        for run in study.runs:
-            run.metrics["average_precision"].update(low=np.nan, high=np.nan)
-        assert figures.scores_without_threshold(study)
-
     def test_simulated_gaze_is_called_so(self, study):
         for run in study.runs:
             run.payload["simulated"] = True
-        assert figures.scores_at_half(study).get_supxlabel() == "OSIE"  # by what was recorded, not by a name
+        assert figures.errors(study).get_supxlabel() == "OSIE"  # by what was recorded, not by a name
+
+
+def test_two_changed_settings_at_once_are_both_named():
+    both = make_run("focal", loss=dict(name="focal", alpha=0.5, gamma=5.0))
+    unchanged = make_run("focal", loss=dict(name="focal", alpha=0.25, gamma=2.0))
+    assert changes(both, unchanged) == "alpha 0.5, gamma 5"

@@ -72,7 +72,7 @@ class GazeDensity(nn.Module):
         dropout: of the states, in training.
     """
 
-    inputs, targets, gives_density = "pixels", "frames", True
+    inputs, targets = "pixels", "frames"
 
     def __init__(
         self,

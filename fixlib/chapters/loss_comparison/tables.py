@@ -1,22 +1,88 @@
-"""The comparisons behind chapter 4: networks beside the best constant of their loss, and by how far they look ahead."""
+"""The comparisons behind chapter 4: the book's first table, and networks beside the best constant of their loss."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from fixlib.chapters.loss_comparison.runs import FURTHER_LOSSES, LOSSES, NAME
 from fixlib.losses import make_loss
+from fixlib.plots import interval, name_of
 from fixlib.runs.store import Run
-from fixlib.runs.study import Study, recorded
+from fixlib.runs.study import NotRecorded, Study, difference, recorded
 from fixlib.theory.outputs import best_constant_loss
 
+EVERY_LOSS = (*LOSSES, *FURTHER_LOSSES)
+SEEDS = (0, 1, 2)
+BASELINES = ("repeat_last", "hold_then_prior", "dwell_table", "return_table")
+REFERENCE = "hold_then_prior"  # what the errors of all others are held against
+# Metric -> its column in `headline`, how its numbers are written, which is best.
+COLUMNS = {
+    "white_pixel_recall": ("recall at 0.5", ".3f", "max"),
+    "average_precision": ("average precision", ".3f", "max"),
+    "bits": ("bits", ".2f", "max"),
+    "error_median": ("px", ".2f", "min"),
+}
+LOSS, DIFFERENCE = "loss / constant", "px − hold, then prior"
+WRITTEN = {column: written for column, written, _ in COLUMNS.values()}
+BEST = {column: best for column, _, best in COLUMNS.values()}
 
-def recorded_sizes() -> list[Study]:
-    """Every loss on OSIE as recorded: a study of the `quick` runs, and one of the `paper` runs."""
-    losses = (*LOSSES, *FURTHER_LOSSES)
-    return [recorded(NAME, "osie", "quick", losses=losses), recorded(NAME, "osie", "paper", (0, 1, 2), losses=losses)]
+
+def record() -> Study:
+    """Every loss on OSIE at the original size, three seeds, and what needs no network."""
+    return recorded(NAME, "osie", "paper", SEEDS, losses=EVERY_LOSS)
+
+
+def tuned() -> dict[str, list[Run]]:
+    """Each loss at its best, three seeds: of the losses of which they are recorded."""
+    found = {name: _if_recorded(NAME, name, profile="tuned", losses=(name,)) for name in EVERY_LOSS}
+    return {name: runs for name, runs in found.items() if runs}
+
+
+def headline() -> pd.DataFrame:
+    """The book's first table: a row per predictor, means over its seeds, all on the same test windows of OSIE.
+
+    A network's seed that has `failed` has a row of its own as well. NaN where there is no such number: a baseline has
+    no loss; bits are of networks that were kept. Show it with `fixlib.plots.table(found, WRITTEN, BEST)`.
+    """
+    study = record()
+    named = {name_of(name): study.runs_of(name) for name in BASELINES}
+    for name in EVERY_LOSS:
+        runs = study.runs_of(name)
+        named[name_of(name)] = runs
+        named |= {f"– of these, seed {run.spec.seed}, failed": [run] for run in runs if failed(run, runs)}
+    named |= {f"{name_of(name)}, tuned": runs for name, runs in tuned().items()}
+    sequence = _if_recorded("how_predictable", "gru.10to10", profile="quick", tasks=("10to10",), networks=("gru",))
+    named |= {"Sequence model (chapter 5)": sequence} if sequence else {}
+    return compared(named, study.runs_of(REFERENCE))
+
+
+def compared(named: Mapping[str, Sequence[Run]], reference: Sequence[Run]) -> pd.DataFrame:
+    """The columns of `headline` for other runs: name -> those of a predictor, on the windows of `reference`."""
+    rows = {name: _row(runs, reference) for name, runs in named.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("predictor")
+
+
+def _row(runs: Sequence[Run], reference: Sequence[Run]) -> dict[str, Any]:
+    cost = np.mean([over_constant(run) for run in runs]) if runs[0].history else np.nan
+    row: dict[str, Any] = {LOSS: "> 1000" if cost > 1000 else "–" if np.isnan(cost) else f"{cost:.3f}"}
+    for metric, (column, _, _) in COLUMNS.items():
+        values = [run.metrics[metric]["value"] for run in runs if metric in run.metrics]
+        row[column] = np.mean(values) if values else np.nan
+    itself = runs[0].spec == reference[0].spec
+    return row | {DIFFERENCE: "–" if itself else interval(difference(runs, reference, "error_median"))}
+
+
+def _if_recorded(experiment: str, variant: str, profile: str, **choices: Any) -> list[Run]:
+    """Its runs on OSIE; none where one of the three seeds is missing."""
+    try:
+        return recorded(experiment, "osie", profile, SEEDS, **choices).runs_of(variant)
+    except NotRecorded:
+        return []
 
 
 def by_horizon(study: Study, variant: str, metric: str) -> np.ndarray:
@@ -43,6 +109,7 @@ def over_constant(run: Run) -> float:
     return run.payload["test_loss"] / constant_of(run)
 
 
-def beaten_constant(run: Run) -> bool:
-    """Whether a network's test loss is below that of its loss's best constant."""
-    return run.payload["test_loss"] < constant_of(run)
+def failed(run: Run, runs: Sequence[Run]) -> bool:
+    """Whether a seed gained less than half of what the best seed of its loss gained over the best constant."""
+    most = 1 - min(map(over_constant, runs))
+    return most > 0.01 and 1 - over_constant(run) < most / 2
