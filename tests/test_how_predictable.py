@@ -2,10 +2,12 @@
 
 import pytest
 
+from fixlib import system
 from fixlib.chapters.how_predictable import runs as how_predictable
 from fixlib.chapters.hybrid_regression import runs as hybrid_regression
 from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.runs import obtain
+from fixlib.runs.store import Results
 
 
 def test_windows_of_val_and_test_are_those_of_the_other_chapters_and_tables_see_no_more_than_networks():
@@ -50,3 +52,9 @@ def test_smoke_runs_are_scored_in_bits_and_by_what_they_give_away(study):
     assert {f"{name}.10to10" for name in ("gru", "no_gaussians", "centre_bias", "transition_table")} <= given
     assert all(regret[name]["bits"] > 0.01 for name in given) and not regret["optimum.10to10"]
     assert set(study.frame()["options"]) >= {"core transformer", "no pointer"}
+
+
+def test_bits_of_a_network_that_gives_a_density_are_its_own():
+    for run in Results(system.root() / "results").runs("how_predictable"):
+        if run.spec.config.model.kind == "density":
+            assert run.metrics["bits"] == run.metrics["information_gain_uniform"] and "calibration" not in run.payload

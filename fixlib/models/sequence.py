@@ -72,7 +72,7 @@ class GazeDensity(nn.Module):
         dropout: of the states, in training.
     """
 
-    inputs, targets = "pixels", "frames"
+    inputs, targets, gives_density = "pixels", "frames", True
 
     def __init__(
         self,

@@ -126,21 +126,23 @@ def loader(network: nn.Module, config: Config, windows: Gaze, **order: Any) -> W
 def score_network(config: Config, network: nn.Module, windows: Windows) -> dict[str, Any]:
     """The metrics of a network on the test windows; where it predicts frames, also its test loss and a few maps.
 
-    Its bits are those of its maps made densities, see `fixlib.metrics.Calibration`: chosen on the validation windows.
+    Where its maps are no densities, its bits are those of its maps made densities on the validation windows, see
+    `fixlib.metrics.Calibration`.
     """
     loss, test, n_in = loss_of(config), windows["test"], config.data.n_in
     truth = metrics.Truth.of(test, n_in)
     outputs = predict(network, loader(network, config, test))
     if network.targets != "frames":
         return payload_of(evaluate(loss, outputs, truth))
-    calibration = calibrate(config, network, windows)
-    log_density = calibration.log_density(log_weights(loss, outputs))
-    found = payload_of(evaluate(loss, outputs, truth, calibrated=log_density)) | regret(config, log_density, test)
-    maps = log_weights(loss, outputs).exp()
+    maps = density = log_weights(loss, outputs)
+    found: dict[str, Any] = {}
+    if not getattr(network, "gives_density", False):
+        calibration = calibrate(config, network, windows)
+        density, found["calibration"] = calibration.log_density(maps), calibration.chosen
+    found |= payload_of(evaluate(loss, outputs, truth, calibrated=density)) | regret(config, density, test)
     return found | dict(
-        calibration=calibration.chosen,
         test_loss=float(loss(outputs, truth.frames(config.data.size))),
-        examples=_examples(test, n_in, maps.unsqueeze(2)),
+        examples=_examples(test, n_in, maps.exp().unsqueeze(2)),
     )
 
 
