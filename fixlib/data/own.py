@@ -12,7 +12,8 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from fixlib.data.velocity import THRESHOLD, fixations_by_velocity
 RATE_HZ = 10.0
 WINDOW = 20  # frames, 10 in and 10 out
 LONGEST_MS = 4 * 3600 * 1000.0  # of a trial: longer ones are in another unit, or no trials
-MOST_CELLS = 20_000_000  # trials x frames of the longest, which is how they are kept
+MOST_CELLS = 5_000_000  # trials x frames of the longest, which is how they are kept
 FEWEST_HZ, DETECTED_HZ, SURE_HZ = 10, 60, 100  # for frames; for fixations; without a warning
 MOST_LOST = 0.2  # of samples, for fixations
 NO_PICTURE = ("no media", "calibration", "recalibration", "eyetracker calibration")  # Tobii's, between pictures
@@ -137,15 +138,15 @@ class Reading:
         spread = np.clip(np.array(every.axis()), -1, 2)
         every.set(title="All gaze; the frame is the picture", xlim=spread[:2], ylim=(spread[3], spread[2]))
         longest = self.placed["trial"].value_counts().index[0]
-        one = self.placed[self.placed["trial"] == longest].iloc[:400]
+        one = self.placed[self.placed["trial"] == longest].iloc[:2000]
         if (image := self._image(str(one["stimulus"].iloc[0]))) is not None:
             path.imshow(image, extent=(0, 1, 1, 0), aspect="auto")
         path.plot(one["x"], one["y"], "o-", ms=4, lw=0.8, color="#D55E00")
-        for number, (x, y) in enumerate(one[["x", "y"]].to_numpy()[:40] if self.scanpaths else (), 1):
+        for number, (x, y) in enumerate(one[["x", "y"]].to_numpy() if len(one) <= 50 else (), 1):
             path.annotate(str(number), (x, y), (3, 3), textcoords="offset points", fontsize=7)
         path.set(title=f"One trial: {one['stimulus'].iloc[0]!s:.40}", xlim=(0, 1), ylim=(1, 0))
         inside = self.placed[self.placed[["x", "y"]].ge(0).all(axis=1) & self.placed[["x", "y"]].lt(1).all(axis=1)]
-        heat.hist2d(inside["x"], inside["y"], PREPARED_SIZE, [[0, 1], [0, 1]], cmap="magma")
+        heat.hist2d(inside["x"], inside["y"], PREPARED_SIZE, range=[[0, 1], [0, 1]], cmap="magma")
         heat.set(title=f"{PREPARED_SIZE} x {PREPARED_SIZE} px", ylim=(1, 0))
         if self.scanpaths is not None:
             times.hist(self.scanpaths.fixations["duration_ms"].clip(upper=1000), 50)
@@ -207,7 +208,10 @@ def read_recordings(
             files = table
         given = [files] if isinstance(files, str | Path) else list(files)
         reading = Reading(_name(name, given), said, images=Path(images) if images else None)
-        _read(collect(given, Path(scratch)), reading)
+        try:
+            _read(collect(given, Path(scratch)), reading)
+        except ValueError as error:
+            raise error if isinstance(error, DataFileError) else DataFileError(str(error)) from error
     return reading
 
 
@@ -287,16 +291,15 @@ def _read(files: list[File], reading: Reading) -> None:
     if shares is not None and not reading.findings:
         rows = _in_ms(rows.assign(x=shares["x"], y=shares["y"]), tables[0], reading)
         _describe(rows, tables, reading)
-        if "duration" in rows:
-            _fixations(rows, reading)
-        else:
-            _samples(rows, reading)
+        if not reading.findings:
+            (_fixations if "duration" in rows else _samples)(rows, reading)
 
 
 def _tables(files: list[File], reading: Reading) -> tuple[list[Table], list[DataFileError]]:
     """Of each file what it holds; where formats differ, those of the one with most fixations (else samples)."""
     found: dict[str, list[Table]] = {}
     unknown: list[DataFileError] = []
+    stems = Counter(file.stem for file in files)
     for file in files:
         if file.sha256 in reading.files:
             reading.notes.append(f"{file.name} is the same as a file before it: left out")
@@ -313,7 +316,7 @@ def _tables(files: list[File], reading: Reading) -> tuple[list[Table], list[Data
         table.rows["file"] = file.name
         table.rows = _from_name(table.rows, file, reading.said.columns)
         if "subject" not in table.rows:
-            table.rows["subject"] = file.stem
+            table.rows["subject"] = file.stem if stems[file.stem] == 1 else file.name
         found.setdefault(table.format.partition(" (")[0], []).append(table)
     if len(files) - len(unknown) <= 1 and unknown and not found:
         raise unknown[0]
@@ -340,7 +343,7 @@ def _from_name(rows: pd.DataFrame, file: File, columns: dict[str, str]) -> pd.Da
             rows[role] = file.stem
         elif pattern.startswith("@"):
             named = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+?)", re.escape(pattern[1:]))
-            match = re.fullmatch(named, Path(file.name).name)
+            match = re.fullmatch(named, "/".join(file.origin.parts[-1 - pattern.count("/") :]))
             if match is None or role not in match.groupdict():
                 raise DataFileError(f"{file.name} is not named like {pattern[1:]}")
             rows[role] = match[role]
@@ -374,8 +377,6 @@ def _together(tables: list[Table], reading: Reading) -> pd.DataFrame:
     if between.any() and not between.all():
         reading.notes.append(f"{between.sum()} rows between pictures ({rows['stimulus'][between].iloc[0]}): left out")
         rows = rows[~between]
-    if "duration" not in rows and "end" in rows and "onset" in rows:
-        rows["duration"] = rows["end"] - rows["onset"]
     if "eye" in rows:
         rows = _one_eye(rows, reading)
     for name in ("subject", "stimulus"):
@@ -396,9 +397,8 @@ def _one_eye(rows: pd.DataFrame, reading: Reading) -> pd.DataFrame:
         chosen[counts[asked] > 0] = asked
     keep = (side == rows["subject"].map(chosen)) | ~side.isin(["L", "R"])
     if not keep.all():
-        reading.notes.append(
-            f"both eyes: {chosen.value_counts().to_dict()} of viewers kept, {(~keep).sum()} rows left out"
-        )
+        kept = ", ".join(f"{number} {side}" for side, number in chosen.value_counts().items())
+        reading.notes.append(f"both eyes: one of each viewer is kept ({kept}); {(~keep).sum()} rows left out")
     return rows[keep]
 
 
@@ -458,6 +458,7 @@ def _placed(rows: pd.DataFrame, tables: list[Table], reading: Reading) -> pd.Dat
         return pd.DataFrame(dict(x=(x - place["left"]) / place["width"], y=(y - place["top"]) / place["height"]))
 
     found = shares(rows["x"], rows["y"])
+    reading.placed = found.assign(stimulus=rows["stimulus"], trial=rows["subject"] + rows["stimulus"] + rows["trial"])
     swapped = 1.0 if y_up else _outside(shares(rows["y"], rows["x"]))
     surely = bool(said.picture) or tables[0].mapped
     full = f"{float(wide.iloc[0]):g} x {float(high.iloc[0]):g}" if known.all() else "the screen"
@@ -515,7 +516,8 @@ def _check_place(shares: pd.DataFrame, swapped: float, surely: bool, told: bool,
     low, high = np.percentile(points, (0.5, 99.5), axis=0)
     if len(points) >= 100 and (high - low).min() < 0.6 and outside < 0.2 and not (surely or told):
         reading.findings.append(
-            f"gaze fills only {high[0] - low[0]:.0%} x {high[1] - low[1]:.0%} of {full} ({_span(low, high, full)}): if the picture was smaller than the screen, say where: "
+            f"gaze fills only {high[0] - low[0]:.0%} x {high[1] - low[1]:.0%} of {full} "
+            f"({_span(low, high, full)}): if the picture was smaller than the screen, say where: "
             f"--picture LEFT,TOP,WIDTH,HEIGHT; {sure}"
         )
     middle = points[points.ge(0).all(axis=1) & points.lt(1).all(axis=1)].mean()
@@ -544,6 +546,8 @@ def _in_ms(rows: pd.DataFrame, table: Table, reading: Reading) -> pd.DataFrame:
         named = said.columns.get(name, "").rpartition(":")[2]
         units[name] = named if named in UNITS else said.time or table.time.get(name, "ms")
     rows = rows.assign(**{name: rows[name] * UNITS[units[name]] for name in TIMES if name in rows})
+    if "duration" not in rows and {"onset", "end"} <= set(rows):
+        rows["duration"] = rows["end"] - rows["onset"]
     trials = rows.groupby(["subject", "stimulus", "trial"], sort=False)
     settle = "--time s, ms, us or ns"
     if "duration" in rows:
@@ -557,16 +561,16 @@ def _in_ms(rows: pd.DataFrame, table: Table, reading: Reading) -> pd.DataFrame:
             step = ordered["onset"].diff()
             past = ordered["duration"].shift()
             ratio = (step / past)[step.notna() & (past > 0)]
-            if len(ratio) >= 5 and not 0.1 <= ratio.median() <= 30:
-                reading.findings.append(
-                    "onsets and durations are in different units (from one onset to the next it takes "
-                    f"{ratio.median():.2g} of a duration): say it with the column, --columns onset=COLUMN:s, or leave "
-                    "onsets out: --columns onset="
-                )
-            elif len(ratio) >= 10 and 0.2 <= (ratio < 0.5).mean() <= 0.8:
+            if len(ratio) >= 10 and 0.2 <= (ratio < 0.5).mean() <= 0.8:
                 reading.findings.append(
                     f"{(ratio < 0.5).mean():.0%} of fixations begin while the one before still lasts: both eyes "
                     "(--columns eye=COLUMN), or two viewings in one trial (--columns trial=COLUMN)? If neither, leave "
+                    "onsets out: --columns onset="
+                )
+            elif len(ratio) >= 5 and not 0.1 <= ratio.median() <= 30:
+                reading.findings.append(
+                    "onsets and durations are in different units (from one onset to the next it takes "
+                    f"{ratio.median():.2g} of a duration): say it with the column, --columns onset=COLUMN:s, or leave "
                     "onsets out: --columns onset="
                 )
     elif "onset" not in rows:
@@ -655,7 +659,6 @@ def _scanpaths(rows: pd.DataFrame, reading: Reading) -> None:
     columns = ["scanpath", "subject", "stimulus", "order", "x", "y", "duration_ms"]
     table = table.rename(columns=dict(onset="onset_ms"))[[*columns, *(["onset_ms"] if "onset" in rows else [])]]
     reading.scanpaths = Scanpaths(table, PREPARED_SIZE, _source(reading, table[columns].to_numpy(float)))
-    reading.placed = rows[["x", "y", "stimulus"]].assign(trial=rows["scanpath"])
 
 
 def _samples(rows: pd.DataFrame, reading: Reading) -> None:
@@ -684,7 +687,6 @@ def _samples(rows: pd.DataFrame, reading: Reading) -> None:
     samples = tuple(table[piece] for piece in pieces)
     source = _source(reading, table, who.to_numpy())
     reading.recordings = Recordings(who, samples, interval, longest, PREPARED_SIZE, source)
-    reading.placed = rows[["x", "y", "stimulus"]].assign(trial=rows["scanpath"])
     few = f"{rate:.0f} samples a second are too few to tell fixations from saccades ({DETECTED_HZ} are needed)"
     many = f"{lost:.0%} of samples are lost, too many to tell fixations" if lost > MOST_LOST else ""
     if rate < DETECTED_HZ * 0.95 or many:
@@ -701,9 +703,7 @@ def _samples(rows: pd.DataFrame, reading: Reading) -> None:
         f"{len(fixations)} fixations made from samples by velocity ({THRESHOLD:g} px of the grid a second){unsure}"
     )
     if len(fixations):
-        placed = reading.placed
         _scanpaths(fixations.assign(x=fixations["x"] / PREPARED_SIZE, y=fixations["y"] / PREPARED_SIZE), reading)
-        reading.placed = placed if reading.scanpaths is None else reading.placed
 
 
 RULES = {

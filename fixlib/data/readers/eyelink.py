@@ -186,7 +186,7 @@ class Edf(Format):
     def read(cls, file: File, columns: dict[str, str], eye: str) -> Table:
         if importlib.util.find_spec("eyelinkio") is None:
             raise DataFileError(
-                f"{file.name}: reading EyeLink's binary files needs eyelinkio (pip install 'fixlib[eyelink]'), or "
+                f"{file.name}: reading EyeLink's binary files needs eyelinkio (pip install eyelinkio), or "
                 f"convert it: edf2asc {file.name}"
             )
         from eyelinkio import read_edf

@@ -147,7 +147,7 @@ def _unzip(archive: Path, folder: Path) -> list[File]:
     found: list[File] = []
     try:
         with zipfile.ZipFile(archive) as content:
-            members = [member for member in content.infolist() if not member.is_dir()]
+            members = sorted((m for m in content.infolist() if not m.is_dir()), key=lambda member: member.filename)
             if sum(member.file_size for member in members) > LIMIT or len(members) > 100_000:
                 raise DataFileError(f"{archive} would unpack to more than {LIMIT / 2**30:g} GB: unpack it yourself")
             for member in members:

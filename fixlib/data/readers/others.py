@@ -217,7 +217,7 @@ def _with_events(rows: pd.DataFrame, file: File, in_ms: float) -> pd.DataFrame:
         since = time - 1000 * event["onset"]
         picture = str(event.get("stim_file", "")) or f"trial {number}"
         inside = (since >= 0) & (since < 1000 * event["duration"])
-        parts.append(rows.assign(onset=since, trial=str(number), stimulus=picture)[inside])
+        parts.append(rows[inside].assign(onset=since[inside], trial=str(number), stimulus=picture))
     if not parts or not any(map(len, parts)):
         raise DataFileError(f"{file.name}: no sample falls in an event of {table.name}, whose onsets are in s")
     return pd.concat(parts, ignore_index=True)
