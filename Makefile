@@ -5,10 +5,11 @@ INSTALLED := .venv/.installed
 # One thread a worker: two workers of one thread finish more runs than one worker of two.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install book lint test lab paper figures clean
+.PHONY: help install book site lint test lab paper figures clean
 
 help:
 	@echo "make book     install, train every model of the book at quick size, execute the chapters (build/)"
+	@echo "make site     the executed chapters and the documentation as one site, to be read offline (build/site/html)"
 	@echo "make lint     ruff, mypy on fixlib, and that a file imports only what stands below it"
 	@echo "make test     install, lint, unit tests, repeat recorded smoke runs, pytest --nbval on the committed chapters"
 	@echo "make lab      open the book in JupyterLab"
@@ -20,11 +21,14 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,scale,test,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,scale,test,site,dev]'
 	touch $@
 
 book: $(INSTALLED)
 	@$(BIN)/fixlib book --results build/results
+
+site: $(INSTALLED)
+	@$(BIN)/python docs/make_site.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

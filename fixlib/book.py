@@ -15,7 +15,10 @@ from fixlib import data, system
 from fixlib.runs import fallback_notice, get_profile
 from fixlib.runs.store import Results, largest_difference
 
-DESCRIBED = re.compile(r"Alt text: |Description of the figure")
+# What a cell of text says of the picture above it, for who cannot see it.
+DESCRIPTION = (
+    r"<summary>Description of the figure</summary>(?P<folded>.+?)</details>|\s*Alt text:(?P<open>.+?)(?:\n\n|\Z)"
+)
 NOT_STORED = ("papermill", "execution", "widgets")  # metadata that differ from one execution to the next
 SIMULATED = fallback_notice("osie").splitlines()[0]
 
@@ -147,24 +150,46 @@ def _warn_without_recordings(datasets: Collection[str]) -> None:
             print(f"{SIMULATED} where a run is not recorded: {reason}", flush=True)
 
 
-def _execute(notebook: Path, executed: Path, parameters: dict[str, Any]) -> str | None:
-    """Execute one chapter; the reason if it failed."""
-    import papermill
+def _kernel() -> dict[str, Any]:
+    """What nbclient and papermill are told of the kernel: it is this Python, whatever Jupyter calls python3."""
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
     from traitlets.config import Config
 
     class ThisPython(AsyncKernelManager):
-        """A chapter runs where this runs, whatever Jupyter calls python3."""
-
         kernel_spec = KernelSpec(**get_kernel_dict())
 
-    given = {name: value for name, value in parameters.items() if name in chapter_parameters(notebook)}
     encrypted = Config(KernelManager=dict(transport_encryption="auto"))  # else kernels warn of it
-    kernel = dict(kernel_name="python3", kernel_manager_class=ThisPython, config=encrypted)
+    return dict(kernel_name="python3", kernel_manager_class=ThisPython, config=encrypted)
+
+
+def try_kernel(seconds: int = 120) -> None:
+    """Start the kernel that chapters run in and import fixlib there.
+
+    Raises:
+        RuntimeError: it does not start, takes longer than `seconds`, or cannot import fixlib.
+    """
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    cell = nbformat.v4.new_code_cell("import fixlib")
+    client = NotebookClient(
+        nbformat.v4.new_notebook(cells=[cell]), timeout=seconds, startup_timeout=seconds, **_kernel()
+    )
     try:
-        papermill.execute_notebook(notebook, executed, given, cwd=notebook.parent, **kernel)
+        client.execute()
+    except CellExecutionError as error:
+        raise RuntimeError(f"in it, {error.ename}: {error.evalue}") from error
+
+
+def _execute(notebook: Path, executed: Path, parameters: dict[str, Any]) -> str | None:
+    """Execute one chapter; the reason if it failed."""
+    import papermill
+
+    given = {name: value for name, value in parameters.items() if name in chapter_parameters(notebook)}
+    try:
+        papermill.execute_notebook(notebook, executed, given, cwd=notebook.parent, **_kernel())
     except papermill.PapermillExecutionError as error:
         return f"FAILED in cell {error.exec_count}: {error.ename}: {error.evalue}"
     except RuntimeError as error:  # of nbclient, about a dead kernel; papermill lets it pass
@@ -174,18 +199,32 @@ def _execute(notebook: Path, executed: Path, parameters: dict[str, Any]) -> str 
 
 
 def _write_html(executed: Path) -> None:
-    """A page in which every figure has, where a screen reader looks for it, the alt text told below it.
-
-    nbconvert gives pictures that come out of a cell no description, and takes none.
-    """
+    """nbconvert shows pictures that come out of a cell without their description."""
     from bs4 import BeautifulSoup
     from nbconvert import HTMLExporter
 
-    page = BeautifulSoup(HTMLExporter().from_filename(str(executed))[0], "html.parser")
-    for image in page.select("div.jp-OutputArea img"):
-        if told := image.find_next(lambda tag: tag.name in ("p", "details") and bool(DESCRIBED.search(tag.text))):
-            image["alt"] = " ".join(DESCRIBED.split(told.text)[-1].split())
+    chapter = described(_read(executed))
+    converted, _ = HTMLExporter().from_notebook_node(chapter, dict(metadata=dict(name=executed.stem)))
+    page = BeautifulSoup(converted, "html.parser")
+    outputs = [output for cell in chapter.cells for output in cell.get("outputs", [])]
+    pictures = [output.metadata.get("image/png", {}) for output in outputs if "image/png" in output.get("data", {})]
+    for image, about in zip(page.select("div.jp-RenderedImage img"), pictures):
+        image["alt"] = about.get("alt", image["alt"])
     executed.with_suffix(".html").write_text(str(page), encoding="utf-8")
+
+
+def described(chapter: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The chapter, its pictures carrying for screen readers the description told below them.
+
+    Where it is folded it stays for everybody; where it stands in the open ("Alt text: ...") it is taken from the text.
+    """
+    for cell, below in zip(chapter.cells, chapter.cells[1:]):
+        pictures = [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+        if pictures and (told := re.search(DESCRIPTION, below.source, re.DOTALL)):
+            description = " ".join(re.sub("[*`]", "", told["folded"] or told["open"]).split())
+            pictures[-1].metadata.setdefault("image/png", {})["alt"] = description
+            below.source = below.source.replace(told[0], "\n\n") if told["open"] else below.source
+    return chapter
 
 
 def _store(executed: Path, notebook: Path) -> None:

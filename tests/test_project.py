@@ -97,10 +97,11 @@ def test_the_environment_is_read_in_two_places():
     assert set(readers) <= {"cli.py", "system.py", "sweep.py"}
 
 
-def test_what_contributing_shows_works(monkeypatch):
+def test_what_the_page_of_own_parts_shows_works(monkeypatch):
     monkeypatch.setattr(losses, "LOSSES", losses.Losses("loss"))
     monkeypatch.setattr("fixlib.models.registry.NETWORKS", Registry("network"))
-    loss, network = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    page = ROOT / "docs" / "own_loss_or_model.md"
+    loss, network = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     exec(loss, shown := {})
     exec(network, shown)
     frames = torch.zeros(2, 1, 4, 4)
