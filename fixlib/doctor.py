@@ -1,4 +1,4 @@
-"""`fixlib doctor`: is this environment fit to run the book, and what is at hand? It only looks."""
+"""`fixlib doctor`: is this environment fit to run the book, what is at hand, what to do? It changes nothing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 import os
 import platform
 import re
+import time
 from importlib import metadata
 from pathlib import Path
 
 from fixlib import data, system
+from fixlib.book import try_kernel
 from fixlib.data.datasets import Recorded
 from fixlib.runs.store import Results
 from fixlib.system import EXPECTED_ERRORS
@@ -22,7 +24,7 @@ Line = tuple[str, bool, str]  # what was examined, whether it is as it should be
 def examine() -> int:
     """Print what is found; 1 if something is wrong, 0 otherwise."""
     prepared = [name for name, dataset in data.DATASETS.items() if issubclass(dataset, Recorded)]
-    lines = [_packages(), _device(), *map(_dataset, prepared), _results(), _failures()]
+    lines = [_packages(), _kernel(), _device(), *map(_dataset, prepared), _results(), _failures()]
     for what, good, found in lines:
         print(f"{'ok ' if good else 'BAD'}  {what}: {found}")
     return int(not all(good for _, good, _ in lines))
@@ -42,6 +44,21 @@ def _packages() -> Line:
         "packages",
         not other,
         f"{python}; {'; '.join(other) + '; run make install' if other else 'the pinned versions'}",
+    )
+
+
+def _kernel() -> Line:
+    """Started, because a kernel may be installed and not start: of another environment, or kept from its ports."""
+    start = time.perf_counter()
+    try:
+        try_kernel()
+    except (ImportError, *EXPECTED_ERRORS) as reason:
+        todo = "run make install; if a firewall is in the way, let connections to 127.0.0.1 pass"
+        return "kernel", False, f"chapters cannot run: {reason}; {todo}"
+    return (
+        "kernel",
+        True,
+        f"starts and imports fixlib in {time.perf_counter() - start:.0f} s; make lab opens the book in it",
     )
 
 
@@ -74,7 +91,9 @@ def _results() -> Line:
     return (
         "recorded runs",
         found > 0,
-        f"{found} in results/" if found else "none; `git checkout results` brings them back",
+        f"{found} in results/; `fixlib verify --sample 5` repeats some"
+        if found
+        else "none; `git checkout results` brings them back",
     )
 
 

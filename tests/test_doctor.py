@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fixlib import data
+from fixlib import book, data, doctor
 from fixlib.cli import main
 from fixlib.runs import obtain
 
@@ -16,6 +16,7 @@ def lines(project, monkeypatch, capsys):
     """A function that gives the report's lines by what they are about, and what the command returned."""
     shutil.copy(Path(__file__).resolve().parents[1] / "constraints.txt", project)
     monkeypatch.setenv("FIXLIB_DATA", str(project / "data"))
+    monkeypatch.setattr(doctor, "try_kernel", lambda: None)
 
     def report():
         capsys.readouterr()
@@ -26,12 +27,13 @@ def lines(project, monkeypatch, capsys):
 
 
 def test_damaged_files_are_lines_among_others(project, dataset, lines):
-    run = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1).runs[0]
+    runs = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1).runs
+    run = runs[0]
     shutil.copytree(dataset, project / "data" / "simulated")
     shutil.copytree(dataset, project / "data" / "osie")
     (project / "data" / "osie" / "val_data.pt").write_bytes(b"no such thing")
     code, found = lines()
-    assert code == 1 and found["recorded runs"].startswith("ok   recorded runs: 5 in results/")
+    assert code == 1 and found["recorded runs"].startswith(f"ok   recorded runs: {len(runs)} in results/; `fixlib")
     assert found["data 'osie'"].startswith("BAD  data 'osie': ") and "val_data.pt" in found["data 'osie'"]
     assert found["data 'osie'"].endswith("move it away and run `fixlib data prepare osie`")
     assert found["data 'simulated'"].startswith("ok   data 'simulated': ")
@@ -60,3 +62,18 @@ def test_it_fetches_and_prepares_nothing(project, lines, monkeypatch):
     assert "not prepared yet" in found["data 'osie'"] and "`fixlib data prepare osie`" in found["data 'osie'"]
     assert "https://github.com/" in found["data 'gazecom'"]
     assert not (project / "data").exists()
+
+
+def test_it_starts_the_kernel_of_the_chapters(lines, monkeypatch):
+    monkeypatch.setattr(doctor, "try_kernel", book.try_kernel)
+    assert lines()[1]["kernel"].startswith("ok   kernel: starts and imports fixlib")
+
+
+def test_a_kernel_that_cannot_import_fixlib_is_told(project, lines, monkeypatch):
+    monkeypatch.setattr(doctor, "try_kernel", book.try_kernel)
+    (project / "shadow" / "fixlib").mkdir(parents=True)
+    (project / "shadow" / "fixlib" / "__init__.py").write_text("import no_such_module")
+    monkeypatch.setenv("PYTHONPATH", str(project / "shadow"))
+    code, found = lines()
+    assert code == 1 and "BAD  kernel: chapters cannot run: in it, ModuleNotFoundError" in found["kernel"]
+    assert "run make install" in found["kernel"]
