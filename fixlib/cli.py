@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seeds", type=_seeds, default=(0,), metavar="0-2 or 0,3", help="default: 0")
     run.add_argument("--losses", type=_names, metavar="mse,focal,…", help="loss_comparison only; default: all seven")
     run.add_argument("--framings", type=_names, metavar="fixations,10hz", help="hybrid_regression only; default: both")
-    run.add_argument("--tasks", type=_names, metavar="10to10,…", help="how_predictable only; default: all three")
+    run.add_argument("--tasks", type=_names, metavar="10to10,…", help="of how_predictable and simulated_control")
     run.add_argument("--networks", type=_names, metavar="hybrid_l1,…", help="of hybrid_regression and how_predictable")
     run.add_argument("--dask", default="", metavar="ADDRESS", help="a Dask scheduler's address, or `local`")
     run.add_argument("--precision", default="float32", help="float32 (default), bf16, or tf32 on a GPU")

@@ -56,7 +56,7 @@ def make_run(variant, errors, seed=0, history=True, undershoot=0.5):
     model = {"hybrid": "regression", "frames": "simvp", "gru": "gru", "optimum": "optimum"}.get(kind, name)
     options = dict(hid_T=256) if loss.endswith("_narrow") else {}
     config = Config(
-        Data("osie", rate_hz=None if framing == "fixations" else 10.0),
+        Data("osie", rate_hz=None if framing == "fixations" else 10.0, n_in=4, n_out=1),
         Model(model, options),
         Loss("l2" if name == "hybrid_mse" else loss.removesuffix("_narrow")),
     )
@@ -190,20 +190,13 @@ class TestFigures:
         yield
         plt.close("all")
 
-    def test_the_control_draws_the_least_possible_error(self, study, monkeypatch):
-        monkeypatch.setattr(figures, "CONTROL_LOSSES", ("mse",))
-        runs = [
-            *study.runs,
-            *(make_run(f"optimum_distance.{framing}", 1.25, history=False) for framing in ("fixations", "10hz")),
-        ]
-        control = Study("simulated", "simulated", tuple(runs), 0)
+    def test_the_control_draws_the_least_possible_error_and_repeating(self, study):
+        exact = [make_run(f"optimum_distance.{framing}", 1.25, history=False) for framing in ("fixations", "10hz")]
+        control = Study("simulated", "simulated", (*study.runs, *exact), 0)
         axes = figures.beside_optimum(control).axes[1]
-        assert [label.get_text() for label in axes.get_yticklabels()] == [
-            "Frames, MSE (brightest)",
-            "Hybrid, L1",
-            "Hybrid, MSE",
-            "Frames, MSE (median)",
-        ]
+        labels = [label.get_text() for label in axes.get_yticklabels()]
+        assert labels == [predictor.label for predictor in tables.predictors_of(study, AT_10HZ)]
+        assert labels[0] == "Repeat last point"
         assert "best possible 1.25" in {text.get_text().strip() for text in axes.texts}
 
     def test_errors_show_every_predictor_with_both_lines_of_the_claim(self, study):

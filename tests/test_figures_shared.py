@@ -106,12 +106,13 @@ class TestStyle:
         assert plots.color_of("repeat_last") == plots.color_of("anything") == plots.BASELINE_COLOR
 
     def test_the_same_network_has_the_same_color_in_every_chapter(self):
-        control = recorded("simulated_control", "simulated", "quick", (0, 1, 2))
         chapters.load()
-        panel = plots.FIGURES["06_beside_optimum"].draw(control).axes[0]
-        colors = {label.get_text(): label.get_color() for label in panel.get_yticklabels()}
-        losses = plots.FIGURES["04_beside_optimum"].draw(control).axes[0]
-        colors |= {label.get_text(): label.get_color() for label in losses.get_yticklabels()}
+        colors = {}
+        for name in ("06_beside_optimum", "04_beside_optimum"):
+            figure = plots.FIGURES[name]
+            control = recorded(figure.experiment, profile="quick", **figure.choices)
+            labels = figure.draw(control).axes[0].get_yticklabels()
+            colors |= {label.get_text(): label.get_color() for label in labels}
         assert colors["Frames, composite (median)"] == colors["Composite"] == plots.color_of("composite")
         assert (colors["Hybrid, L1"], colors["Hybrid, MSE"]) == tuple(map(plots.color_of, ("hybrid_l1", "hybrid_mse")))
         plt.close("all")

@@ -34,9 +34,10 @@ def rebuild(
 
     load()
     where = dict(dataset=dataset, profile=profile, results_dir=results_dir)
-    shown = {each.experiment: where | each.choices for _, each in sorted(FIGURES.items()) if each.experiment}
-    studies = {experiment: recorded(experiment, **choices) for experiment, choices in shown.items()}
+    shown = {str((each.experiment, each.choices)): each for _, each in sorted(FIGURES.items()) if each.experiment}
+    studies = {runs: recorded(each.experiment, **where | each.choices) for runs, each in shown.items()}
     for name, drawing in sorted(FIGURES.items()):
-        figure = drawing.draw(*([studies[drawing.experiment]] if drawing.experiment else []))
+        runs = str((drawing.experiment, drawing.choices))
+        figure = drawing.draw(*([studies[runs]] if drawing.experiment else []))
         yield from save(figure, system.root() / out, name)
         plt.close(figure)

@@ -194,11 +194,6 @@ def regret_bits(log_density: torch.Tensor, known: Forecast) -> torch.Tensor:
     return torch.where(p > 0, p * (exact - predicted), 0.0).sum((-2, -1)) / np.log(2)
 
 
-def regret_px(points: torch.Tensor, known: Forecast) -> torch.Tensor:
-    """Expected error (N, T) px of points (N, T, 2), beyond that of `best_points`; as `regret_bits`, free of luck."""
-    return expected_distance(points, known) - expected_distance(best_points(known), known)
-
-
 def expected_distance(points: torch.Tensor, known: Forecast) -> torch.Tensor:
     """Expected distance (N, T) px, float64, from each point (N, T, 2) px to the fixation.
 

@@ -16,11 +16,7 @@ from fixlib.runs.config import Config, Loss, Model, RunSpec, get_profile, make_s
 
 NAME = "how_predictable"
 run = simulated_control.run  # networks, baselines, and the optimum
-TASKS: dict[str, dict[str, Any]] = {
-    "10to10": dict(rate_hz=10.0, n_in=10, n_out=10, stride=10),
-    "4to1_10hz": dict(rate_hz=10.0, n_in=4, n_out=1, stride=5),
-    "4to1_fixations": dict(rate_hz=None, n_in=4, n_out=1, stride=5),
-}
+TASKS = simulated_control.TASKS
 BASELINES = ("repeat_last", "hold_then_prior", "centre_bias", "transition_table", "dwell_table", "return_table")
 # Networks, each by the options of `GazeDensity`; then the GRU with one part less, on the windows of ABLATED alone.
 NETWORKS: dict[str, dict[str, Any]] = {name: dict(core=name) for name in ("gru", "transformer")}

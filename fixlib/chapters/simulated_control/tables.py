@@ -1,7 +1,8 @@
 """Networks beside the exact optimum, on simulated gaze whose every probability is known (chapters 4 and 6).
 
-A study here is one of `simulated_control`: networks, and the optimum, the best that anyone could have said on the same
-windows: under a loss, by the true probabilities ("density"), by the point of least expected error ("distance").
+A study here is one of `simulated_control`: networks, baselines, and the optimum, the best that anyone could have said
+on the same windows: under a loss, by the true probabilities ("density"), by the point of least expected error
+("distance").
 """
 
 from __future__ import annotations
