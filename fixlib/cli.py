@@ -17,7 +17,7 @@ HELP = "docs/troubleshooting.md explains messages; FIXLIB_TRACEBACK=1 shows wher
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; 0 if it did what it says, 1 with a one-line reason on stderr otherwise."""
+    """Run a command; 0 if it did what it says, 1 with a one-line reason on stderr otherwise; 2: see `data prepare`."""
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
     with _terminated_as_interrupted():
@@ -52,11 +52,30 @@ def _parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser("data", help="prepare recordings or simulated scanpaths")
     kinds = data.add_subparsers(required=True, metavar="COMMAND")
-    prepare = _command(kinds, "prepare", _prepare, "fetch a dataset (or read it from PATH) and prepare it")
-    prepare.add_argument("name", help="osie, crowd or gazecom")
-    prepare.add_argument("path", nargs="?", help="your own copy: OSIE's or crowd's file, GazeCom's folder or archive")
+    prepare = _command(kinds, "prepare", _prepare, "prepare a dataset by its name, or your own eye tracker's exports")
+    prepare.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="osie, crowd or gazecom (then perhaps your copy); or files, folders, .zip",
+    )
+    own = prepare.add_argument_group("your own recordings", "None is needed where the files know; see docs/")
+    own.add_argument("--name", help="of the dataset, data/NAME (default: that of the files' folder)")
+    own.add_argument("--screen", metavar="WxH", help="px")
+    own.add_argument("--picture", metavar="X,Y,W,H", help="where it was, px of the screen (default: all of it)")
+    own.add_argument("--columns", metavar="x=..,y=..,duration=..,subject=..", help="which column is which")
+    own.add_argument("--unit", help="of positions: px, px:centre, fraction, norm, height, degrees:WxH")
+    own.add_argument("--y-up", action="store_true", default=None, help="y grows upwards")
+    own.add_argument("--y-down", action="store_false", dest="y_up", help="y grows downwards")
+    own.add_argument("--time", choices=("s", "ms", "us", "ns"), help="unit of times")
+    own.add_argument("--eye", choices=("left", "right"), help="of both (default: the one with more fixations)")
+    own.add_argument("--images", metavar="FOLDER", help="the pictures, to draw gaze on one")
+    own.add_argument(
+        "--split", choices=("both", "viewers", "pictures", "time"), help="(default: by how many there are)"
+    )
+    own.add_argument("--look", action="store_true", default=None, help="read, report and draw; write no data")
     simulate = _command(kinds, "simulate", _prepare, "make the simulated scanpaths")
-    simulate.set_defaults(name="simulated", path=None)
+    simulate.set_defaults(files=["simulated"])
     for each in (prepare, simulate):
         each.add_argument("--out", help="folder to write to (default: data/NAME)")
 
@@ -126,10 +145,23 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
 
-def _prepare(name: str, path: str | None, out: str | None) -> None:
-    from fixlib.data import prepare
+def _prepare(files: list[str], out: str | None, **options: Any) -> int:
+    from fixlib.data import DATASETS, Unsettled, prepare, prepare_recordings
 
-    print(f"prepared in {prepare(name, out, path=path)}")
+    given = {name: value for name, value in options.items() if value is not None}
+    if files[0] in DATASETS:
+        if len(files) > 2 or given:
+            raise ValueError(
+                f"{files[0]!r} is a dataset of the project and takes one path: your own file is ./{files[0]}"
+            )
+        print(f"prepared in {prepare(files[0], out, *files[1:])}")
+        return 0
+    try:
+        reading = prepare_recordings(files, out=out, **given)
+    except Unsettled as error:
+        reading = error.reading
+    print(reading.report, end="")
+    return 2 if reading.findings else 0
 
 
 def _run(experiment: str, **options: Any) -> None:

@@ -257,13 +257,16 @@ class Table:
         return self.text
 
 
-def table(frame: pd.DataFrame, written: Mapping[str, str] = {}, best: Mapping[str, str] = {}) -> Table:
+def table(
+    frame: pd.DataFrame, written: Mapping[str, str] = {}, best: Mapping[str, str] = {}, shown: Mapping[str, str] = {}
+) -> Table:
     """A table as the book shows it: text left, numbers right, the best of a column in bold, "–" for what there is not.
 
     Args:
         frame: one row per thing, with its name in the index; the index's name heads the names.
         written: column -> the format of its numbers, e.g. {"error (px)": ".2f"}.
         best: column -> "min" or "max": which of its numbers is the best.
+        shown: a cell's text -> the HTML that stands for it: a color, a link.
 
     Raises:
         ValueError: more than seven columns, or a cell of more than 60 characters: nobody reads those.
@@ -280,8 +283,9 @@ def table(frame: pd.DataFrame, written: Mapping[str, str] = {}, best: Mapping[st
 
     def row(tag: str, texts: Sequence[str], bold: Sequence[bool]) -> str:
         sides = ["right" if number else "left" for number in right]
-        shown = [f"<b>{escape(text)}</b>" if best else escape(text) for text, best in zip(texts, bold)]
-        return "".join(f'<{tag} style="text-align: {side}">{text}</{tag}>' for side, text in zip(sides, shown))
+        html = [shown.get(text, escape(text)) for text in texts]
+        html = [f"<b>{text}</b>" if best else text for text, best in zip(html, bold)]
+        return "".join(f'<{tag} style="text-align: {side}">{text}</{tag}>' for side, text in zip(sides, html))
 
     head = row("th", list(cells), [False] * len(right))
     body = "\n".join(f"<tr>{row('td', list(cells.loc[i]), list(marked.loc[i]))}</tr>" for i in cells.index)

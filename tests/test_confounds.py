@@ -1,11 +1,17 @@
 """One thing changed and everything else the same; and the same motion on larger and larger grids."""
 
+import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 
 from fixlib.chapters.confounds import runs as confounds
 from fixlib.chapters.imbalance import runs as imbalance
+from fixlib.chapters.imbalance.figures import TITLES
+from fixlib.chapters.imbalance.figures import imbalance as draw
 from fixlib.runs import obtain
 from fixlib.runs.execute import rescore
+
+matplotlib.use("Agg")
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +62,10 @@ class TestImbalance:
             patch.setenv("FIXLIB_ROOT", str(run.path.parents[3]))
             again = rescore(run).payload["stages"]["noise0"]["metrics"]["average_precision"]
         assert again == pytest.approx(run.metrics["average_precision"])
+
+    def test_the_figure_shows_each_loss_at_each_imbalance(self, study):
+        drawn = draw(study)
+        assert [axes.get_title("left") for axes in drawn.axes] == list(TITLES.values())
+        lines = [line for line in drawn.axes[0].lines if line.get_linestyle() == "-"]
+        assert len(lines) == 1 + len(imbalance.LOSSES) and list(lines[0].get_xdata()) == [63, 255]
+        plt.close(drawn)

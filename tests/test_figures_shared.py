@@ -146,6 +146,10 @@ class TestTable:
         assert repr(shown).split("\n")[1].split() == ["x", "7.5", "a", "&", "b"]
         assert plots.table(frame, best=dict(px="min")).html == plots.table(frame, best=dict(px="min")).html
 
+    def test_a_text_may_be_shown_as_a_link_or_in_a_color(self):
+        shown = plots.table(pd.DataFrame(dict(verdict=["yes", "no"])), shown=dict(yes="<i>yes</i>"))
+        assert "<i>yes</i></td>" in shown.html and ">no</td>" in shown.html and "<i>" not in shown.text
+
     def test_what_nobody_would_read_is_refused(self):
         with pytest.raises(ValueError, match="seven columns"):
             plots.table(pd.DataFrame(np.zeros((1, 7)), columns=list("abcdefg")))

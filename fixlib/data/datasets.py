@@ -10,6 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+import pandas as pd
+
 from fixlib import system
 from fixlib.data.fetch import Download
 from fixlib.data.gaze import FORMAT_VERSION, PARTS, ChecksumError, DataFileError, Gaze, Source, content_sha256
@@ -125,18 +127,33 @@ class Recorded(Dataset):
 
 
 class Folder(Dataset):
-    """A user's own ``{train,val,test}_data.pt``; in a subfolder ``fixations`` the same gaze, one frame a fixation."""
+    """A user's own ``{train,val,test}_data.pt``; in a subfolder ``fixations`` the same gaze, one frame a fixation.
+
+    ``fixations.csv`` (`fixlib data prepare FILE` writes it) has the fixations' durations.
+    """
 
     def __init__(self, name: str) -> None:
         self.path = resolve_folder(name)
         if not self.path.is_dir():
             files = ", ".join(f"{part}_data.pt" for part in PARTS)
-            raise ValueError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}, or a folder that holds {files}")
+            raise ValueError(
+                f"unknown dataset {name!r}; known: {', '.join(DATASETS)}, or a folder that holds {files}, as "
+                "`fixlib data prepare FILE` makes of an eye tracker's exports"
+            )
         if (own_name := self.path.resolve().name) in DATASETS:
             raise ValueError(
                 f"the folder {self.path} has the name of a dataset of the project, under which its runs would be "
                 f"recorded: rename it, or ask for {own_name!r} if that is meant"
             )
+        self.has_fixations = (self.path / "fixations.csv").is_file()
+
+    def scanpaths(self, size: int) -> Scanpaths:
+        """All fixations, with their durations."""
+        if not self.has_fixations:
+            raise ValueError(f"{self.path} has no fixations.csv: durations are in no other file of it")
+        table = pd.read_csv(self.path / "fixations.csv")
+        table[["x", "y"]] *= size / PREPARED_SIZE
+        return Scanpaths(table, size, self.describe())
 
     def describe(self) -> Source:
         train = Gaze.load(self.path / "train_data.pt")
@@ -155,6 +172,8 @@ class Folder(Dataset):
 
     def fingerprint(self, rate_hz: float | None, size: int) -> str:
         files = [self._subfolder(rate_hz) / f"{part}_data.pt" for part in PARTS]
+        if self.has_fixations:
+            files.append(self.path / "fixations.csv")
         digests = b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)
         return hashlib.sha256(digests).hexdigest()[:16]
 
@@ -166,7 +185,7 @@ class Folder(Dataset):
         if Gaze.load(self.path / "train_data.pt").frames == "unknown":
             raise ValueError(
                 f"{self.path} has no subfolder `fixations` with the same gaze, one frame a fixation: add it (see "
-                "docs/own_recordings.md), or leave these runs out (--framings 10hz)"
+                "docs/data_formats.md), or leave these runs out (--framings 10hz)"
             )
         return self.path
 
@@ -229,7 +248,9 @@ def open_rotated(name: str, rate_hz: float | None = 10.0, size: int = 32) -> lis
 
 
 def open_scanpaths(name: str, size: int = 32) -> Scanpaths:
-    """All fixations of a registered dataset, with their durations; errors as of `open_dataset`."""
+    """All fixations of a registered dataset, or of a folder, with their durations; errors as of `open_dataset`."""
+    if name not in DATASETS:
+        return Folder(name).scanpaths(size)
     dataset = _recorded(name)
     dataset.check_framing(rate_hz=None)
     return cast(Scanpaths, dataset.table(size))

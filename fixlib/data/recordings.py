@@ -298,3 +298,42 @@ def _counts(shares: tuple, total: int, what: str) -> np.ndarray:
         counts[counts.argmax()] -= 1
         counts[counts.argmin()] += 1
     return counts
+
+
+def deal(ids: np.ndarray, shares: tuple, generator: np.random.Generator) -> dict[int, int]:
+    """Viewer or picture -> number of its part; all to train where there are fewer than three."""
+    if len(np.unique(ids)) < len(PARTS):
+        return dict.fromkeys(ids.tolist(), 0)
+    return dict(zip(ids.tolist(), _deal(pd.Series(ids), shares, generator, "ids").tolist()))
+
+
+def cut_by_time(gaze: Gaze, window: int, shares: tuple = (0.6, 0.15, 0.25), block: int = 40) -> dict[str, Gaze]:
+    """Train, val and test gaze of the same viewers and pictures: the earlier and later parts of every row.
+
+    Between two parts as many frames as a window are left out, so that no window of one is beside one of another. A part
+    is cut into blocks of its own "stimulus" number each: intervals then say what other times of these trials would
+    give, and of other people or pictures nothing.
+
+    Args:
+        window: frames between two parts.
+        shares: of a row's frames, from its first to its last valid one, that belong to each part.
+        block: the most frames of a row of the parts.
+    """
+    lengths = torch.arange(1, gaze.fixation_mask.shape[1] + 1).mul(gaze.fixation_mask).amax(dim=1).tolist()
+    parts, number = {}, 0
+    for which, part in enumerate(PARTS):
+        pieces = []
+        for row, length in enumerate(lengths):
+            begin, end = (round(length * sum(shares[:k])) for k in (which, which + 1))
+            for first in range(begin + window * (which > 0), end, block):
+                pieces.append((row, first, min(first + block, end)))
+        points = torch.zeros(len(pieces), block, 2)
+        mask = torch.zeros(len(pieces), block, dtype=torch.bool)
+        for place, (row, first, past) in enumerate(pieces):
+            points[place, : past - first] = gaze.coordinates[row, first:past]
+            mask[place, : past - first] = gaze.fixation_mask[row, first:past]
+        subject = gaze.subject[[row for row, _, _ in pieces]]
+        stimulus = torch.arange(number, number + len(pieces))
+        parts[part] = replace(gaze, coordinates=points, fixation_mask=mask, subject=subject, stimulus=stimulus)
+        number += len(pieces)
+    return parts

@@ -19,7 +19,7 @@ run, score = predictable_motion.run, predictable_motion.score
 
 
 def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,), grids: Sequence[int] = GRIDS) -> list[RunSpec]:
-    """One run a loss, grid and seed, and what is exact on each grid; variants read LOSS.GRIDpx and exact.GRIDpx.
+    """One run a loss, grid and seed, and what is exact on each grid; variants read LOSS.GRIDpx, exact.GRIDpx.
 
     Raises:
         ValueError: an unknown profile, or a dataset other than `patterns`: no other has known paths.

@@ -18,6 +18,7 @@ from fixlib.theory.outputs import best_constant_loss
 
 EVERY_LOSS = (*LOSSES, *FURTHER_LOSSES)
 SEEDS = (0, 1, 2)
+SEQUENCE = "Sequence model (chapter 5)"
 BASELINES = ("repeat_last", "hold_then_prior", "dwell_table", "return_table")
 REFERENCE = "hold_then_prior"  # what the errors of all others are held against
 # Metric -> its column in `headline`, how its numbers are written, which is best.
@@ -57,7 +58,7 @@ def headline() -> pd.DataFrame:
         named |= {f"– of these, seed {run.spec.seed}, failed": [run] for run in runs if failed(run, runs)}
     named |= {f"{name_of(name)}, tuned": runs for name, runs in tuned().items()}
     sequence = _if_recorded("how_predictable", "gru.10to10", profile="quick", tasks=("10to10",), networks=("gru",))
-    named |= {"Sequence model (chapter 5)": sequence} if sequence else {}
+    named |= {SEQUENCE: sequence} if sequence else {}
     return compared(named, study.runs_of(REFERENCE))
 
 

@@ -1,0 +1,228 @@
+"""The claims of the original loss analysis; each function's docstring is the rule by which its claim is judged."""
+
+from __future__ import annotations
+
+from fixlib.chapters.claims import verdicts as v
+from fixlib.chapters.claims.verdicts import Evidence, Finding, Record, claim, together
+from fixlib.chapters.loss_comparison.tables import constant_of, over_constant
+from fixlib.chapters.predictable_motion.tables import score
+from fixlib.runs.study import Study, difference, mean
+
+DOCUMENT, SHOWN = "Loss analysis", "04_loss_comparison"
+WANTING_WHITE = ("mse", "focal", "composite", "dice", "weighted_mse")  # the best output of the others is black
+PIXELWISE = ("mse", "focal", "sparsity", "composite", "weighted_mse")
+BLACK = 1e-3  # frames whose largest p is below the share of white pixels show nothing
+ESSENTIAL = 0.05  # of the error of repeating: what changes it by less is not essential
+
+
+@claim(DOCUMENT, "only 0.1% of pixels are active", "01_sparsity_analysis")
+def active(record: Record) -> Finding:
+    """Supported if the share of white pixels in a frame that shows gaze rounds to 0.1%."""
+    described = record.description.runs[0].payload
+    share, of = 100 / described["pixels"], f"OSIE, all {described['statistics']['fixations']:,} fixations"
+    verdict = v.SUPPORTED if round(share, 1) == 0.1 else v.REFUTED
+    return Finding(verdict, v.counted({"white pixels in a frame that shows gaze (%)": share}, of, ".4f"))
+
+
+@claim(DOCUMENT, "standard loss functions [cannot] handle extreme sparsity", SHOWN)
+def standard_losses(record: Record) -> Finding:
+    """Read as: MSE cannot be trained at 1000:1, because of the imbalance. Refuted if MSE beats its best constant.
+
+    Supported if it does so with no seed; but not for the reason given if MSE finds the pixel, at the largest recorded
+    imbalance up to that one, where the next pixel can be known.
+    """
+    tries = [study.runs_of("mse") for study in record.losses]
+    ratios = [v.over_seeds(map(over_constant, runs)) for runs in tries]
+    evidence = [
+        Evidence("MSE: test loss / best constant's (range of seeds)", ratio, v.where(runs), ".4f")
+        for ratio, runs in zip(ratios, tries)
+    ]
+    known, variant = (record.imbalance, "mse.32px") if record.imbalance else (record.motion, "scratch.mse")
+    found, runs = score(known, variant, "hit_1px"), known.runs_of(variant)
+    size = runs[0].spec.config.data.size
+    evidence.append(Evidence(f"MSE where motion can be known, {size} px: within 1 px", found, v.where(runs)))
+    if any(ratio["high"] < 1 for ratio in ratios):
+        return Finding(v.REFUTED, evidence)
+    if any(ratio["low"] < 1 for ratio in ratios):
+        return Finding(v.UNDECIDED, evidence, "more seeds of MSE: some learn, others do not")
+    return Finding(v.OTHER_REASON if found["low"] > 0.5 else v.SUPPORTED, evidence)
+
+
+@claim(DOCUMENT, "Hard examples (misclassified) are more informative", SHOWN)
+def hard_examples(record: Record) -> Finding:
+    """Supported if focal loss predicts better with gamma 2 than with gamma 0, which singles out no hard examples."""
+    return v.compared(record.ablations, "focal", ["focal_gamma_0"], "focal with gamma 0 that beats a constant")
+
+
+@claim(DOCUMENT, "Natural sparsity in predictions improves generalization", SHOWN)
+def sparsity(record: Record) -> Finding:
+    """Supported if MSE with the L1 penalty predicts other people's gaze better than MSE alone."""
+    missing = "MSE and sparsity that beat a constant"
+    return together([v.compared(study, "sparsity", ["mse"], missing) for study in record.losses])
+
+
+@claim(DOCUMENT, "Predictions should be spatially concentrated [p as it is]", "02_what_each_loss_wants")
+def concentration(record: Record) -> Finding:
+    """Ill-posed if black frames meet it, which are concentrated nowhere; else supported if better than weighted MSE."""
+    tries = [study.runs_of("concentration") for study in record.losses]
+    brightest = [
+        Evidence("largest p in a frame", mean(runs, "max_probability"), v.where(runs), ".1g") for runs in tries
+    ]
+    if max(one.number["high"] for one in brightest) < BLACK:
+        return Finding(v.ILL_POSED, brightest)
+    missing = "concentration that beats a constant"
+    return together([v.compared(study, "concentration", ["weighted_mse"], missing) for study in record.losses])
+
+
+@claim(DOCUMENT, "Predictions should be spatially concentrated [p normalized]", SHOWN)
+def concentration_of_density(record: Record) -> Finding:
+    """Supported if a density trained to be concentrated predicts better than one trained to be honest (softmax)."""
+    if not record.density:
+        return Finding(v.UNDECIDED, [], "the second reading's runs (experiment confounds)")
+    names = ("density.concentration", "softmax_cross_entropy", "centre")
+    ours, honest, centre = map(record.density.runs_of, names)
+    evidence, verdict = v.better(ours, honest)
+    no_constant = v.below(difference(ours, centre, "error_median")) == v.SUPPORTED  # that of this loss is the centre
+    if no_constant and v.learnt(record.density, names[1]):
+        return Finding(verdict, [evidence], "more seeds" if verdict == v.UNDECIDED else "")
+    return Finding(v.UNDECIDED, [evidence], "a network of that loss that beats the centre")
+
+
+@claim(DOCUMENT, "Different loss components address different failure modes", SHOWN)
+def components(record: Record) -> Finding:
+    """Supported if the composite loses by leaving out each of its parts, refuted if it gains by leaving out one."""
+    without = [f"composite_{part}_0" for part in ("focal", "sparsity", "concentration")]
+    return v.compared(record.ablations, "composite", without, "parts left out where the composite beats a constant")
+
+
+@claim(DOCUMENT, "concentration_weight=1.5 (from empirical results)", SHOWN)
+def weights(record: Record) -> Finding:
+    """Supported if the composite is better than with any one weight changed tenfold, refuted if worse than with one."""
+    changed = [f"composite_{part}_{by}" for part in ("focal", "sparsity", "concentration") for by in ("0.1", "10")]
+    return v.compared(record.ablations, "composite", changed, "other weights where the composite beats a constant")
+
+
+@claim(DOCUMENT, "Overlap-based metrics better capture sparse region matching", SHOWN)
+def overlap(record: Record) -> Finding:
+    """Supported if Dice predicts better than every loss of single pixels that has learnt, refuted if worse than one."""
+    rivals = [[name for name in v.learning(study) if name in PIXELWISE] for study in record.losses]
+    return together([v.compared(study, "dice", names, "more seeds") for study, names in zip(record.losses, rivals)])
+
+
+@claim(DOCUMENT, "Higher penalty on missing positive pixels improves recall", SHOWN)
+def penalty(record: Record) -> Finding:
+    """Supported if recall at 0.5 is higher with a larger weight; but not for the reason given if the brightest pixel is
+    no closer: then more pixels pass 0.5, and no more is found.
+    """
+    names = ("weighted_mse_1023", "weighted_mse_10")
+    heavy, light = map(record.ablations.runs_of, names)
+    recall, closer = (difference(heavy, light, metric) for metric in ("white_pixel_recall", "error_argmax"))
+    at = v.where(heavy)
+    evidence = [
+        Evidence("recall at 0.5: weight 1,023 minus weight 10", recall, at, "+.2f"),
+        Evidence("px, brightest pixel: weight 1,023 minus weight 10", closer, at, "+.2f"),
+        Evidence("precision at 0.5, weight 10", mean(light, "white_pixel_precision"), at, ".3f"),
+        Evidence("precision at 0.5, weight 1,023", mean(heavy, "white_pixel_precision"), at, ".3f"),
+    ]
+    verdict = v.above(recall) if v.learnt(record.ablations, *names) else v.UNDECIDED
+    if verdict == v.SUPPORTED and v.below(closer) != v.SUPPORTED:
+        verdict = v.OTHER_REASON
+    return Finding(verdict, evidence, "more seeds, or networks that learn" if verdict == v.UNDECIDED else "")
+
+
+@claim(DOCUMENT, "[One pixel] captures essential spatial information", "06_hybrid_regression")
+def single_pixel(record: Record) -> Finding:
+    """Supported if repeating the recorded point, not its pixel, lowers the error by under 5%, refuted if by more.
+
+    Ill-posed if that depends on the frame rate.
+    """
+    found = []
+    for framing in ("fixations", "10hz"):
+        pixel, point = (record.hybrid.runs_of(f"{name}.{framing}") for name in ("repeat_last", "repeat_last_subpixel"))
+        lost, whole = difference(pixel, point, "error"), mean(pixel, "error")["value"]
+        evidence = [Evidence("px: repeating the pixel minus repeating the point", lost, v.where(pixel), "+.2f")]
+        found.append(Finding(v.below(lost, ESSENTIAL * whole), evidence))
+    return together(found, v.ILL_POSED)
+
+
+@claim(DOCUMENT, "SimVP [...] suitable for sparse temporal pattern learning", SHOWN)
+def simvp(record: Record) -> Finding:
+    """Supported if the best SimVP predicts gaze better than the return table and the sequence model, which take a
+    minute; refuted if worse than one of them.
+    """
+    found = []
+    for study in record.losses:
+        rivals = [study.runs_of("return_table")] + ([record.sequence.runs_of("gru.10to10")] if record.sequence else [])
+        judged = [v.better(study.runs_of(_best(study)), rival) for rival in rivals]
+        verdict = v.all_of(verdict for _, verdict in judged)
+        missing = "" if record.sequence else "a sequence model on these windows (how_predictable)"
+        found.append(Finding(verdict, [evidence for evidence, _ in judged], missing))
+    return together(found)
+
+
+@claim(DOCUMENT, "Standard deep learning training procedures apply", SHOWN)
+def training(record: Record) -> Finding:
+    """Of the five losses that ask for a white pixel, at the original settings: supported if every seed of each beats
+    the best constant, refuted if one loss does so with no seed.
+    """
+    study = record.losses[0]
+    beats = {name: [over_constant(run) < 1 for run in study.runs_of(name)] for name in WANTING_WHITE}
+    whole, failed = sum(map(all, beats.values())), [name for name in beats if not any(beats[name])]
+    verdict = v.REFUTED if failed else v.SUPPORTED if whole == len(beats) else v.UNDECIDED
+    told = {f"of {len(beats)} losses, those that learn with every seed": whole}
+    evidence = v.counted(told, v.where(study.runs_of("mse")), ".0f")
+    for variant, words in {"focal": "as usual", "focal_prior": "with prior bias"}.items():
+        ratio = over_constant(record.ablations.run(variant))
+        at = v.where(record.ablations.runs_of(variant))
+        evidence += v.counted({f"focal {words}: test loss / best constant's": ratio}, at)
+    return Finding(verdict, evidence, "more seeds" if verdict == v.UNDECIDED else "")
+
+
+@claim(DOCUMENT, "Tracks best validation loss for model selection", SHOWN)
+def selection(record: Record) -> Finding:
+    """Supported if selection rescues networks and misleads none, refuted if it only misleads.
+
+    Rescued: the last epoch's validation loss is above the best constant's, the kept epoch's test loss below it. Misled:
+    the kept epoch's validation loss is below it, its test loss above.
+    """
+    found = []
+    for study in record.losses:
+        runs = [run for run in study.runs if run.history]
+        losses = [
+            ([epoch["val_loss"] for epoch in run.history], run.payload["test_loss"], constant_of(run)) for run in runs
+        ]
+        rescued = sum(validation[-1] > constant > test for validation, test, constant in losses)
+        misled = sum(min(validation) < constant < test for validation, test, constant in losses)
+        verdict = v.UNDECIDED if bool(rescued) == bool(misled) else v.SUPPORTED if rescued else v.REFUTED
+        told = {f"of {len(runs)} networks, rescued": rescued, f"of {len(runs)} networks, misled": misled}
+        missing = "test scores of each network's last epoch"
+        found.append(Finding(verdict, v.counted(told, v.where(study.runs_of("mse")), ".0f"), missing))
+    return together(found)
+
+
+@claim(DOCUMENT, "Binary classification metrics meaningful", SHOWN)
+def threshold(record: Record) -> Finding:
+    """Of the networks that have learnt: supported if the one of the highest recall at 0.5 is also the best one, refuted
+    if it predicts worse than that.
+    """
+    found = []
+    for study in record.losses:
+        recall = {name: mean(study.runs_of(name), "white_pixel_recall") for name in v.learning(study)}
+        first, best = max(recall, key=lambda name: recall[name]["value"]), _best(study)
+        evidence, verdict = v.better(study.runs_of(first), study.runs_of(best))
+        both = [
+            Evidence(f"recall at 0.5: {v.named(study.runs_of(name))}", recall[name], evidence.where)
+            for name in (first, best)
+        ]
+        found.append(
+            Finding(v.SUPPORTED, both[:1]) if first == best else Finding(verdict, [evidence, *both], "more seeds")
+        )
+    return together(found)
+
+
+def _best(study: Study) -> str:
+    """The frame network that has learnt and has the most bits, if all have bits with every seed; else least px."""
+    runs = {name: study.runs_of(name) for name in v.learning(study)}
+    if all("bits" in run.per_window for each in runs.values() for run in each):
+        return max(runs, key=lambda name: mean(runs[name], "bits")["value"])
+    return min(runs, key=lambda name: mean(runs[name], "error_median")["value"])

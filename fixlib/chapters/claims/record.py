@@ -1,0 +1,73 @@
+"""The recorded runs that claims are judged by, and what the original networks cost, counted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from fixlib import system
+from fixlib.chapters.claims.verdicts import Record
+from fixlib.chapters.hybrid_regression.tables import original_networks, training_memory
+from fixlib.chapters.loss_comparison.runs import FURTHER_LOSSES, LOSSES
+from fixlib.models import count_parameters
+from fixlib.runs.store import Results
+from fixlib.runs.study import NotRecorded, Study, facts, recorded
+
+SEEDS = (0, 1, 2)
+
+
+def read_record(results_dir: str = "") -> Record:
+    """The runs that the verdicts rest on, as recorded; what is still to be recorded is None.
+
+    Args:
+        results_dir: where they are recorded, relative to the project; "" is `results`.
+
+    Raises:
+        NotRecorded: runs are missing that are part of the book's record.
+    """
+    read, if_there = partial(recorded, results_dir=results_dir), partial(_if_recorded, results_dir=results_dir)
+    every = (*LOSSES, *FURTHER_LOSSES)
+    tuned = if_there("loss_comparison", "osie", "tuned", SEEDS, losses=every)
+    quick = read("loss_comparison", "osie", "quick", losses=every)
+    density = if_there("confounds", "osie", "quick", parts=("density",))
+    hybrid = read("hybrid_regression", "osie", "paper", SEEDS, networks=("hybrid_l1",))
+    folder = Results(system.root() / results_dir if results_dir else None)
+    of_its_size = folder.runs("hybrid_regression", "osie", "paper")
+    rivals = [run for run in of_its_size if facts(run)["model"] == "simvp" or facts(run)["predictor"] == "hybrid_mse"]
+    return Record(
+        losses=[read("loss_comparison", "osie", "paper", SEEDS, losses=every), *([tuned] if tuned else [])],
+        ablations=read("loss_ablations", "osie", "quick"),
+        motion=read("predictable_motion", "patterns", "quick"),
+        control=read("simulated_control", "simulated", "quick", SEEDS),
+        hybrid=replace(hybrid, runs=(*hybrid.runs, *rivals)),
+        small=read("hybrid_regression", "osie", "quick"),
+        films=read("hybrid_regression", "gazecom", "paper", networks=("hybrid_l1",), framings=("10hz",)),
+        description=read("sparsity", "osie", "quick"),
+        imbalance=if_there("imbalance", "patterns", "quick"),
+        density=density and replace(density, runs=(*density.runs, *quick.runs)),
+        sequence=if_there("how_predictable", "osie", "quick", SEEDS, tasks=("10to10",), networks=("gru",)),
+        costs=costs(),
+    )
+
+
+def _if_recorded(*which: Any, **choices: Any) -> Study | None:
+    try:
+        return recorded(*which, **choices)
+    except NotRecorded:
+        return None
+
+
+def costs() -> dict[str, dict[str, float]]:
+    """What each of `original_networks` costs: parameters of parts; MiB to train it; operations of one forward pass."""
+    found = {}
+    for name, network in original_networks().items():
+        parts = {part: count_parameters(module) for part, module in network.named_children()}
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(torch.zeros(1, 4, 1, 32, 32, device="meta"))
+        memory = dict(memory=sum(training_memory(network)), operations=counter.get_total_flops())
+        found[name] = parts | dict(parameters=count_parameters(network)) | memory
+    return found

@@ -1,0 +1,220 @@
+"""EyeLink: .asc files (what edf2asc makes), events or samples; and .edf files, with an optional package."""
+
+from __future__ import annotations
+
+import importlib.util
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fixlib.data.gaze import DataFileError
+from fixlib.data.readers.files import File
+from fixlib.data.readers.formats import EYES, FORMATS, PICTURE, STIMULUS, Format, Layout, Table, tidy
+
+NAMES = tuple(name.replace(" ", "_") for name in STIMULUS.split("|"))  # of trial variables that may name the picture
+EVENTS = ("MSG", "START", "END", "EFIX", "SAMPLES")
+
+
+@dataclass
+class Block:
+    """From START to END: a trial, unless several TRIALIDs tell more."""
+
+    trial: str = ""
+    began: float = 0.0  # ms of the tracker's clock; when the picture came, where that is told
+    shown: bool = False
+    stimulus: str = ""
+    picture: tuple[float, ...] | None = None
+
+
+@dataclass
+class Session:
+    """The lines of a recording, taken one by one."""
+
+    variable: str = ""  # the trial variable that names the picture
+    samples_wanted: bool = True
+    blocks: list[Block] = field(default_factory=list)
+    coming: Block = field(default_factory=Block)
+    recording: bool = False
+    screen: tuple[float, float] | None = None
+    both_eyes: bool = False
+    fixations: list[tuple[int, str, float, float, float, float, float]] = field(default_factory=list)
+    samples: array = field(default_factory=lambda: array("d"))  # block, time, x, y of left and of right eye
+
+    @property
+    def current(self) -> Block:
+        """What a message is about: the trial being recorded, else the next one."""
+        return self.blocks[-1] if self.recording else self.coming
+
+    def take(self, kind: str, words: list[str]) -> None:
+        """An event, or (kind "") a sample."""
+        if kind == "" and self.recording and self.samples_wanted:
+            numbers = [_number(word) for word in words[:7]]
+            if len(numbers) >= (7 if self.both_eyes else 3):
+                right = numbers[4:6] if self.both_eyes else [np.nan, np.nan]
+                self.samples.extend([len(self.blocks) - 1, *numbers[:3], *right])
+        elif kind == "EFIX" and self.blocks and len(words) >= 6:
+            self.fixations.append((len(self.blocks) - 1, words[0], *map(_number, words[1:6])))  # type: ignore[arg-type]
+        elif kind == "START" and words:
+            block, self.coming = self.coming, Block()
+            block.began = block.began if block.shown else _number(words[0])
+            self.blocks.append(block)
+            self.recording, self.both_eyes = True, {"LEFT", "RIGHT"} <= set(words)
+        elif kind == "END":
+            self.recording = False
+        elif kind == "MSG" and len(words) > 1:
+            self._message(_number(words[0]), words[1:])
+
+    def _message(self, time: float, words: list[str]) -> None:
+        if words[0] in ("DISPLAY_COORDS", "GAZE_COORDS") and len(words) >= 5:
+            left, top, right, bottom = map(_number, words[1:5])
+            # They are the last pixel, but programs of PyGaze write the size; sizes are even.
+            last = 1.0 if (right - left) % 2 == 1 == (bottom - top) % 2 else 0.0
+            if right > left and bottom > top:
+                self.screen = right - left + last, bottom - top + last
+        elif words[0] == "TRIALID":
+            if self.recording and self.blocks[-1].trial:
+                self.blocks.append(Block(began=time))
+            elif not self.recording:
+                self.coming = Block()
+            self.current.trial = " ".join(words[1:]) or str(len(self.blocks))
+        elif words[-1] == "SYNCTIME" and not self.current.shown:
+            offset = _number(words[0])
+            self.current.began, self.current.shown = time + (offset if offset == offset else 0.0), True
+        elif words[:2] == ["!V", "IMGLOAD"] and len(words) >= 4:
+            self._shown(words[2], words[3:])
+        elif words[:2] == ["!V", "TRIAL_VAR"] and len(words) >= 4 and (self.blocks or self.coming.trial):
+            block = self.coming if self.coming.trial else self.blocks[-1]  # they come after END
+            name = words[2].lower()
+            if name == self.variable.lower() if self.variable else name in NAMES and not block.stimulus:
+                block.stimulus = " ".join(words[3:])
+
+    def _shown(self, how: str, words: list[str]) -> None:
+        block = self.current
+        block.stimulus = block.stimulus or words[0].replace("\\", "/").rpartition("/")[2]
+        x, y, width, height = ([_number(word) for word in words[1:5]] + [np.nan] * 4)[:4]
+        if how == "CENTER" and width > 0 and height > 0:
+            block.picture = x - width / 2, y - height / 2, width, height
+        elif how == "TOP_LEFT" and width > 0 and height > 0:
+            block.picture = x, y, width, height
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        return np.nan
+
+
+def _events(lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    for line in lines:
+        words = line.split()
+        if words and words[0] in EVENTS:
+            yield words[0], words[1:]
+        elif words and words[0][0].isdigit():
+            yield "", words
+
+
+def _table(session: Session, file: File, eye: str) -> Table:
+    if not session.blocks:
+        raise DataFileError(f"{file.name} has no START: nothing was recorded")
+    notes = []
+    if session.fixations:
+        columns = ["block", "eye", "onset", "end", "duration", "x", "y"]
+        rows = pd.DataFrame(session.fixations, columns=columns)
+    else:
+        samples = np.frombuffer(session.samples).reshape(-1, 6)
+        rows = pd.DataFrame(samples, columns=["block", "onset", *EYES])
+        if not len(rows):
+            raise DataFileError(f"{file.name} has neither fixations (EFIX) nor samples")
+        rows = rows.astype(dict(block=int))
+    blocks = pd.DataFrame(
+        [(b.trial, b.began, b.stimulus, *(b.picture or [np.nan] * 4)) for b in session.blocks],
+        columns=["trial", "began", "stimulus", *PICTURE],
+    )
+    blocks["trial"] = [trial or str(number + 1) for number, trial in enumerate(blocks["trial"])]
+    if blocks["trial"].duplicated().any():  # many write the condition there
+        blocks["trial"] = [f"{number + 1} {trial}" for number, trial in enumerate(blocks["trial"])]
+    rows = rows.join(blocks, on="block")
+    early = rows["end" if session.fixations else "onset"] <= rows["began"]
+    if early.any():
+        what = "fixations" if session.fixations else "samples"
+        notes.append(f"{early.sum()} {what} ended before their picture was shown (SYNCTIME): dropped")
+    rows = rows[~early].reset_index(drop=True)
+    rows["onset"] -= rows["began"]
+    if not (rows["stimulus"] != "").any():
+        rows = rows.drop(columns="stimulus")
+    rows = rows.drop(columns=["began", "block", *(["end"] if session.fixations else [])])
+    found = dict(x="EFIX", duration="EFIX", onset="EFIX, from the trial's begin") if session.fixations else {}
+    label = f"EyeLink, {'events' if session.fixations else 'samples'}"
+    rows = tidy(rows.assign(subject=file.stem), Layout("", (), {}), eye)
+    return Table(rows, label, "px", False, dict(onset="ms", duration="ms"), found, session.screen, notes=notes)
+
+
+@FORMATS.register("eyelink asc")
+class Asc(Format):
+    @classmethod
+    def detect(cls, file: File) -> bool:
+        begins = [line.split()[:1] for line in file.lines if line.strip()]
+        return any(line.startswith("** CONVERTED FROM") for line in file.lines[:3]) or (
+            ["START"] in begins and any(each in begins for each in (["EFIX"], ["SAMPLES"], ["EVENTS"]))
+        )
+
+    @classmethod
+    def read(cls, file: File, columns: dict[str, str], eye: str) -> Table:
+        with file.open() as lines:
+            events = any(line.startswith("EFIX") for line in lines)
+        session = Session(columns.get("stimulus", ""), samples_wanted=not events)
+        with file.open() as lines:
+            for kind, words in _events(lines):
+                session.take(kind, words)
+        return _table(session, file, eye)
+
+
+@FORMATS.register("eyelink edf")
+class Edf(Format):
+    """Read with `eyelinkio`, whose library is SR Research's, into the same events as those of an .asc file."""
+
+    @classmethod
+    def detect(cls, file: File) -> bool:
+        return file.head.startswith(b"SR_RESEARCH_COMBINED_FILE")
+
+    @classmethod
+    def read(cls, file: File, columns: dict[str, str], eye: str) -> Table:
+        if importlib.util.find_spec("eyelinkio") is None:
+            raise DataFileError(
+                f"{file.name}: reading EyeLink's binary files needs eyelinkio (pip install eyelinkio), or "
+                f"convert it: edf2asc {file.name}"
+            )
+        from eyelinkio import read_edf
+
+        try:
+            found = read_edf(str(file.path))
+        except Exception as error:  # of a library in C: damaged files end in many kinds
+            raise DataFileError(f"{file.name} cannot be read as EyeLink's .edf ({error!r:.200})") from error
+        session = Session(columns.get("stimulus", ""))
+        for _, kind, words in sorted(_edf_events(found), key=lambda event: event[0]):
+            session.take(kind, words)
+        if session.screen is None and "screen_coords" in found["info"]:
+            session.screen = tuple(map(float, found["info"]["screen_coords"]))  # type: ignore[assignment]
+        return _table(session, file, eye)
+
+
+def _edf_events(found: Any) -> Iterator[tuple[tuple[float, int], str, list[str]]]:
+    """Time (ms) and rank, kind, words; eyelinkio tells times in s since the recording began."""
+    events = found["discrete"]
+    for each in events["messages"]:
+        text = each["msg"].decode("utf-8", "replace") if isinstance(each["msg"], bytes) else str(each["msg"])
+        time = each["stime"] * 1000
+        yield (time, 1), "MSG", [f"{time}", *text.split()]
+    for each in events["starts"]:
+        yield (each["stime"] * 1000, 0), "START", [f"{each['stime'] * 1000}"]
+    for each in events["ends"]:
+        yield (each["stime"] * 1000, 4), "END", []
+    for each in events["fixations"]:
+        start, end = each["stime"] * 1000, each["etime"] * 1000
+        eye = "LR"[int(each["eye"])] if not isinstance(each["eye"], str) else each["eye"][:1]
+        yield (end, 3), "EFIX", [eye, f"{start}", f"{end}", f"{end - start}", f"{each['axp']}", f"{each['ayp']}"]

@@ -1,0 +1,289 @@
+"""Files from anywhere, read without trusting them: bounded, never unpickled, never unpacked outside a folder."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import glob
+import gzip
+import hashlib
+import re
+import stat
+import warnings
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import IO, Literal, TextIO
+
+import numpy as np
+import pandas as pd
+
+from fixlib.data.gaze import DataFileError
+
+LIMIT = 4 * 2**30  # bytes: of a file, or of all that an archive holds
+HEAD = 2**16  # characters that a format is told by
+CHUNK = 200_000  # rows read at a time
+BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a text file is a table."""
+
+    separator: str  # " " stands for any white space
+    skip: int  # lines up to and with the header
+    names: tuple[str, ...]  # "1", "2", ... where there is no header
+    decimal: str
+    quoted: bool
+    preamble: dict[str, str]  # "key: value" lines above the header, keys in small letters
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as it is read, what the user calls it, and where its neighbors are."""
+
+    path: Path
+    name: str
+    origin: Path
+
+    @cached_property
+    def head(self) -> bytes:
+        """Its first bytes."""
+        with open(self.path, "rb") as file:
+            return file.read(HEAD)
+
+    @cached_property
+    def encoding(self) -> str:
+        """By its BOM; many zero bytes: UTF-16; else UTF-8 if all of it is; else Windows-1252 (only names suffer)."""
+        for bom, name in BOMS.items():
+            if self.head.startswith(bom):
+                return name
+        even, odd = self.head[::2].count(0), self.head[1::2].count(0)
+        if even + odd > len(self.head) / 5:
+            return "utf-16-le" if odd > even else "utf-16-be"
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        with open(self.path, "rb") as file:
+            try:
+                while chunk := file.read(2**20):
+                    decoder.decode(chunk)
+                decoder.decode(b"", final=True)
+            except UnicodeDecodeError:
+                return "cp1252"
+        return "utf-8"
+
+    def open(self) -> TextIO:
+        r"""Its text, with line ends \n; Python 2's \r\r\n becomes an empty line more, which no reader minds."""
+        return open(self.path, encoding=self.encoding, errors="replace")
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The first lines, whole."""
+        with self.open() as file:
+            text = file.read(HEAD)
+            lines = text.split("\n")
+            return lines[:-1] if file.read(1) and len(lines) > 1 else lines
+
+    @cached_property
+    def grid(self) -> Grid | None:
+        """How it is a table; None where it is none."""
+        return _sniff(self.lines)
+
+    @property
+    def stem(self) -> str:
+        """Its name without folders and endings."""
+        return PurePosixPath(self.name.replace("\\", "/")).name.split(".")[0]
+
+    @cached_property
+    def sha256(self) -> str:
+        with open(self.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def collect(given: Iterable[Path | str], scratch: Path) -> list[File]:
+    """Files, those in folders, those that patterns name and those in archives, which are unpacked into `scratch`.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name.
+        DataFileError: too large, or an archive that is damaged or would write elsewhere.
+    """
+    found: list[File] = []
+    for each in given:
+        path = Path(each).expanduser()
+        paths = sorted(_inside(path)) if path.is_dir() else [path] if path.is_file() else []
+        if not paths and not path.is_dir():
+            paths = sorted(file for match in glob.glob(str(path), recursive=True) for file in _inside(Path(match)))
+        if not paths:
+            raise FileNotFoundError(f"no file at {each}")
+        for file in paths:
+            name = str(file.relative_to(path.parent)) if file.is_relative_to(path.parent) else file.name
+            if file.stat().st_size > LIMIT:
+                raise DataFileError(f"{file} has more than {LIMIT / 2**30:g} GB: export it in parts")
+            found += _unpacked(File(file, name, file), scratch / f"{len(found)}")
+    return found
+
+
+def _unpacked(file: File, scratch: Path) -> list[File]:
+    """A file, or what is in it; of an archive's members only .gz are unpacked further."""
+    if file.name.lower().endswith(".gz"):
+        return [File(_gunzip(file.path, scratch), file.name[:-3], file.origin.with_suffix(""))]
+    return _unzip(file.path, scratch) if file.name.lower().endswith(".zip") else [file]
+
+
+def _inside(path: Path) -> Iterator[Path]:
+    """The files of a folder; hidden ones are not anybody's recordings."""
+    if path.is_file():
+        yield path
+    for file in path.rglob("*") if path.is_dir() else ():
+        parts = file.relative_to(path).parts
+        if file.is_file() and not any(part.startswith((".", "__MACOSX", "~$")) for part in parts):
+            yield file
+
+
+def _unzip(archive: Path, folder: Path) -> list[File]:
+    found: list[File] = []
+    try:
+        with zipfile.ZipFile(archive) as content:
+            members = sorted((m for m in content.infolist() if not m.is_dir()), key=lambda member: member.filename)
+            if sum(member.file_size for member in members) > LIMIT or len(members) > 100_000:
+                raise DataFileError(f"{archive} would unpack to more than {LIMIT / 2**30:g} GB: unpack it yourself")
+            for member in members:
+                parts = PurePosixPath(member.filename.replace("\\", "/")).parts
+                link = stat.S_ISLNK(member.external_attr >> 16)
+                if link or not parts or ".." in parts or ":" in parts[0] or parts[0] == "/":
+                    what = "is a link" if link else "would be written outside of its folder"
+                    raise DataFileError(f"{archive}: {member.filename!r} {what}; nothing of it was used")
+                if any(part.startswith((".", "__MACOSX")) for part in parts):
+                    continue
+                path = folder.joinpath(*parts)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with content.open(member) as file:
+                    _copy(file, path, f"{archive}: {member.filename}")
+                member_file = File(path, "/".join(parts), path)
+                inner = folder / f".{len(found)}"
+                found += _unpacked(member_file, inner) if path.suffix.lower() == ".gz" else [member_file]
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError, ValueError) as error:
+        if isinstance(error, DataFileError):
+            raise
+        raise DataFileError(f"{archive} cannot be read as a .zip ({error}): unpack it yourself") from error
+    return found
+
+
+def _gunzip(archive: Path, folder: Path) -> Path:
+    path = folder / archive.with_suffix("").name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with gzip.open(archive) as file:
+            _copy(file, path, str(archive))
+    except (EOFError, zlib.error, OSError) as error:
+        raise DataFileError(f"{archive} cannot be read as a .gz ({error}): unpack it yourself") from error
+    return path
+
+
+def _copy(file: IO[bytes] | gzip.GzipFile, path: Path, name: str) -> None:
+    left = LIMIT
+    with open(path, "xb") as copy:
+        while chunk := file.read(2**20):
+            if (left := left - len(chunk)) < 0:
+                raise DataFileError(f"{name} unpacks to more than {LIMIT / 2**30:g} GB")
+            copy.write(chunk)
+
+
+def _sniff(lines: list[str]) -> Grid | None:
+    """The separator under which most lines have the same number of fields; the header is the first of these."""
+    shown = [(number, line) for number, line in enumerate(lines) if line.strip() and not line.startswith("##")]
+    quoted = all(line.count('"') % 2 == 0 for _, line in shown)
+    best: tuple[int, str, int, list] = (0, "", 0, [])
+    for separator in "\t;,| ":
+        rows = [(number, fields(line, separator, quoted)) for number, line in shown]
+        counts = Counter(len(row) for _, row in rows if len(row) > 1)
+        width, many = counts.most_common(1)[0] if counts else (0, 0)
+        if many > best[0] and (separator != " " or not best[0]):
+            best = many, separator, width, rows
+    many, separator, width, rows = best
+    if not many:
+        return None
+    first = next(place for place, (_, row) in enumerate(rows) if len(row) == width)
+    if first and width > 2 and len(rows[first - 1][1]) == width - 1 and not rows[first][1][-1]:
+        first -= 1  # its rows end with a separator, the header does not
+    number, header = rows[first]
+    headless = all(re.fullmatch(r"\s*[-+\d.,eE]+\s*", field) for field in header)
+    cells = [field.strip() for _, row in rows[first : first + 200] for field in row]
+    commas, points = (sum(bool(re.fullmatch(rf"-?\d+{mark}\d+", cell)) for cell in cells) for mark in (",", r"\."))
+    above = (re.match(r"#*\s*([^:]+):\s*(.*)", line) for line in lines[:number])
+    return Grid(
+        separator,
+        number if headless else number + 1,
+        tuple(str(place) for place in range(1, width + 1)) if headless else tuple(name.strip() for name in header),
+        "," if commas > points else ".",
+        quoted,
+        {match[1].strip().lower(): match[2].strip() for match in above if match},
+    )
+
+
+def fields(line: str, separator: str, quoted: bool = True) -> list[str]:
+    """The cells of a line."""
+    if separator == " ":
+        return line.split()
+    try:
+        return next(csv.reader([line], delimiter=separator, quoting=_quoting(quoted)), [])
+    except csv.Error:
+        return []
+
+
+def read_columns(file: File, where: dict[str, int], numbers: Iterable[str]) -> pd.DataFrame:
+    """Columns of a table by their places, under names of ours; `numbers` as float64, NaN where there is none.
+
+    Raises:
+        DataFileError: a line has not the header's fields.
+    """
+    grid = file.grid
+    assert grid is not None
+    chunks = []
+    with file.open() as handle, warnings.catch_warnings():
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)  # of a separator at the end of lines
+        for _ in range(grid.skip):
+            handle.readline()
+        try:
+            for chunk in pd.read_csv(
+                handle,
+                sep=r"\s+" if grid.separator == " " else grid.separator,
+                header=None,
+                names=list(range(len(grid.names))),
+                index_col=False,
+                usecols=sorted(set(where.values())),
+                dtype=str,
+                keep_default_na=False,
+                quoting=_quoting(grid.quoted),
+                chunksize=CHUNK,
+            ):
+                chunks.append(
+                    pd.DataFrame(
+                        {
+                            name: as_numbers(chunk[place], grid.decimal)
+                            if name in numbers
+                            else chunk[place].fillna("").str.strip().astype("category").astype(object)
+                            for name, place in where.items()
+                        }
+                    )
+                )
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
+            raise DataFileError(f"{file.name} cannot be read as a table: {error}") from error
+    if not chunks:
+        raise DataFileError(f"{file.name} has a header and no row")
+    return pd.concat(chunks, ignore_index=True)
+
+
+def as_numbers(values: pd.Series, decimal: str = ".") -> np.ndarray:
+    """float64; NaN for what is no finite number (".", "-", "n/a", "UNDEFINEDnull", ...)."""
+    if decimal == ",":
+        values = values.astype(str).str.replace(",", ".", regex=False)
+    found = pd.to_numeric(values, errors="coerce").to_numpy(float, na_value=np.nan)
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def _quoting(quoted: bool) -> Literal[0, 3]:
+    return csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
