@@ -58,3 +58,12 @@ def test_bits_of_a_network_that_gives_a_density_are_its_own():
     for run in Results(system.root() / "results").runs("how_predictable"):
         if run.spec.config.model.kind == "density":
             assert run.metrics["bits"] == run.metrics["information_gain_uniform"] and "calibration" not in run.payload
+
+
+def test_other_viewers_tell_more_the_more_they_are_and_are_no_predictor():
+    runs = [run for run in Results(system.root() / "results").runs("how_predictable", "osie") if "note" in run.payload]
+    bits = {run.spec.variant: run.metrics["bits"]["value"] for run in runs}
+    assert len(runs) == 18 and all("not a predictor" in run.payload["note"] for run in runs)
+    for task in how_predictable.TASKS:
+        alone = [bits[f"others_{count}.{task}"] for count in how_predictable.VIEWERS]
+        assert alone == sorted(alone) and bits[f"others_and_history.{task}"] > alone[-1]

@@ -10,14 +10,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from fixlib import data
+from fixlib.chapters.how_predictable.other_viewers import estimate
 from fixlib.chapters.simulated_control import runs as simulated_control
-from fixlib.runs.config import Config, Loss, Model, RunSpec, get_profile, make_spec
+from fixlib.grid import pixel_center, pixel_index
+from fixlib.models import BASELINES as BASELINE_CLASSES
+from fixlib.runs.config import Config, Data, Loss, Model, RunSpec, get_profile, make_spec
+from fixlib.runs.execute import Attempt, Windows, load_windows, seen
 
 NAME = "how_predictable"
-run = simulated_control.run  # networks, baselines, and the optimum
 TASKS = simulated_control.TASKS
 BASELINES = ("repeat_last", "hold_then_prior", "centre_bias", "transition_table", "dwell_table", "return_table")
+# How many other viewers of the picture the estimate of what it would add is given; the most also beside a history.
+OTHERS, VIEWERS, HISTORY = "other_viewers", (1, 2, 4, 7, 14), "return_table"
 # Networks, each by the options of `GazeDensity`; then the GRU with one part less, on the windows of ABLATED alone.
 NETWORKS: dict[str, dict[str, Any]] = {name: dict(core=name) for name in ("gru", "transformer")}
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -66,8 +73,32 @@ def specs(
         configs = {name: Config(tables, Model(name, dict(as_frames=False))) for name in BASELINES}
         if dataset == "simulated":
             configs["optimum"] = Config(tables, Model("optimum"), Loss("density"))
+        elif dataset in data.DATASETS and data.DATASETS[dataset].has_fixations and not smoke:
+            asked = [dict(viewers=count, history="") for count in VIEWERS] + [
+                dict(viewers=VIEWERS[-1], history=HISTORY)
+            ]
+            names = [*(f"others_{count}" for count in VIEWERS), "others_and_history"]
+            configs |= {name: Config(tables, Model(OTHERS, options)) for name, options in zip(names, asked)}
         found += [make_spec(NAME, f"{name}.{task}", size, 0, config) for name, config in configs.items()]
     return found
+
+
+def run(spec: RunSpec, attempt: Attempt) -> dict[str, Any]:
+    """Train a network, score a table or the optimum, or estimate what the picture would add."""
+    where, model = spec.config.data, spec.config.model
+    if model.kind != OTHERS:
+        return simulated_control.run(spec, attempt)
+    windows = load_windows(where)
+    history = _history(model.options["history"], where, windows) if model.options["history"] else None
+    return estimate(where, windows, model.options["viewers"], history) | seen(windows)
+
+
+def _history(name: str, where: Data, windows: Windows) -> dict[str, Tensor]:
+    """Log densities (N, T, H, W) of a table on validation and test windows."""
+    table = BASELINE_CLASSES[name](where.size).fit(windows["train"].coordinates, where.n_in)
+    seen_points = {part: windows[part].coordinates[:, : where.n_in] for part in ("val", "test")}
+    pixels = {part: pixel_center(pixel_index(points, where.size), where.size) for part, points in seen_points.items()}
+    return {part: table.log_density(points, where.n_out) for part, points in pixels.items()}
 
 
 def tasks_of(dataset: str) -> list[str]:
