@@ -1,13 +1,16 @@
 """Chapter 5's runs: fair windows, and regret where the exact density is known."""
 
+from pathlib import Path
+
 import pytest
 
-from fixlib import system
 from fixlib.chapters.how_predictable import runs as how_predictable
 from fixlib.chapters.hybrid_regression import runs as hybrid_regression
 from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.runs import obtain
 from fixlib.runs.store import Results
+
+RECORDED = Path(__file__).resolve().parents[1] / "results"
 
 
 def test_windows_of_val_and_test_are_those_of_the_other_chapters_and_tables_see_no_more_than_networks():
@@ -55,13 +58,13 @@ def test_smoke_runs_are_scored_in_bits_and_by_what_they_give_away(study):
 
 
 def test_bits_of_a_network_that_gives_a_density_are_its_own():
-    for run in Results(system.root() / "results").runs("how_predictable"):
+    for run in Results(RECORDED).runs("how_predictable"):
         if run.spec.config.model.kind == "density":
             assert run.metrics["bits"] == run.metrics["information_gain_uniform"] and "calibration" not in run.payload
 
 
 def test_other_viewers_tell_more_the_more_they_are_and_are_no_predictor():
-    runs = [run for run in Results(system.root() / "results").runs("how_predictable", "osie") if "note" in run.payload]
+    runs = [run for run in Results(RECORDED).runs("how_predictable", "osie") if "note" in run.payload]
     bits = {run.spec.variant: run.metrics["bits"]["value"] for run in runs}
     assert len(runs) == 18 and all("not a predictor" in run.payload["note"] for run in runs)
     for task in how_predictable.TASKS:
