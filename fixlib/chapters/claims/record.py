@@ -10,6 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from fixlib import system
+from fixlib.chapters.claims.loss_analysis import IMBALANCES
 from fixlib.chapters.claims.verdicts import Record
 from fixlib.chapters.hybrid_regression.tables import original_networks, training_memory
 from fixlib.chapters.loss_comparison.runs import FURTHER_LOSSES, LOSSES
@@ -41,13 +42,12 @@ def read_record(results_dir: str = "") -> Record:
     return Record(
         losses=[read("loss_comparison", "osie", "paper", SEEDS, losses=every), *([tuned] if tuned else [])],
         ablations=read("loss_ablations", "osie", "quick"),
-        motion=read("predictable_motion", "patterns", "quick"),
         control=read("simulated_control", "simulated", "quick", SEEDS),
+        imbalance=read("imbalance", "patterns", "quick", grids=IMBALANCES),
         hybrid=replace(hybrid, runs=(*hybrid.runs, *rivals)),
         small=read("hybrid_regression", "osie", "quick"),
         films=read("hybrid_regression", "gazecom", "paper", networks=("hybrid_l1",), framings=("10hz",)),
         description=read("sparsity", "osie", "quick"),
-        imbalance=if_there("imbalance", "patterns", "quick"),
         density=density and replace(density, runs=(*density.runs, *quick.runs)),
         sequence=if_there("how_predictable", "osie", "quick", SEEDS, tasks=("10to10",), networks=("gru",)),
         costs=costs(),

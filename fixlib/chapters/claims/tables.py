@@ -68,8 +68,10 @@ def _written(one: Evidence | None) -> dict[str, str]:
 
 
 def _chapter(shown: str) -> str:
-    return f"chapter {int(shown[:2])}"
+    notebook, _, section = shown.partition("#")
+    return f"{int(notebook[:2])}: {section.replace('-', ' ')}" if section else f"chapter {int(notebook[:2])}"
 
 
 def _link(shown: str) -> str:
-    return f'<a href="{shown}.ipynb">{_chapter(shown)}</a>'
+    notebook, mark, section = shown.partition("#")
+    return f'<a href="{notebook}.ipynb{mark}{section}">{_chapter(shown)}</a>'

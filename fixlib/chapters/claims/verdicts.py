@@ -50,7 +50,7 @@ class Finding(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A sentence of an original document, the chapter that shows its runs, and how it is judged."""
+    """A sentence of an original document, the chapter (and #section) that shows its runs, and how it is judged."""
 
     document: str
     wording: str
@@ -64,23 +64,21 @@ class Record:
 
     Attributes:
         losses: every loss at the original size and, where recorded, at its best (`tuned`).
-        ablations, motion, control: those experiments, at `quick`.
+        ablations, control, imbalance: those experiments, at `quick`.
         hybrid: 4 frames to a point, at the original size; frame networks of that size where there are any.
         small: the same at `quick`. films: the hybrid on GazeCom. description: of the recordings.
-        imbalance: motion on grids of several sizes. density: concentration's second reading, and the usual losses.
-        sequence: models of the sequence of pixels.
+        density: concentration's second reading, and the usual losses. sequence: models of the sequence of pixels.
         costs: original network -> parameters, and those of its parts; memory (MiB); operations.
     """
 
     losses: Sequence[Study]
     ablations: Study
-    motion: Study
     control: Study
+    imbalance: Study
     hybrid: Study
     small: Study
     films: Study
     description: Study
-    imbalance: Study | None
     density: Study | None
     sequence: Study | None
     costs: dict[str, dict[str, float]]
