@@ -8,6 +8,7 @@ library, the recorded runs and the pinned versions.
 from __future__ import annotations
 
 import pkgutil
+import re
 import shutil
 import sys
 import time
@@ -47,12 +48,21 @@ def gather(source: Path) -> None:
         (source / path).parent.mkdir(exist_ok=True)
         copy(root() / path, source / path)
     for chapter in chapter_paths():
-        nbformat.write(described(nbformat.read(chapter, as_version=4)), source / "notebooks" / chapter.name)
+        shown = described(nbformat.read(chapter, as_version=4))
+        _link_to_pages(shown)
+        nbformat.write(shown, source / "notebooks" / chapter.name)
     modules = [module.name for module in pkgutil.iter_modules(fixlib.__path__) if module.name not in NOT_DOCUMENTED]
     for name in modules:
         _write(source / "api" / f"{name}.md", module_page(f"fixlib.{name}"))
     _write(source / "status.md", status_page())
     _write(source / "index.md", index_page([f"api/{name}" for name in modules]))
+
+
+def _link_to_pages(chapter: nbformat.NotebookNode) -> None:
+    """Links between chapters in what cells show as HTML, which Sphinx leaves as it is."""
+    for data in (output.get("data", {}) for cell in chapter.cells for output in cell.get("outputs", [])):
+        if "text/html" in data:
+            data["text/html"] = re.sub(r'(href="\d\d_\w+)\.ipynb', r"\1.html", data["text/html"])
 
 
 def module_page(name: str) -> str:

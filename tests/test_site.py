@@ -107,11 +107,13 @@ def test_every_picture_of_a_chapter_is_described(pages, html):
 
 def test_what_chapters_cite_is_in_the_bibliography(pages, html):
     """Each entry of a list of references, by its first author and its year."""
-    known = pages[html / "docs" / "bibliography.html"].get_text()
+    known, missing = pages[html / "docs" / "bibliography.html"].get_text(), []
     for chapter in chapter_paths():
         for entry in pages[html / "notebooks" / f"{chapter.stem}.html"].select("#references li"):
             author, year = re.match(r"\w+", entry.text.strip())[0], re.search(r"\((\d{4})", entry.text)[1]
-            assert re.search(rf"^{author}\b[^\n]*(\n[^\n]+)?\({year}\)", known, re.MULTILINE), entry.text
+            if not re.search(rf"^{author}\b[^\n]*(\n[^\n]+)?\({year}\)", known, re.MULTILINE):
+                missing.append(f"{chapter.stem}: {entry.text.strip()}")
+    assert not missing
 
 
 @pytest.fixture(scope="module")
