@@ -1,14 +1,17 @@
 """One thing changed and everything else the same; and the same motion on larger and larger grids."""
 
+from pathlib import Path
+
 import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 
 from fixlib.chapters.confounds import runs as confounds
+from fixlib.chapters.confounds.tables import differences
 from fixlib.chapters.imbalance import runs as imbalance
 from fixlib.chapters.imbalance.figures import TITLES
 from fixlib.chapters.imbalance.figures import imbalance as draw
-from fixlib.runs import obtain
+from fixlib.runs import obtain, recorded
 from fixlib.runs.execute import rescore
 
 matplotlib.use("Agg")
@@ -42,6 +45,14 @@ class TestConfounds:
         errors = frame[(frame["metric"] == "error") & frame["variant"].str.startswith("gru")]["value"]
         assert errors.nunique() == len(errors) == 8
 
+    def test_what_is_recorded_is_told_on_the_same_windows(self):
+        newest = differences("newest").set_index(["variant", "metric"])
+        focal = newest.loc[("newest.focal", "hit_3px")]
+        assert focal["difference"] == pytest.approx(focal["changed"] - focal["usual"], abs=1e-3)
+        assert 0 < focal["low"] < focal["difference"] < focal["high"]  # the skip alone hid the last point
+        points = differences("points").query("variant == 'hybrid.displacement.10hz' and metric == 'error'").iloc[0]
+        assert points["high"] < 0 and points["changed"] < points["usual"]
+
 
 class TestImbalance:
     def test_only_the_grid_grows(self):
@@ -62,6 +73,11 @@ class TestImbalance:
             patch.setenv("FIXLIB_ROOT", str(run.path.parents[3]))
             again = rescore(run).payload["stages"]["noise0"]["metrics"]["average_precision"]
         assert again == pytest.approx(run.metrics["average_precision"])
+
+    def test_three_grids_are_recorded(self):
+        results = str(Path(__file__).resolve().parents[1] / "results")  # `study` sends the library elsewhere
+        study = recorded("imbalance", "patterns", "quick", results_dir=results, grids=(8, 16, 32))
+        assert {run.spec.config.data.size for run in study.runs} == {8, 16, 32}
 
     def test_the_figure_shows_each_loss_at_each_imbalance(self, study):
         drawn = draw(study)

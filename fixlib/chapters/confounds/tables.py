@@ -50,7 +50,8 @@ def _points(ours: Study, hybrids: Study) -> Iterator[Pair]:
 
 
 def _rows(change: str, ours: list[Run], theirs: list[Run]) -> Iterator[dict]:
-    for metric in OF_FRAMES if "error_median" in ours[0].metrics else OF_POINTS:
+    wanted = OF_FRAMES if "error_median" in ours[0].metrics else OF_POINTS
+    for metric in (name for name in wanted if name in theirs[0].metrics):  # no bits in records of older metrics
         paired = metric in ours[0].per_window
         apart = difference(ours, theirs, metric) if paired else dict.fromkeys(("value", "low", "high"), np.nan)
         values = dict(changed=mean(ours, metric)["value"], usual=mean(theirs, metric)["value"])
