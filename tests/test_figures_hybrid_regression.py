@@ -1,5 +1,6 @@
 """The data behind the figures of chapter 6, on hand-made runs whose answers can be worked out by head."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -8,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from fixlib import SimVP_RegressionHead
 from fixlib.chapters.hybrid_regression import figures, tables
 from fixlib.chapters.hybrid_regression.tables import Predictor
+from fixlib.plots import color_of
 from fixlib.runs.config import Config, Data, Loss, Model, RunSpec
 from fixlib.runs.store import Run
 from fixlib.runs.study import Study
 
 matplotlib.use("Agg")
-BOTH = "measured (one frame a fixation / one frame every 100 ms)"
 FIXATIONS, AT_10HZ = "One frame a fixation", "One frame every 100 ms"
 SUBJECT, STIMULUS = np.repeat([0, 1, 2, 3], 6), np.tile(np.arange(6), 4)
 AMPLITUDE = np.linspace(0.25, 20, len(SUBJECT))
@@ -25,7 +27,7 @@ def number(value):
     return dict(value=value, low=value - 0.5, high=value + 0.5)
 
 
-def make_run(variant, errors, seed=0, history=True, undershoot=0.5):
+def make_run(variant, errors, seed=0, history=True, undershoot=0.5, **options):
     """A run whose windows err by `errors` (one number, or one a decoding: argmax, mean, median)."""
     decoded = dict(zip(("_argmax", "_mean", "_median"), errors)) if isinstance(errors, tuple) else {"": errors}
     metrics = {f"error{name}": number(value) for name, value in decoded.items()}
@@ -54,11 +56,10 @@ def make_run(variant, errors, seed=0, history=True, undershoot=0.5):
     name, _, framing = variant.partition(".")
     kind, _, loss = name.partition("_")
     model = {"hybrid": "regression", "frames": "simvp", "gru": "gru", "optimum": "optimum"}.get(kind, name)
-    options = dict(hid_T=256) if loss.endswith("_narrow") else {}
     config = Config(
-        Data("osie", rate_hz=None if framing == "fixations" else 10.0, n_in=4, n_out=1),
+        Data("osie", rate_hz=None if framing == "fixations" else 10.0),
         Model(model, options),
-        Loss("l2" if name == "hybrid_mse" else loss.removesuffix("_narrow")),
+        Loss("l2" if name == "hybrid_mse" else loss),
     )
     spec = RunSpec("hybrid_regression", "osie", variant, "smoke", seed, config, "0" * 16)
     return Run(spec, Path(spec.filename), payload)
@@ -80,7 +81,8 @@ def study():
             make_run(f"gru_l1.{framing}", 2.25 + shift),
             make_run(f"repeat_last.{framing}", 1.0 + shift, history=False, undershoot=0.0),
             make_run(f"centre.{framing}", 8.0, history=False),
-            make_run(f"transition_table.{framing}", (7.0, 7.0, 1.5 + shift), history=False),
+            make_run(f"dwell_table.{framing}", (7.0, 7.0, 1.5 + shift), history=False),
+            make_run(f"return_table.{framing}", (7.0, 7.0, 2.4 + shift), history=False),
         ]
     return Study("osie", "osie", tuple(runs), 0)
 
@@ -90,9 +92,10 @@ class TestPredictors:
         labels = [predictor.label for predictor in tables.predictors_of(study, AT_10HZ)]
         assert labels == [
             "Repeat last point",
-            "Transition table",
+            "Dwell table",
             "Frames, MSE (brightest)",
-            "GRU on points, L1",
+            "GRU, sub-pixel *",
+            "Return table",
             "Hybrid, L1",
             "Hybrid, MSE",
             "Frames, MSE (median)",
@@ -100,13 +103,22 @@ class TestPredictors:
         ]
 
     def test_the_best_frame_network_has_a_decoding(self, study):
-        assert tables.best_frames(study, AT_10HZ) == predictor(study, "frames_mse.10hz", "_argmax")
+        assert tables.best(study, AT_10HZ, model="simvp") == predictor(study, "frames_mse.10hz", "_argmax")
         assert tables.find(study, AT_10HZ, "hybrid_l1") == predictor(study, "hybrid_l1.10hz")
-        assert tables.predictors_of(study, FIXATIONS, trained=False)[0] == predictor(study, "repeat_last.fixations")
 
-    def test_undershoot_follows_the_decoding(self, study):
-        assert predictor(study, "frames_mse.10hz", "_median").undershoot["value"] == 1.5
-        assert predictor(study, "frames_mse.10hz", "_argmax").undershoot["value"] == 0.5
+    def test_who_sees_more_is_never_the_best(self):
+        study = Study("osie", "osie", (make_run("gru_l1.10hz", 1.0), make_run("hybrid_l1.10hz", 2.0)))
+        assert tables.best(study, AT_10HZ).label == "Hybrid, L1"
+        assert tables.find(study, AT_10HZ, "gru_l1").sees_more
+
+    def test_networks_are_found_by_what_they_are_asked_for(self, study):
+        moved = make_run("hybrid_l1.10hz", 1.0, target="displacement")
+        moved = replace(moved, spec=replace(moved.spec, variant="moved"))
+        both = replace(study, runs=(*study.runs, moved))
+        assert tables.find(both, AT_10HZ, "hybrid_l1", target="displacement").label == "Hybrid, L1, displacement"
+        assert tables.find(both, AT_10HZ, "hybrid_l1", target="position").error["value"] == 3.0
+        with pytest.raises(StopIteration):
+            tables.find(study, AT_10HZ, "hybrid_l1", target="displacement")
 
 
 class TestComparisons:
@@ -119,9 +131,31 @@ class TestComparisons:
         found = predictor(study, "hybrid_mse.10hz").minus(predictor(study, "hybrid_l1.10hz"))
         assert found == pytest.approx(dict(value=1.0, low=1.0, high=1.0))
 
+    def test_a_table_of_predictors_beside_another(self, study):
+        found = tables.beside(
+            {"soon": [predictor(study, "hybrid_mse.10hz")]}, {"soon": predictor(study, "hybrid_l1.10hz")}, "L1"
+        )
+        assert found.to_dict("index") == {"Hybrid, MSE": {"px, soon": "4.00", "minus L1, soon": "+1.00 [+1.00, +1.00]"}}
+
+    def test_targets_are_compared_network_by_network(self):
+        runs = []
+        for name, position, moved in (("hybrid_l1", 3.0, 2.0), ("gru_l1", 2.5, 2.5)):
+            for target, error in (("position", position), ("displacement", moved)):
+                for inputs in ("pixels", "points") if name == "gru_l1" else (None,):
+                    run = make_run(f"{name}.10hz", error, target=target, **(dict(inputs=inputs) if inputs else {}))
+                    runs.append(replace(run, spec=replace(run.spec, variant=f"{name}.{inputs}.{target}")))
+        found = tables.targets(Study("osie", "osie", tuple(runs)))
+        assert found.loc["Hybrid, L1"].tolist() == ["3.00", "2.00", "−1.00 [−1.00, −1.00]"]
+        assert found.loc["GRU, sub-pixel *", "difference, 100 ms ahead"] == "+0.00 [+0.00, +0.00]"
+
+    def test_movement_bins_hold_all_windows(self, study):
+        found = tables.by_movement(predictor(study, "hybrid_mse.10hz"), predictor(study, "repeat_last.10hz"))
+        assert len(found) == 6 and found["share"].sum() == pytest.approx(1)
+        assert found["more"].tolist() == pytest.approx([3.0] * 6) and found["movement"].is_monotonic_increasing
+
     def test_course_of_training(self, study):
         found = predictor(study, "gru_l1.10hz").course()
-        assert found.to_dict("records") == [dict(best_epoch=2, rise=0.25, gap=0.4, epochs=3)]
+        assert found.to_dict("records") == [dict(best_epoch=2, gap=0.4, epochs=3)]
 
     def test_rate_at_which_doing_nothing_reaches_an_error(self):
         rates = [dict(rate_hz=rate, repeat_last_error=32 / rate) for rate in (2.0, 8.0, 32.0)]
@@ -130,52 +164,11 @@ class TestComparisons:
         assert np.isnan(tables.rate_of_error(rates, 20)) and np.isnan(tables.rate_of_error(rates, 0.5))
 
 
-class TestClaims:
-    def test_a_verdict_needs_the_whole_interval_and_both_framings(self, study):
-        found = tables.claims(study)
-        # the hybrid errs by 6 +- 0.5 and 3 +- 0.5 px, frames by 1 px less, MSE by 1 px more, in every window
-        assert list(found.loc["error under 5.12 px"]) == [
-            "6.00 [5.50, 6.50] / 3.00 [2.50, 3.50]",
-            "ill-posed without a frame rate; given one: refuted (one frame a "
-            "fixation), supported (one frame every 100 ms)",
-        ]
-        assert found.loc["error under 3 px", "verdict"].endswith(
-            "refuted (one frame a fixation), undecided (one frame every 100 ms)"
-        )
-        accuracy = found.loc["better accuracy: error minus that of frames (px)"]
-        assert list(accuracy) == ["1.00 [1.00, 1.00] / 1.00 [1.00, 1.00]", "refuted"]
-        assert found.loc["L1 better than MSE: error minus that with MSE (px)", "verdict"] == "supported"
-
-    def test_training_is_compared_seed_by_seed(self, study):
-        # same history everywhere: not faster, and no rise is smaller than another
-        rows = tables.claims(study, control=study)
-        assert rows.filter(like="faster", axis=0)["verdict"].item() == "refuted"
-        assert rows.filter(like="faster", axis=0)[BOTH].item() == "2 against 2; 2 against 2 / 2 against 2; 2 against 2"
-        assert rows.filter(like="stable", axis=0)[BOTH].item() == (
-            "25% against 25%; 25% against 25% / 25% against 25%; 25% against 25%"
-        )
-
-    def test_who_is_best_at_the_last_epoch_had_no_time_to_get_worse(self, study):
-        still_falling = [dict(epoch=e + 1, train_loss=4.0 - e, val_loss=3.0 - e) for e in range(3)]
-        for run in tables.best_frames(study, AT_10HZ).runs:
-            run.payload["history"] = still_falling
-        row = tables.claims(study, control=study).filter(like="stable", axis=0)
-        assert row[BOTH].item().endswith(" / no run to judge by; no run to judge by")
-        assert row["verdict"].item() == "refuted (one frame a fixation), undecided (one frame every 100 ms)"
-
-    def test_one_seed_alone_does_not_decide_how_training_went(self, study):
-        assert tables.claims(study).filter(like="faster", axis=0)["verdict"].item() == "undecided"
-
-    def test_errors_are_judged_at_the_original_size_too(self, study):
-        large = Study("osie", "osie", (make_run("hybrid_l1.fixations", 2.0), make_run("hybrid_l1.10hz", 4.0)), 0)
-        row = tables.claims(study, large=large).loc["error under 3 px"]
-        size = f"; at the original size, {large.label}: "
-        assert row[BOTH].endswith(f"{size}2.00 [1.50, 2.50] / 4.00 [3.50, 4.50]")
-        assert row["verdict"].endswith(f"{size}supported (one frame a fixation), refuted (one frame every 100 ms)")
-
-    def test_sizes_are_those_of_the_original_networks(self, study):
-        rows = tables.claims(study)
-        assert rows.filter(like="parameters", axis=0)[BOTH].item().startswith("41.3M, 2.23M in the head (41.7M")
+class TestWeights:
+    def test_sizes_are_those_of_the_original_networks(self):
+        found = tables.weights()
+        assert found.loc["Hybrid", ["all", "head", "decoder"]].tolist() == [41_287_234, 2_229_506, 0]
+        assert found.loc["SimVP, four frames decoded", "all"] == 39_427_585
 
     def test_memory_counts_what_autograd_keeps(self):
         layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4096, 10, bias=False), torch.nn.Sigmoid())
@@ -190,49 +183,19 @@ class TestFigures:
         yield
         plt.close("all")
 
-    def test_the_control_draws_the_least_possible_error_and_repeating(self, study):
-        exact = [make_run(f"optimum_distance.{framing}", 1.25, history=False) for framing in ("fixations", "10hz")]
-        control = Study("simulated", "simulated", (*study.runs, *exact), 0)
-        axes = figures.beside_optimum(control).axes[1]
-        labels = [label.get_text() for label in axes.get_yticklabels()]
-        assert labels == [predictor.label for predictor in tables.predictors_of(study, AT_10HZ)]
-        assert labels[0] == "Repeat last point"
-        assert "best possible 1.25" in {text.get_text().strip() for text in axes.texts}
-
-    def test_errors_show_every_predictor_with_both_lines_of_the_claim(self, study):
+    def test_errors_show_networks_and_tables_beside_repeating_and_mark_who_sees_more(self, study):
         axes = figures.errors(study).axes[1]
-        assert axes.get_title(loc="left") == "One frame every 100 ms" and len(axes.get_yticklabels()) == 8
-        assert axes.get_yticklabels()[0].get_text() == "Repeat last point"
-        vertical = {line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"}
-        assert vertical == {5.12, 3.0} and "3.00" in {text.get_text() for text in axes.texts}
+        labels = [label.get_text() for label in axes.get_yticklabels()]
+        assert axes.get_title(loc="left") == "100 ms ahead"
+        assert labels[:3] == ["Dwell table", "Frames, MSE (brightest)", "GRU, sub-pixel *"] and len(labels) == 7
+        assert "repeat: 1.00" in {text.get_text().strip() for text in axes.texts}
+        hollow = {line.get_color() for line in axes.lines if line.get_markerfacecolor() == "white"}
+        assert hollow == {color_of("gru_l1")}
 
-    def test_differences_leave_the_hybrid_out_and_put_better_predictors_left(self, study):
-        axes = figures.differences(study).axes[1]
-        assert "Hybrid, L1" not in [label.get_text() for label in axes.get_yticklabels()]
-        texts = [text.get_text() for text in axes.texts]
-        assert texts[0] == "-2.00" and "+5.00" in texts  # repeating is 2 px better, the centre is last
-
-    def test_cumulative_errors_rise_to_all_windows(self, study):
-        lines = {line.get_label(): line for line in figures.error_histogram(study).axes[1].lines}
-        assert set(lines["Repeat last point"].get_xdata()) == {1.0} and lines["Centre"].get_ydata()[-1] == 100
-
-    def test_movement_bins_hold_all_windows(self, study):
-        axes = figures.error_by_amplitude(study).axes[0]
-        shares = [int(text.get_text().strip("%")) for text in axes.texts]
-        assert len(shares) == 6 and abs(sum(shares) - 100) <= 3
-        assert {len(line.get_xdata()) for line in axes.lines} == {6}
-
-    def test_undershoot_and_convergence_are_drawn_for_every_network(self, study):
-        undershoot = figures.undershoot(study).axes[0]
-        assert len(undershoot.get_yticklabels()) == 8
-        convergence = figures.convergence(study).axes[0]
-        solid = {
-            line.get_label(): line.get_ydata()
-            for line in convergence.lines
-            if line.get_linestyle() == "-" and not line.get_label().startswith("_")
-        }
-        assert set(solid) == {"Hybrid, L1", "Hybrid, MSE", "Frames, MSE", "GRU on points, L1"}
-        assert list(solid["Hybrid, L1"]) == [1.5, 1.0, 1.25]
+    def test_the_hybrid_is_drawn_with_the_shapes_of_the_original(self):
+        texts = {text.get_text() for text in figures.hybrid().axes[0].texts}
+        widths = [layer.out_features for layer in SimVP_RegressionHead().head if isinstance(layer, torch.nn.Linear)]
+        assert {"4 × 64 × 8 × 8", "4,096", ", ".join(map(str, widths))} <= texts
 
     def test_frame_rate_marks_where_doing_nothing_meets_the_claim(self):
         rates = [

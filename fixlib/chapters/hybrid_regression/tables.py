@@ -1,8 +1,7 @@
-"""The comparisons behind chapter 6: predictors on the same windows, and the hybrid's claims judged by recorded runs."""
+"""The comparisons behind chapter 6: predictors on the same windows, and what the original networks weigh."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from fixlib.models import SimVP, SimVP_RegressionHead, count_parameters
-from fixlib.plots import color_of, in_text, name_of
+from fixlib.plots import color_of, in_text, interval, name_of
 from fixlib.runs.store import Run
-from fixlib.runs.study import Number, Study, difference, facts, mean, optimum
+from fixlib.runs.study import Number, Study, difference, facts, mean
 
 # The error reported for the approaches before the hybrid, and the one hoped for, by the original document (px).
 REPORTED_PX, HOPED_PX = 5.12, 3.0
-DECODINGS = {"error_argmax": "brightest pixel", "error_mean": "mean", "error_median": "geometric median"}
+# Edges of the bins of true movement, px; the diagonal of the grid is 45 px.
+MOVEMENT_EDGES = (0, 1, 3, 6, 10, 14, 46)
+# What the networks on points are given and asked for where their options do not say it.
+USUAL = {"regression": dict(target="position"), "gru": dict(inputs="points", target="displacement")}
 
 
 @dataclass(frozen=True)
@@ -44,27 +46,34 @@ class Predictor:
         return color_of(self.about["predictor"])
 
     @property
-    def label(self) -> str:
-        """Its name for readers; frame networks come with two decodings, which the name then tells apart."""
-        if self.about["model"] != "simvp":
-            return name_of(self.about["predictor"])
-        decoded = {"_argmax": " (brightest)", "_median": " (median)"}.get(self.decoding, "")
-        return f"Frames, {in_text(self.about['predictor'])}{decoded}"
+    def options(self) -> dict:
+        """Of its network; of the hybrid and the GRU also what they are given and asked for by default."""
+        return USUAL.get(self.about["model"], {}) | self.runs[0].spec.config.model.options
 
     @property
-    def label_with_framing(self) -> str:
-        """Its name in a table of both framings."""
-        return f"{self.label} ({self.about['framing'].lower()})"
+    def sees_more(self) -> bool:
+        """Whether it is given the points as recorded; everything else is given the pixel of each frame."""
+        return self.options.get("inputs") == "points" or self.about["model"] == "repeat_last_subpixel"
+
+    @property
+    def label(self) -> str:
+        """Its name for readers: with how maps are decoded, with what differs from the usual target, marked * where it
+        sees more than the others.
+        """
+        name = name_of(self.about["predictor"])
+        if self.about["model"] == "simvp":
+            decoded = {"_argmax": " (brightest)", "_median": " (median)"}.get(self.decoding, "")
+            name = f"Frames, {in_text(self.about['predictor'])}{decoded}"
+        if self.about["model"] == "gru":
+            name = "GRU, sub-pixel" if self.sees_more else "GRU"
+        if self.about["model"] == "regression" and self.options.get("target") == "displacement":
+            name += ", displacement"
+        return name + " *" * self.sees_more
 
     @property
     def error(self) -> Number:
         """Mean error (px) and the ends of its 95% interval, each averaged over seeds."""
         return self.mean(f"error{self.decoding}")
-
-    @property
-    def undershoot(self) -> Number:
-        """Predicted / true movement."""
-        return self.mean("undershoot_median" if self.decoding == "_median" else "undershoot")
 
     def mean(self, metric: str) -> Number:
         """A metric and the ends of its 95% interval, each averaged over seeds."""
@@ -81,20 +90,12 @@ class Predictor:
     def course(self) -> pd.DataFrame:
         """What the losses say about the training, a row a seed.
 
-        best_epoch: of least validation loss. rise: how far the last epoch's lies above it, as a share of it. gap: last
-        training loss / last validation loss; below 1 where the network knows its training windows better. epochs.
+        best_epoch: of least validation loss. gap: last training loss / last validation loss; below 1 where the network
+        knows its training windows better. epochs.
         """
-        rows = []
-        for run in self.runs:
-            train, val = np.array([(entry["train_loss"], entry["val_loss"]) for entry in run.history]).T
-            best = dict(best_epoch=val.argmin() + 1, rise=val[-1] / val.min() - 1)
-            rows.append(best | dict(gap=train[-1] / val[-1], epochs=len(val)))
+        losses = [np.array([(entry["train_loss"], entry["val_loss"]) for entry in run.history]).T for run in self.runs]
+        rows = [dict(best_epoch=val.argmin() + 1, gap=train[-1] / val[-1], epochs=len(val)) for train, val in losses]
         return pd.DataFrame(rows)
-
-
-def find(study: Study, framing: str, name: str) -> Predictor:
-    """The network or baseline of that name (as of `fixlib.plots.PREDICTORS`); its maps, if it has any, not decoded."""
-    return Predictor(tuple(study.runs_of(study.variants(framing=framing, predictor=name)[0])))
 
 
 def predictors_of(study: Study, framing: str, **wanted) -> list[Predictor]:
@@ -111,19 +112,59 @@ def predictors_of(study: Study, framing: str, **wanted) -> list[Predictor]:
     return sorted(found, key=lambda predictor: predictor.error["value"])
 
 
-def best_frames(study: Study, framing: str) -> Predictor:
-    """The frame network and decoding of least error on the test windows."""
-    return predictors_of(study, framing, model="simvp")[0]
+def tasks(study: Study) -> dict[str, str]:
+    """How far ahead each framing looks, in words."""
+    found = {about["framing"]: about["rate_hz"] for about in map(facts, study.runs)}
+    return {framing: f"{1000 / rate:g} ms ahead" if rate else "one fixation ahead" for framing, rate in found.items()}
 
 
-def networks_of(study: Study) -> list[Predictor]:
-    """Every network of every framing, in the order of its runs."""
-    return [Predictor(tuple(study.runs_of(name))) for name in study.variants(trained=True)]
+def find(study: Study, framing: str, name: str, **options: Any) -> Predictor:
+    """The network or baseline of that name (as of `fixlib.plots.PREDICTORS`) and options, by its best decoding."""
+    found = predictors_of(study, framing, predictor=name)
+    return next(one for one in found if options.items() <= one.options.items())
 
 
-def least_possible(control: Study, framing: str) -> Predictor:
-    """The points of least expected error, which nobody can beat."""
-    return Predictor((optimum(control, framing, "distance"),))
+def best(study: Study, framing: str, **wanted) -> Predictor:
+    """The one of least error on the test windows, of those that see the same."""
+    return next(one for one in predictors_of(study, framing, **wanted) if not one.sees_more)
+
+
+def beside(found: dict[str, list[Predictor]], others: dict[str, Predictor], name: str) -> pd.DataFrame:
+    """Error (px) of predictors, and error minus that of another one, called `name`, with its interval; as text.
+
+    Args:
+        found: the same predictors in the same order for each task (its columns are called so).
+        others: the other one, by task.
+    """
+    columns: dict[str, list] = {}
+    for task, predictors in found.items():
+        columns[f"px, {task}"] = [f"{one.error['value']:.2f}" for one in predictors]
+        columns[f"minus {name}, {task}"] = [written(one.minus(others[task])) for one in predictors]
+    labels = [one.label.partition(" (")[0] for one in next(iter(found.values()))]
+    return pd.DataFrame(columns, index=labels).rename_axis("predictor")
+
+
+def targets(study: Study) -> pd.DataFrame:
+    """Error (px) of the hybrid and the GRU (on pixels, on points), asked for a position and for a displacement."""
+    networks: list[tuple[str, dict]] = [("hybrid_l1", {}), *(("gru_l1", dict(inputs=i)) for i in ("pixels", "points"))]
+    columns: dict[str, list] = {}
+    for framing, task in tasks(study).items():
+        for name, given in networks:
+            position, moved = (find(study, framing, name, target=to, **given) for to in ("position", "displacement"))
+            errors = [f"{one.error['value']:.2f}" for one in (position, moved)]
+            for column, text in zip(
+                ("position", "displacement", "difference"), (*errors, written(moved.minus(position)))
+            ):
+                columns.setdefault(f"{column}, {task}", []).append(text)
+    return pd.DataFrame(columns, index=["Hybrid, L1", "GRU", "GRU, sub-pixel *"]).rename_axis("error (px) by target")
+
+
+def by_movement(predictor: Predictor, idle: Predictor) -> pd.DataFrame:
+    """By bin of true movement (`MOVEMENT_EDGES`): mean movement, mean error minus that of `idle` (px), share."""
+    movement = predictor.runs[0].per_window["amplitude"].astype(float)
+    more = predictor.window_errors().mean(axis=0) - idle.window_errors().mean(axis=0)
+    windows = pd.DataFrame(dict(movement=movement, more=more, share=1 / len(movement)))
+    return windows.groupby(np.digitize(movement, MOVEMENT_EDGES)).agg(dict(movement="mean", more="mean", share="sum"))
 
 
 def rate_of_error(rates: list[dict], error: float) -> float:
@@ -135,9 +176,9 @@ def rate_of_error(rates: list[dict], error: float) -> float:
     return float(np.exp(np.interp(-np.log(error), -errors, hertz, left=np.nan, right=np.nan)))
 
 
-def written(*found: Number) -> str:
-    """Values with their intervals, for readers."""
-    return " / ".join(f"{one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}]" for one in found)
+def written(found: Number) -> str:
+    """A difference (px) with its interval, for readers; 0 without a sign of its own."""
+    return interval(found, "+z.2f")
 
 
 def training_memory(network: nn.Module, batch: int = 8) -> tuple[float, float]:
@@ -163,57 +204,6 @@ def training_memory(network: nn.Module, batch: int = 8) -> tuple[float, float]:
     return 16 * count_parameters(network) / 2**20, results / 2**20
 
 
-def claims(study: Study, control: Study | None = None, large: Study | None = None) -> pd.DataFrame:
-    """The original document's claims about the hybrid: what was measured, by framing, and the verdict.
-
-    A number is met where the whole 95% interval lies below it, missed where it lies above. A difference supports a
-    claim where its interval lies on the claimed side of 0. Frame prediction is its best network and decoding on the
-    test windows. How training went is compared seed by seed, in `study` and (on simulated gaze) in `control`. Errors
-    are also judged at the original size, in `large`.
-    """
-    framings = study.framings()
-    sizes = {"": study} | ({f"; at the original size, {large.label}: ": large} if large else {})
-
-    def each(name: str, runs: Study = study) -> list[Predictor]:
-        return [find(runs, framing, name) for framing in framings]
-
-    def verdict(answers: Iterable[bool | None]) -> str:
-        words = [{True: "supported", False: "refuted", None: "undecided"}[answer] for answer in answers]
-        by_framing = (f"{word} ({framing.lower()})" for word, framing in zip(words, framings))
-        return words[0] if len(set(words)) == 1 else ", ".join(by_framing)
-
-    def error_under(line: float) -> tuple[str, str, str]:
-        found = {size: [hybrid.error for hybrid in each("hybrid_l1", runs)] for size, runs in sizes.items()}
-        measured = "".join(size + written(*errors) for size, errors in found.items())
-        judged = "".join(size + verdict(_below(one, line) for one in errors) for size, errors in found.items())
-        return f"error under {line:g} px", measured, f"ill-posed without a frame rate; given one: {judged}"
-
-    def smaller_error(claim: str, rivals: list[Predictor]) -> tuple[str, str, str]:
-        found = [hybrid.minus(rival) for hybrid, rival in zip(each("hybrid_l1"), rivals)]
-        return claim, written(*found), verdict(_below(one) for one in found)
-
-    def better_course(claim: str, key: str, form: str) -> tuple[str, str, str]:
-        studies = [runs for runs in (study, control) if runs]
-        found = [[_courses(runs, framing, key) for runs in studies] for framing in framings]
-        measured = " / ".join("; ".join(_written_pairs(pairs, form) for pairs in one) for one in found)
-        return claim, measured, verdict(_smaller([pair for pairs in one for pair in pairs]) for one in found)
-
-    frames = [best_frames(study, framing) for framing in framings]
-    rose = "more stable: rise of validation loss after the best epoch, against frames"
-    rows = [
-        error_under(REPORTED_PX),
-        error_under(HOPED_PX),
-        _claimed_parameters(),
-        better_course("faster convergence: epochs to the best, against frames", "best_epoch", "{:.0f}"),
-        smaller_error("better accuracy: error minus that of frames (px)", frames),
-        better_course(rose, "rise", "{:.0%}"),
-        _claimed_memory(),
-        smaller_error("L1 better than MSE: error minus that with MSE (px)", each("hybrid_mse")),
-    ]
-    measured = "measured (" + " / ".join(framing.lower() for framing in framings) + ")"
-    return pd.DataFrame(rows, columns=["claim", measured, "verdict"]).set_index("claim")
-
-
 def original_networks() -> dict[str, nn.Module]:
     """The original hybrid, and SimVPs of equal width that decode one frame and all four, without their weights."""
     wide: dict[str, Any] = dict(in_shape=(4, 1, 32, 32), hid_S=64, hid_T=512, N_S=4, N_T=8)
@@ -221,41 +211,12 @@ def original_networks() -> dict[str, nn.Module]:
         return dict(hybrid=SimVP_RegressionHead(**wide), one_frame=SimVP(out_frames=1, **wide), frames=SimVP(**wide))
 
 
-def _claimed_parameters() -> tuple[str, str, str]:
-    networks = original_networks()
-    parts = (networks["hybrid"], networks["hybrid"].get_submodule("head"), networks["frames"].get_submodule("dec"))
-    whole, head, unused = (count_parameters(part) / 1e6 for part in parts)
-    measured = f"{whole:.1f}M, {head:.2f}M in the head ({whole + unused:.1f}M with an unused decoder)"
-    return "about 41.7M parameters, 1.7M of them in the head", measured, "refuted"
-
-
-def _claimed_memory() -> tuple[str, str, str]:
-    ours, one, every = (sum(training_memory(network)) for network in original_networks().values())
-    measured = f"{ours:.0f} MiB against {one:.0f} (one frame decoded) to {every:.0f} (four)"
-    judged = "supported" if ours < one else "refuted" if ours > every else "ill-posed: depends on frames decoded"
-    return "lower memory: to train, against frames of equal width", measured, judged
-
-
-def _courses(study: Study, framing: str, key: str) -> list[tuple[float, float]]:
-    """`key` of the `course` of the hybrid and of the best frame network, a pair a seed.
-
-    No pair's losses are said to rise after the best epoch where one network's best is its last.
-    """
-    pair = [find(study, framing, "hybrid_l1").course(), best_frames(study, framing).course()]
-    over = [course["best_epoch"] < course["epochs"] for course in pair]
-    return [(a, b) for a, b, judged in zip(pair[0][key], pair[1][key], over[0] & over[1]) if judged or key != "rise"]
-
-
-def _smaller(pairs: list[tuple[float, float]]) -> bool | None:
-    """Whether the first of every pair is the smaller one: in all, in none, or (None) in some, or of a single pair."""
-    found = {mine < theirs for mine, theirs in pairs}
-    return found.pop() if len(pairs) > 1 and len(found) == 1 else None
-
-
-def _below(found: Number, line: float = 0.0) -> bool | None:
-    """Whether a value lies below a line; None where its interval holds the line."""
-    return True if found["high"] < line else False if found["low"] > line else None
-
-
-def _written_pairs(pairs: list[tuple[float, float]], form: str) -> str:
-    return " against ".join(form.format(np.mean(side)) for side in zip(*pairs)) or "no run to judge by"
+def weights() -> pd.DataFrame:
+    """Parameters of the original hybrid and SimVPs by part, and the MiB that a training step takes at batch 8."""
+    names = dict(hybrid="Hybrid", one_frame="SimVP, one frame decoded", frames="SimVP, four frames decoded")
+    parts = dict(enc="encoder", hid="translator", dec="decoder", head="head")
+    rows = {}
+    for key, network in original_networks().items():
+        counted = {name: count_parameters(getattr(network, part, nn.Module())) for part, name in parts.items()}
+        rows[names[key]] = counted | {"all": count_parameters(network), "MiB to train": sum(training_memory(network))}
+    return pd.DataFrame(rows).T.rename_axis("network")
