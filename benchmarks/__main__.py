@@ -17,7 +17,7 @@ from importlib import import_module
 from fixlib import system
 from fixlib.training import best_device
 
-PARTS = ("steps", "losses", "frames", "startup", "workers", "kills", "coverage", "fuzz")
+PARTS = ("steps", "losses", "frames", "startup", "workers", "kills", "coverage", "fuzz", "mistakes")
 
 
 def main() -> None:

@@ -188,6 +188,26 @@ def tobii_lab(table, folder):
     return _lines(folder, "Data export.tsv", lines, "\r\n", "utf-8-sig")
 
 
+@writer("Tobii Pro Lab, glasses mapped on snapshots", screen=SCREEN)
+def tobii_snapshots(table, folder):
+    pictures = list(dict.fromkeys(table["stimulus"]))
+    header = ["Recording timestamp", "Sensor", "Participant name", "Eye movement type", "Gaze event duration"]
+    header += ["Eye movement type index", "Fixation point X", "Fixation point Y"]
+    header += [f"Mapped fixation {axis} [{picture}]" for picture in pictures for axis in "XY"]
+    paths = []
+    for who, of in table.groupby("subject", sort=False):
+        lines = ["\t".join(header)]
+        for number, row in enumerate(of.itertuples(), 1):
+            time = pictures.index(row.stimulus) * 60_000_000 + row.onset * 1000
+            mapped = [""] * 2 * len(pictures)
+            mapped[2 * pictures.index(row.stimulus) : 2 * pictures.index(row.stimulus) + 2] = [row.x, row.y]
+            for sensor in ("Eye Tracker", "Gyroscope", "Eye Tracker"):
+                cells = [time, sensor, who, "Fixation", row.duration, number, 55, 66, *mapped]
+                lines.append("\t".join(map(str, cells)))
+        paths.append(_lines(folder, f"{who}.tsv", lines, "\r\n"))
+    return paths
+
+
 @writer("Tobii Studio, all data")
 def tobii_studio(table, folder):
     header = (
@@ -292,6 +312,18 @@ def pupil_core(table, folder):
                 fixation = [7000 + row.onset / 1000, row.duration, 0.9, row.x / 1280, 1 - row.y / 1024, 1, 1, True]
                 lines.append(",".join(map(str, [7000 + frame / 30, frame, row.order, *fixation])))
         _lines(folder / who, f"fixations_{picture}.csv", lines)
+    return [folder / who for who in table["subject"].unique()]
+
+
+@writer("Pupil Core, gaze on a surface", columns=dict(subject=CORE, stimulus=CORE))
+def pupil_core_gaze(table, folder):
+    for who, picture, one in trials(table):
+        time, x, y = samples(one, 8)
+        header = "world_timestamp,world_index,gaze_timestamp,x_norm,y_norm,x_scaled,y_scaled,on_surf,confidence"
+        seconds, sure = 7000 + time / 1000, np.where(x == x, 0.97, 0.1)
+        x, y = np.where(x == x, x / 1280, 0.5), np.where(y == y, 1 - y / 1024, 0.5)
+        same = [seconds, range(len(x)), seconds, x, y, x, y, [True] * len(x), sure]
+        _lines(folder / who, f"fixations_{picture}.csv", [header, *_rows(*same, separator=",")])
     return [folder / who for who in table["subject"].unique()]
 
 

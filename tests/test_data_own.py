@@ -238,6 +238,29 @@ def test_parts_by_time_are_a_window_apart():
     assert len(blocks.unique()) == len(blocks)
 
 
+@pytest.mark.parametrize(
+    "header, row",
+    [
+        ("id,start_timestamp,duration,norm_pos_x,norm_pos_y,confidence", "{k},{k},250,0.{k},0.5,1"),
+        ("gaze_timestamp,world_index,confidence,norm_pos_x,norm_pos_y", "{k},1,1,0.{k},0.5"),
+        ("section id,recording id,fixation id,start timestamp [ns],duration [ms],fixation x [px],fixation y [px]",
+         "a,b,{k},{k}000000000,250,{k},500"),
+    ],
+)  # fmt: skip
+def test_gaze_of_a_scene_camera_has_to_be_mapped_first(tmp_path, header, row):
+    path = tmp_path / "fixations.csv"
+    path.write_text("\n".join([header, *(row.format(k=k) for k in range(10, 90))]))
+    assert any("Map it first" in finding for finding in read_recordings(path, "lab", screen=(1600, 1200)).findings)
+
+
+def test_a_file_asked_for_is_never_left_aside(tmp_path):
+    files = exports.write("EyeLink .asc, events of both eyes", exports.gaze(), tmp_path)[0]
+    (tmp_path / "rec.edf").write_bytes(b"SR_RESEARCH_COMBINED_FILE_FORMAT\x00")
+    with pytest.raises(DataFileError, match="edf2asc"):
+        read_recordings([*files, tmp_path / "rec.edf"], "lab")
+    assert "left aside: " in read_recordings(tmp_path, "lab").report
+
+
 class Evil:
     """Unpickled, it writes a file."""
 

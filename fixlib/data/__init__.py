@@ -17,7 +17,8 @@ from fixlib.data.gaze import ChecksumError, DataFileError, DataUnavailable, Gaze
 from fixlib.data.gazecom import read_gazecom
 from fixlib.data.lattice import lattice_windows
 from fixlib.data.osie import read_osie
-from fixlib.data.own import Reading, Unsettled, prepare_recordings, read_recordings
+from fixlib.data.own import prepare_recordings, read_recordings
+from fixlib.data.reading import Reading, Unsettled
 from fixlib.data.recordings import Recordings, Scanpaths, rotated_splits, split_by_stimulus_and_subject
 from fixlib.data.simulator import SimulatorParameters, first_pixel_probabilities, simulate_scanpaths, transition_matrix
 from fixlib.grid import create_sparse_frames, pixel_center, pixel_index, white_pixel_index

@@ -1,12 +1,10 @@
-"""EyeLink: .asc files (what edf2asc makes), events or samples; and .edf files, with an optional package."""
+"""EyeLink's .asc files (what edf2asc makes of .edf): events, or samples."""
 
 from __future__ import annotations
 
-import importlib.util
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -172,49 +170,3 @@ class Asc(Format):
             for kind, words in _events(lines):
                 session.take(kind, words)
         return _table(session, file, eye)
-
-
-@FORMATS.register("eyelink edf")
-class Edf(Format):
-    """Read with `eyelinkio`, whose library is SR Research's, into the same events as those of an .asc file."""
-
-    @classmethod
-    def detect(cls, file: File) -> bool:
-        return file.head.startswith(b"SR_RESEARCH_COMBINED_FILE")
-
-    @classmethod
-    def read(cls, file: File, columns: dict[str, str], eye: str) -> Table:
-        if importlib.util.find_spec("eyelinkio") is None:
-            raise DataFileError(
-                f"{file.name}: reading EyeLink's binary files needs eyelinkio (pip install eyelinkio), or "
-                f"convert it: edf2asc {file.name}"
-            )
-        from eyelinkio import read_edf
-
-        try:
-            found = read_edf(str(file.path))
-        except Exception as error:  # of a library in C: damaged files end in many kinds
-            raise DataFileError(f"{file.name} cannot be read as EyeLink's .edf ({error!r:.200})") from error
-        session = Session(columns.get("stimulus", ""))
-        for _, kind, words in sorted(_edf_events(found), key=lambda event: event[0]):
-            session.take(kind, words)
-        if session.screen is None and "screen_coords" in found["info"]:
-            session.screen = tuple(map(float, found["info"]["screen_coords"]))  # type: ignore[assignment]
-        return _table(session, file, eye)
-
-
-def _edf_events(found: Any) -> Iterator[tuple[tuple[float, int], str, list[str]]]:
-    """Time (ms) and rank, kind, words; eyelinkio tells times in s since the recording began."""
-    events = found["discrete"]
-    for each in events["messages"]:
-        text = each["msg"].decode("utf-8", "replace") if isinstance(each["msg"], bytes) else str(each["msg"])
-        time = each["stime"] * 1000
-        yield (time, 1), "MSG", [f"{time}", *text.split()]
-    for each in events["starts"]:
-        yield (each["stime"] * 1000, 0), "START", [f"{each['stime'] * 1000}"]
-    for each in events["ends"]:
-        yield (each["stime"] * 1000, 4), "END", []
-    for each in events["fixations"]:
-        start, end = each["stime"] * 1000, each["etime"] * 1000
-        eye = "LR"[int(each["eye"])] if not isinstance(each["eye"], str) else each["eye"][:1]
-        yield (end, 3), "EFIX", [eye, f"{start}", f"{end}", f"{end - start}", f"{each['axp']}", f"{each['ayp']}"]

@@ -49,6 +49,7 @@ class File:
     path: Path
     name: str
     origin: Path
+    asked_for: bool = False  # by its own name, so that it is never left aside
 
     @cached_property
     def head(self) -> bytes:
@@ -122,14 +123,14 @@ def collect(given: Iterable[Path | str], scratch: Path) -> list[File]:
             name = str(file.relative_to(path.parent)) if file.is_relative_to(path.parent) else file.name
             if file.stat().st_size > LIMIT:
                 raise DataFileError(f"{file} has more than {LIMIT / 2**30:g} GB: export it in parts")
-            found += _unpacked(File(file, name, file), scratch / f"{len(found)}")
+            found += _unpacked(File(file, name, file, file == path), scratch / f"{len(found)}")
     return found
 
 
 def _unpacked(file: File, scratch: Path) -> list[File]:
     """A file, or what is in it; of an archive's members only .gz are unpacked further."""
     if file.name.lower().endswith(".gz"):
-        return [File(_gunzip(file.path, scratch), file.name[:-3], file.origin.with_suffix(""))]
+        return [File(_gunzip(file.path, scratch), file.name[:-3], file.origin.with_suffix(""), file.asked_for)]
     return _unzip(file.path, scratch) if file.name.lower().endswith(".zip") else [file]
 
 

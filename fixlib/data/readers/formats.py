@@ -83,6 +83,7 @@ class Refused(Format):
         b"PK\x03\x04": "an Excel workbook, a .pt file or another archive",
         b"\xd0\xcf\x11\xe0": "an Excel workbook of the old kind",
         b"\x89HDF": "HDF5",
+        b"SR_RESEARCH_COMBINED_FILE": "EyeLink's binary .edf. Convert it (edf2asc FILE), and give the .asc. Or",
     }
 
     @classmethod
@@ -131,12 +132,8 @@ SCENE = (
     "picture moved, say that these columns are meant: --columns x=...,y=..."
 )
 BOTH = dict(lx="left gaze x", ly="left gaze y", rx="right gaze x", ry="right gaze y")
-SUBJECT = (
-    "subject|participant|participant id|subject id|participant name|viewer|observer|sub|ppt|vp|user|recording name"
-)
-STIMULUS = (
-    "stimulus|image|img|picture|stim|image name|image file|imagefile|stimulus name|picture name|stim file|filename"
-)
+SUBJECT = "subject|participant|participant id|subject id|participant name|viewer|observer|sub|ppt|vp|user"
+STIMULUS = "stimulus|image|img|picture|stim|image name|image file|imagefile|stimulus name|picture name|stim file"
 TRIAL = "trial|trial index|trial id|trial number|trial nr|trialid|block trial"
 TOBII = dict(subject="participant name|participantname", trial="recording name|recordingname")
 LAYOUTS = [
@@ -147,12 +144,6 @@ LAYOUTS = [
              end="current fix end", subject="recording session label|session name", trial="trial index",
              stimulus=STIMULUS, eye="eye used|eye tracked|eye reported"),
         "px", dict(duration="ms", onset="ms", end="ms"),
-    ),
-    Layout(
-        "EyeLink Data Viewer sample report",
-        ("recording session label", "timestamp"),
-        BOTH | dict(onset="timestamp", subject="recording session label", trial="trial index", stimulus=STIMULUS),
-        "px", dict(onset="ms"),
     ),
     Layout(
         "Tobii Pro Lab",
