@@ -14,13 +14,16 @@ from fixlib.metrics import paired_difference
 from fixlib.runs.store import Run
 from fixlib.runs.study import Study, difference, facts, mean
 
-DOCUMENT, SHOWN = "Hybrid", "06_hybrid_regression"
+DOCUMENT, CHAPTER = "Hybrid", "06_hybrid_regression"
+WORTH, WEIGHS = f"{CHAPTER}#What-is-an-error-of-5.12-px-worth?", f"{CHAPTER}#What-it-weighs"
+ORIGINAL_SIZE, COURSE = f"{CHAPTER}#The-record:-the-original-size", f"{CHAPTER}#Does-it-learn-faster?"
+SMALL = f"{CHAPTER}#What-your-laptop-repeats:-small-against-small"
 FRAMINGS = ("fixations", "10hz")
 NO_FRAMES = "frames of the original size, 4 to 1, that learn"
 COUNTED = "counted, at the original size"
 
 
-@claim(DOCUMENT, "Improve upon 5.12px mean error", SHOWN)
+@claim(DOCUMENT, "Improve upon 5.12px mean error", WORTH)
 def reported_error(record: Record) -> Finding:
     """Supported or refuted where the interval of the error lies on one side; ill-posed if frame rate or recordings
     decide which.
@@ -28,13 +31,13 @@ def reported_error(record: Record) -> Finding:
     return _error_under(record, REPORTED_PX)
 
 
-@claim(DOCUMENT, "Direct regression should achieve <3px error", SHOWN)
+@claim(DOCUMENT, "Direct regression should achieve <3px error", WORTH)
 def hoped_error(record: Record) -> Finding:
     """As the claim before."""
     return _error_under(record, HOPED_PX)
 
 
-@claim(DOCUMENT, "~41.7M: SimVP encoder (40M+) + MLP head (~1.7M)", SHOWN)
+@claim(DOCUMENT, "~41.7M: SimVP encoder (40M+) + MLP head (~1.7M)", WEIGHS)
 def parameters(record: Record) -> Finding:
     """Supported if the whole rounds to 41.7 million and the head to 1.7 million."""
     whole, head = (record.costs["hybrid"][part] / 1e6 for part in ("parameters", "head"))
@@ -44,7 +47,7 @@ def parameters(record: Record) -> Finding:
     return Finding(verdict, v.counted(told, COUNTED))
 
 
-@claim(DOCUMENT, "Converts sparse heatmaps to coordinates using `argmax`", SHOWN)
+@claim(DOCUMENT, "Converts sparse heatmaps to coordinates using `argmax`", ORIGINAL_SIZE)
 def argmax(record: Record) -> Finding:
     """Read as: without loss. Refuted if the center of a pixel is away from the recorded point that lit it.
 
@@ -61,7 +64,7 @@ def argmax(record: Record) -> Finding:
     return Finding(v.REFUTED if away["low"] > 0 else v.SUPPORTED, [evidence])
 
 
-@claim(DOCUMENT, "Single forward pass produces coordinate prediction", SHOWN)
+@claim(DOCUMENT, "Single forward pass produces coordinate prediction", WEIGHS)
 def single_pass(record: Record) -> Finding:
     """Frames take a single pass, too: it is no advantage. Supported for another reason if the hybrid's pass is cheaper
     than that of a SimVP as wide that predicts one frame, else refuted.
@@ -71,7 +74,7 @@ def single_pass(record: Record) -> Finding:
     return Finding(v.OTHER_REASON if ours < frames else v.REFUTED, v.counted(told, COUNTED))
 
 
-@claim(DOCUMENT, "Faster Convergence: Simpler task should converge faster", SHOWN)
+@claim(DOCUMENT, "Faster Convergence: Simpler task should converge faster", COURSE)
 def faster(record: Record) -> Finding:
     """Epochs to the same error as composite frames of the original size. Refuted where the hybrid never gets there,
     since it errs more; else supported if its best epoch comes first with every seed, of two at least.
@@ -79,7 +82,7 @@ def faster(record: Record) -> Finding:
     return together([_faster(record.hybrid, framing) for framing in FRAMINGS])
 
 
-@claim(DOCUMENT, "Better Accuracy: Direct optimization of pixel error", SHOWN)
+@claim(DOCUMENT, "Better Accuracy: Direct optimization of pixel error", ORIGINAL_SIZE)
 def accuracy(record: Record) -> Finding:
     """Supported if the hybrid errs less than every frame network of its size that has learnt (brightest pixel), refuted
     if it errs more than one. But if it errs less than the composite, its rival in the document, the loss of the frames
@@ -88,13 +91,13 @@ def accuracy(record: Record) -> Finding:
     return together([_accuracy(record.hybrid, framing) for framing in FRAMINGS])
 
 
-@claim(DOCUMENT, "More Stable Training: No loss component balancing issues", SHOWN)
+@claim(DOCUMENT, "More Stable Training: No loss component balancing issues", COURSE)
 def stable(record: Record) -> Finding:
     """Supported if errors spread less over seeds than those of composite frames (95% interval of the ratio)."""
     return together([_stable(record.hybrid, framing) for framing in FRAMINGS])
 
 
-@claim(DOCUMENT, "Lower Memory Usage: No need to store/predict full heatmaps", SHOWN)
+@claim(DOCUMENT, "Lower Memory Usage: No need to store/predict full heatmaps", WEIGHS)
 def memory(record: Record) -> Finding:
     """Supported if training takes less memory than that of a SimVP as wide that predicts the same one frame."""
     frames = {"one frame decoded": "one_frame", "four decoded": "frames"}
@@ -104,7 +107,7 @@ def memory(record: Record) -> Finding:
     return Finding(verdict, v.counted(told, f"{COUNTED}, batch 8", "+.0f"))
 
 
-@claim(DOCUMENT, "L1 [...] More robust to outliers than MSE", SHOWN)
+@claim(DOCUMENT, "L1 [...] More robust to outliers than MSE", SMALL)
 def robust(record: Record) -> Finding:
     """Supported if the hybrid errs less with L1 than with MSE; but not for the reason given if squared error is as
     costly without outliers: if the mean of the exact density of simulated gaze errs more than its median.
