@@ -45,6 +45,7 @@ PREDICTORS = {
     "density_gru": ("GRU, density", "#332288"),
     "density_transformer": ("Transformer, density", "#88CCEE"),
     "density_mlp": ("no recurrence, density", "#AA4499"),
+    "other_viewers": ("other viewers of the picture", "#CC6677"),
     "knows_path": ("knows the path", "#BBBBBB"),
     "black": ("all black", BASELINE_COLOR),
     "repeat_last": ("repeat last point", BASELINE_COLOR),

@@ -1,0 +1,69 @@
+"""The comparisons behind chapter 5: predictors from the centre bias to sequence models, in bits and in px."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fixlib.chapters.how_predictable.runs import NAME
+from fixlib.plots import interval
+from fixlib.runs.store import Run
+from fixlib.runs.study import Number, Study, difference, recorded
+
+# Of the networks, what is recorded on OSIE: a task's networks and seeds.
+RECORDED: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
+    "10to10": (("gru", "transformer"), (0, 1, 2)),
+    "4to1_10hz": (("gru", "transformer"), (0,)),
+    "4to1_fixations": (("gru", "transformer"), (0, 1, 2)),
+}
+IN_WORDS = {"10to10": "ten frames ahead", "4to1_10hz": "the next frame (100 ms)", "4to1_fixations": "the next fixation"}
+WRITTEN = dict(bits=".2f", px=".2f", AP=".3f")
+BEST = dict(bits="max", px="min", AP="max")
+
+
+@lru_cache
+def record(task: str) -> Study:
+    """Every predictor of a task on OSIE."""
+    networks, seeds = RECORDED[task]
+    return recorded(NAME, "osie", "quick", seeds, tasks=(task,), networks=networks)
+
+
+def gain(task: str, a: str, b: str) -> Number:
+    """Bits of predictor a minus those of b, on OSIE."""
+    return record(task).difference(f"{a}.{task}", f"{b}.{task}", "bits")
+
+
+def compared(named: Mapping[str, Sequence[Run]], table: Sequence[Run], rule: Sequence[Run]) -> pd.DataFrame:
+    """A row per predictor, means over its seeds: bits, px, average precision (AP); and paired differences, as text.
+
+    Args:
+        named: name -> runs of a predictor.
+        table: what the bits are held against.
+        rule: what the errors are held against.
+    """
+    rows = {name: _row(runs, table, rule) for name, runs in named.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("predictor")
+
+
+def _row(runs: Sequence[Run], table: Sequence[Run], rule: Sequence[Run]) -> dict[str, Any]:
+    def mean(metric: str) -> float:
+        return float(np.mean([run.metrics.get(metric, {}).get("value", np.nan) for run in runs]))
+
+    alone = runs[0].spec == table[0].spec or "bits" not in runs[0].per_window
+    gained = "–" if alone else interval(difference(runs, table, "bits"))
+    moved = "–" if runs[0].spec == rule[0].spec else interval(px_difference(runs, rule))
+    bits = {"bits": mean("bits"), "bits − transition table": gained}
+    return bits | {"px": mean(_px(runs)), "px − hold, then prior": moved, "AP": mean("average_precision")}
+
+
+def px_difference(a: Sequence[Run], b: Sequence[Run]) -> Number:
+    """Error of a minus that of b; a density's is that of its geometric median."""
+    return difference(a, b, _px(a), _px(b))
+
+
+def _px(runs: Sequence[Run]) -> str:
+    return "error_median" if "error_median" in runs[0].metrics else "error"
