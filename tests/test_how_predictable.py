@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fixlib.chapters.how_predictable import runs as how_predictable
+from fixlib.chapters.how_predictable import tables
 from fixlib.chapters.hybrid_regression import runs as hybrid_regression
 from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.runs import obtain
@@ -70,3 +71,18 @@ def test_other_viewers_tell_more_the_more_they_are_and_are_no_predictor():
     for task in how_predictable.TASKS:
         alone = [bits[f"others_{count}.{task}"] for count in how_predictable.VIEWERS]
         assert alone == sorted(alone) and bits[f"others_and_history.{task}"] > alone[-1]
+
+
+def test_the_table_compares_points_and_densities_by_the_error_of_their_best_point(monkeypatch):
+    monkeypatch.setenv("FIXLIB_ROOT", str(RECORDED.parent))
+    study = tables.record("10to10")
+    named = {name: study.runs_of(f"{name}.10to10") for name in ("hold_then_prior", "transition_table", "gru")}
+    shown = tables.compared(named, named["transition_table"], named["hold_then_prior"])
+    errors = [run.metrics["error_median"]["value"] for run in named["gru"]]
+    assert len(errors) == 3 and shown.loc["gru", "px"] == pytest.approx(sum(errors) / 3)
+    assert shown.loc["hold_then_prior", "px"] == named["hold_then_prior"][0].metrics["error"]["value"]
+    differences = shown[["bits − transition table", "px − hold, then prior"]]
+    assert list(differences.loc["hold_then_prior"]) == ["–", "–"] and differences.loc["transition_table"].iloc[0] == "–"
+    closer = float(differences.loc["gru"].iloc[1].split()[0].replace("−", "-"))
+    assert closer == pytest.approx(shown.loc["gru", "px"] - shown.loc["hold_then_prior", "px"], abs=0.006)
+    assert tables.gain("10to10", "gru", "gru")["value"] == 0
