@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from fixlib import plots
 from fixlib.chapters.predictable_motion import tables
-from fixlib.chapters.predictable_motion.runs import AHEAD, KNOWS_PATH, N_IN, NAME
+from fixlib.chapters.predictable_motion.runs import AHEAD, N_IN, NAME, NOISY
 from fixlib.chapters.predictable_motion.tables import METRICS, by_horizon, exact_score, networks, noises, score
 from fixlib.data.lattice import KINDS, SPEEDS, lattice_paths
-from fixlib.plots import BASELINE_COLOR, OPTIMUM_COLOR, Row, color_of, dots, figure, name_of
+from fixlib.plots import OPTIMUM_COLOR, Row, color_of, dots, figure, name_of
 from fixlib.runs.study import Number, Study
 
 RECALL, PRECISION = "white_pixel_recall", "white_pixel_precision"  # at 0.5; no precision where nothing is called
@@ -94,14 +94,17 @@ def finding_the_pixel(study: Study) -> Figure:
         for height, name in zip(range(len(losses))[::-1], losses):
             best = _called(exact_score(study, name, metric), metric)["value"]
             axes.plot([best, best], [height - 0.36, height + 0.36], color=OPTIMUM_COLOR, lw=3, zorder=1)
+        velocity = exact_score(study, "constant_velocity", metric)["value"]
+        axes.axvline(velocity, color=color_of("constant_velocity"), ls="-.", zorder=0)
         axes.set_title(title, fontsize=9)
         axes.set(xlim=(-0.04, 1.06), ylim=(-0.6, len(losses) - 0.25))
     marks: dict[str, dict[str, Any]] = {
         "from scratch": dict(marker="o", color="#333333", mfc="white"),
         "from a network that knows": dict(marker="o", color="#333333"),
         "best possible under that loss": dict(color=OPTIMUM_COLOR, lw=3),
+        "constant velocity": dict(color=color_of("constant_velocity"), ls="-."),
     }
-    plots.legend(drawn, marks, ncols=3, **TOP)
+    plots.legend(drawn, marks, ncols=4, **TOP)
     return drawn
 
 
@@ -111,83 +114,47 @@ def _called(found: Number, metric: str) -> Number:
 
 
 @figure("03_falling_with_noise", **MOTION)
-def falling_with_noise(study: Study, losses: Sequence[str] = ()) -> Figure:
-    """METRICS against noise, a column a loss: exact optimum, networks, and where p > 0.5 should stop."""
-    losses = losses or [name for name in networks(study, "onwards") if len(noises(study, f"onwards.{name}")) > 1]
-    grid = dict(sharex=True, sharey=True, squeeze=False, figsize=(1.62 * len(losses) + 0.8, 8.4))
-    drawn, panels = plt.subplots(len(METRICS), len(losses), **grid)
-    for column, name in zip(panels.T, losses):
-        needed = tables.certainty_needed(name)
-        for axes, metric in zip(column, METRICS):
-            axes.plot([0, 1], [1, 0], color=BASELINE_COLOR, lw=0.8, ls=":")
-            if metric in (RECALL, PRECISION):
-                axes.axvline(1 - needed, color=BASELINE_COLOR, lw=1, ls="--")
-            best = [_called(exact_score(study, name, metric, level), metric)["value"] for level in noises(study)]
-            axes.plot(noises(study), best, color=OPTIMUM_COLOR)
-            for level in noises(study, f"onwards.{name}"):
-                found = _called(score(study, f"onwards.{name}", metric, level), metric)
-                axes.plot([level, level], [found["low"], found["high"]], color=color_of(name), lw=2, alpha=0.5)
-                axes.plot(level, found["value"], "o", color=color_of(name), ms=5)
-        wanted = f"wants η > {needed:.2g}" if needed else "paints at least one"
-        column[0].set_title(f"{name_of(name)}\n{wanted}", fontsize=9)
-        column[-1].set(xlabel="noise", xticks=(0, 0.5, 1), xticklabels=("0", "½", "1"))
-    for axes, title in zip(panels[:, 0], METRICS.values()):
-        axes.set(ylabel=title, ylim=(-0.04, 1.04))
-    marks = {
-        "best possible": dict(color=OPTIMUM_COLOR),
-        "network": dict(color="#333333", marker="o", ls=""),
-        "1 − noise": dict(color=BASELINE_COLOR, ls=":"),
-        "where p > 0.5 stops to pay": dict(color=BASELINE_COLOR, ls="--"),
-    }
-    plots.legend(drawn, marks, ncols=4, **TOP)
+def falling_with_noise(study: Study) -> Figure:
+    """Against noise: what the networks find beside the best possible, and which recall each loss's best output has."""
+    drawn, (found, predicted) = plt.subplots(1, 2, figsize=(9.2, 4), sharey=True)
+    looks: dict[str, dict[str, Any]] = {}
+    for name, line in zip(NOISY, (":", "-", "-", "-", "--")):  # MSE's and softmax's best recalls are the same
+        look, levels = dict(color=color_of(name), ls=line), noises(study, f"onwards.{name}")
+        numbers = [score(study, f"onwards.{name}", "average_precision", level) for level in levels]
+        found.vlines(
+            levels, *([one[end] for one in numbers] for end in ("low", "high")), look["color"], alpha=0.4, lw=2
+        )
+        found.plot(levels, [one["value"] for one in numbers], "o", **look, ms=5)
+        best = [exact_score(study, name, RECALL, level)["value"] for level in noises(study)]
+        predicted.plot(noises(study), best, **look, lw=3 if line == ":" else 1.5)
+        looks[name_of(name)] = look | dict(marker="o")
+    best = [exact_score(study, "softmax_cross_entropy", "average_precision", level)["value"] for level in noises(study)]
+    found.plot(noises(study), best, color=OPTIMUM_COLOR, lw=3, zorder=1)
+    looks["Best possible"] = dict(color=OPTIMUM_COLOR, lw=3)
+    found.set(title="Measured: average precision after one epoch", ylim=(-0.04, 1.04))
+    predicted.set(title="Predicted: recall at 0.5 of the best output")
+    for axes in (found, predicted):
+        axes.set_xlabel("noise (share of frames replaced)")
+    plots.legend(drawn, looks, ncols=3, **TOP)
     return drawn
 
 
 @figure("03_horizon_and_speed", **MOTION)
 def horizon_and_speed(study: Study) -> Figure:
-    """Error and undershoot one to ten frames ahead, without noise, one column a speed."""
-    trained = networks(study, "ahead")
-    lines = dict.fromkeys(trained, "-") | {"constant_velocity": "--", "repeat_last": ":", KNOWS_PATH: "--"}
-    rows = {"error_argmax": "mean pixel error (px)", "undershoot": "predicted / true distance\nfrom the last point"}
-    drawn, panels = plt.subplots(len(rows), len(SPEEDS), figsize=(8.4, 5.4), sharex=True, sharey="row")
-    for across, (metric, text) in zip(panels, rows.items()):
-        for axes, speed in zip(across, SPEEDS):
-            for name, line in lines.items():
-                found = by_horizon(study, name, metric, f"speed {speed}")
-                axes.plot(np.arange(1, AHEAD + 1), found, color=color_of(name), ls=line)
-            axes.set_xticks((1, 4, 7, 10))
-        across[0].set(ylabel=text, ylim=(0, None))
-    for axes, speed in zip(panels[0], SPEEDS):
-        axes.set_title(f"{speed} px a frame")
-    for axes in panels[-1]:
-        axes.set_xlabel("frames ahead")
-    looks = {name_of(name): dict(color=color_of(name), ls=line) for name, line in lines.items()}
-    plots.legend(drawn, looks, ncols=5, **TOP)
-    return drawn
-
-
-@figure("03_frames_and_regression", **MOTION)
-def frames_and_regression(
-    study: Study, losses: Sequence[str] = ("weighted_mse", "dice", "softmax_cross_entropy")
-) -> Figure:
-    """Error one frame ahead against noise: maps decoded, the hybrid, constant velocity, and the best possible."""
-    levels = noises(study, "onwards.hybrid_l1")
-    networks = {name: [score(study, f"onwards.{name}", "error_median", level) for level in levels] for name in losses}
-    networks["hybrid_l1"] = [score(study, "onwards.hybrid_l1", "error", level) for level in levels]
-    known = ("constant_velocity", "repeat_last", KNOWS_PATH)
-    exact = {name: [exact_score(study, name, "error_argmax", level) for level in levels] for name in known}
-    exact["best possible"] = [exact_score(study, "softmax_cross_entropy", "error_median", level) for level in levels]
-    drawn, axes = plt.subplots(figsize=(8, 4.4))
-    ends = []
-    for name, found in {**networks, **exact}.items():
-        shade = OPTIMUM_COLOR if name == "best possible" else color_of(name)
-        values = [number["value"] for number in found]
-        line = "o-" if name in networks else ":" if name == "repeat_last" else "--"
-        axes.plot(levels, values, line, color=shade, ms=5)
-        for level, number in zip(levels, found if name in networks else ()):
-            axes.plot([level, level], [number["low"], number["high"]], color=shade, lw=2.5, alpha=0.4)
-        ends.append((values[-1], name_of(name), shade))
-    axes.set(xlabel="noise (share of frames replaced)", ylabel="mean pixel error, one frame ahead (px)")
-    axes.set(xlim=(-0.02, levels[-1] + 0.22), ylim=(0, None), xticks=levels)
-    plots.label_ends(axes, ends, levels[-1])
+    """Error one to ten frames ahead, without noise, by speed; beside it, that of a copied input."""
+    lines = dict.fromkeys(networks(study, "ahead"), "o-") | {"constant_velocity": "-.", "repeat_last": "--"}
+    drawn, panels = plt.subplots(1, len(SPEEDS), figsize=(9.2, 3.9), sharey=True)
+    for axes, speed in zip(panels, SPEEDS):
+        frames = np.arange(1, AHEAD + 1)
+        axes.plot(frames, tables.copied_input(study, speed), color=OPTIMUM_COLOR, lw=5, alpha=0.5)
+        for name, line in lines.items():
+            found = by_horizon(study, name, "error_argmax", f"speed {speed}")
+            axes.plot(frames, found, line, color=color_of(name), ms=4)
+        axes.set(title=f"{speed} px a frame", xlabel="frames ahead", xticks=(1, 4, 7, 10))
+    panels[0].set(ylabel="mean pixel error (px)", ylim=(0, None))
+    looks: dict[str, dict[str, Any]] = {
+        name_of(name): dict(color=color_of(name), ls=line.strip("o")) for name, line in lines.items()
+    }
+    looks["The k-th given frame, copied"] = dict(color=OPTIMUM_COLOR, lw=5, alpha=0.5)
+    plots.legend(drawn, looks, ncols=3, **TOP)
     return drawn

@@ -12,10 +12,8 @@ import pandas as pd
 
 from fixlib.chapters.predictable_motion.runs import AHEAD, LOSSES, N_IN, paths_of_test, tag
 from fixlib.data.lattice import lattice_paths
-from fixlib.losses import DiceLoss, SoftmaxCrossEntropy, make_loss
 from fixlib.plots import name_of
 from fixlib.runs.study import Number, Study
-from fixlib.theory.outputs import crossing_threshold
 
 # What a loss is judged by: the order of the pixels, where the brightest lies, and the two that need p > 0.5.
 METRICS = {
@@ -68,8 +66,8 @@ def noises(study: Study, variant: str = "") -> list[float]:
     return [config.noises[0] for config in exact if config.data.n_out == 1]
 
 
-def by_horizon(study: Study, predictor: str, metric: str, group: str = "all") -> np.ndarray:
-    """A metric 1 ... 10 frames ahead, over all test windows or those of a kind or speed ("arc", "speed 3")."""
+def by_horizon(study: Study, predictor: str, metric: str, group: str) -> np.ndarray:
+    """A metric 1 ... 10 frames ahead, over the test windows of a kind or speed, or "all" ("arc", "speed 3")."""
     if predictor in networks(study, "ahead"):
         found = study.run(f"ahead.{predictor}").payload["stages"][tag(0.0)]
     else:
@@ -77,25 +75,15 @@ def by_horizon(study: Study, predictor: str, metric: str, group: str = "all") ->
     return np.array([np.nan if value is None else value for value in found["by_horizon"][group][metric]])
 
 
-def certainty_needed(loss: str) -> float:
-    """The probability above which the best output of a pixel exceeds 0.5; 0 for Dice, which always paints one."""
-    made = make_loss(loss)
-    if isinstance(made, SoftmaxCrossEntropy):
-        return 0.5
-    return 0.0 if isinstance(made, DiceLoss) else crossing_threshold(made)
+def copied_input(study: Study, speed: int) -> np.ndarray:
+    """Mean pixel error (px), (AHEAD,), of the k-th given frame taken for the k-th to come: SimVP's skip hands it over.
 
-
-def copied_input(study: Study) -> tuple[np.ndarray, np.ndarray]:
-    """Without noise, taking the k-th given frame for the k-th to come, as SimVP's skip connection hands it over.
-
-    Returns:
-        Recall and mean pixel error (px) one to AHEAD frames ahead, each (AHEAD,), over the test windows.
+    Without noise, over the test windows of that speed.
     """
     where = study.run("exact.ahead").spec.config.data
-    rows = paths_of_test(where, 0.0)
-    y, x = np.divmod(lattice_paths(where.size, N_IN + AHEAD).pixels[rows], where.size)
-    apart = np.hypot(x[:, :AHEAD] - x[:, N_IN:], y[:, :AHEAD] - y[:, N_IN:])
-    return (apart == 0).mean(0), apart.mean(0)
+    possible, rows = lattice_paths(where.size, N_IN + AHEAD), paths_of_test(where, 0.0)
+    y, x = np.divmod(possible.pixels[rows[possible.speed[rows] == speed]], where.size)
+    return np.hypot(x[:, :AHEAD] - x[:, N_IN:], y[:, :AHEAD] - y[:, N_IN:]).mean(0)
 
 
 def straight_lines(n: int, length: int, speed: float, seed: int = 0) -> np.ndarray:
