@@ -367,6 +367,19 @@ def test_prepared_it_is_a_dataset(tmp_path, project, capsys):
     assert "split by pictures" in open_dataset("data/lab")["train"].source.label
 
 
+def test_of_slow_samples_only_frames_are_prepared(tmp_path):
+    files = exports.write("jsPsych, json", exports.gaze(n=20), tmp_path)[0]
+    reading = prepare_recordings(files, "web", out=tmp_path / "web")
+    assert "30 samples a second are too few" in reading.report
+    assert not (tmp_path / "web" / "fixations").exists() and not (tmp_path / "web" / "fixations.csv").exists()
+    train = open_dataset(str(tmp_path / "web"))["train"]
+    assert train.rate_hz == 10 and train.fixation_mask.float().mean() > 0.5
+    with pytest.raises(ValueError, match="one frame a fixation was asked for"):
+        open_dataset(str(tmp_path / "web"), None)
+    with pytest.raises(ValueError, match="has no fixations.csv"):
+        open_scanpaths(str(tmp_path / "web"))
+
+
 def test_data_of_others_are_not_replaced(tmp_path):
     folder = tmp_path / "lab"
     torch.save(dict(coordinates=torch.ones(1, 30, 2), fixation_mask=torch.ones(1, 30).bool()), folder_file(folder))

@@ -218,6 +218,8 @@ def _placed(rows: pd.DataFrame, tables: list[Table], reading: Reading) -> pd.Dat
     surely = bool(said.picture) or tables[0].mapped
     full = f"{float(wide.iloc[0]):g} x {float(high.iloc[0]):g}" if known.all() else "the screen"
     _check_place(found, swapped, surely, bool(told.any()), full, reading)
+    columns = ", ".join(filter(None, map(tables[0].found.get, ("x", "y", "lx", "ly", "rx", "ry", "lpoint", "rpoint"))))
+    reading.lines.append(f"  {'x, y':<10}{columns}")
     direction = "y up: turned over" if y_up else "y down"
     why = "--unit" if said.unit else "by the format" if tables[0].unit else "taken so"
     reading.lines.append(f"  {'unit':<10}{unit} ({why}) of {full}, {direction}")

@@ -27,6 +27,7 @@ from fixlib.data.gaze import DataFileError
 LIMIT = 4 * 2**30  # bytes: of a file, or of all that an archive holds
 HEAD = 2**16  # characters that a format is told by
 CHUNK = 200_000  # rows read at a time
+LARGEST = 1e20  # ns since 1970 are less
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -279,11 +280,11 @@ def read_columns(file: File, where: dict[str, int], numbers: Iterable[str]) -> p
 
 
 def as_numbers(values: pd.Series, decimal: str = ".") -> np.ndarray:
-    """float64; NaN for what is no finite number (".", "-", "n/a", "UNDEFINEDnull", ...)."""
+    """float64; NaN for what is no number (".", "-", "n/a", "UNDEFINEDnull", ...), or too large."""
     if decimal == ",":
         values = values.astype(str).str.replace(",", ".", regex=False)
     found = pd.to_numeric(values, errors="coerce").to_numpy(float, na_value=np.nan)
-    return np.where(np.isfinite(found), found, np.nan)
+    return np.where(np.abs(found) < LARGEST, found, np.nan)
 
 
 def _quoting(quoted: bool) -> Literal[0, 3]:
