@@ -290,8 +290,8 @@ def test_a_pickle_is_refused_and_never_run(tmp_path, protocol, name):
 
 def zipped(path, name, content, mode=0o100644):
     member = zipfile.ZipInfo(name)
-    member.external_attr = mode << 16
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    member.external_attr, member.compress_type = mode << 16, zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(member, content)
     return path
 
@@ -311,8 +311,10 @@ def test_an_archive_follows_no_link(tmp_path):
 
 def test_what_would_unpack_to_too_much_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(reading_files, "LIMIT", 10_000)
-    with pytest.raises(DataFileError, match="more than"):
-        read_recordings(zipped(tmp_path / "all.zip", "lab.csv", b"0" * 20_000), "lab")
+    for name, content in (("lab.csv", b"0" * 20_000), ("lab.csv.gz", exports.gzip.compress(b"0" * 9_990))):
+        with pytest.raises(DataFileError, match="unpacks to more than"):
+            read_recordings(zipped(tmp_path / "all.zip", name, content), "lab")
+    (tmp_path / "all.zip").unlink()
     (tmp_path / "lab.tsv.gz").write_bytes(exports.gzip.compress(b"0" * 20_000))
     with pytest.raises(DataFileError, match="unpacks to more than"):
         read_recordings(tmp_path / "lab.tsv.gz", "lab")

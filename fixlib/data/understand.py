@@ -338,9 +338,9 @@ def _in_ms(rows: pd.DataFrame, table: Table, reading: Reading) -> pd.DataFrame:
     return rows
 
 
-def _too_long(longest_ms: float, trials: int, reading: Reading) -> bool:
-    """Whether frames of the trials would not fit; frames of all are kept as long as the longest."""
-    if longest_ms <= LONGEST_MS and trials * longest_ms * RATE_HZ / 1000 <= MOST_CELLS:
+def _too_long(longest_ms: float, trials: int, rows: int, reading: Reading) -> bool:
+    """Whether frames of the trials, all kept as long as the longest, would take much more than the rows they are of."""
+    if longest_ms <= LONGEST_MS and trials * longest_ms * RATE_HZ / 1000 <= max(MOST_CELLS, 4 * rows):
         return False
     reading.findings.append(
         f"the longest of {trials} trials lasts {longest_ms / 1000:g} s, too long for frames of all: another unit "
@@ -377,7 +377,7 @@ def _scanpaths(rows: pd.DataFrame, reading: Reading) -> None:
     """Sorted fixations, x and y as shares of the picture, on the grid."""
     rows = rows.assign(scanpath=pd.factorize(rows["scanpath"])[0])
     trials = rows.groupby("scanpath")
-    if _too_long(float(trials["duration"].sum().max()), trials.ngroups, reading):
+    if _too_long(float(trials["duration"].sum().max()), trials.ngroups, len(rows), reading):
         return
     who = {name: rows[name].cat.codes.astype(np.int64) for name in ("subject", "stimulus")}
     table = rows.assign(
@@ -404,7 +404,7 @@ def _samples(rows: pd.DataFrame, reading: Reading) -> None:
     if rate < FEWEST_HZ * 0.95:
         raise DataFileError(f"{rate:.1f} samples a second are too few for frames at {RATE_HZ:g} Hz")
     longest = float(rows["onset"].max()) + interval
-    if _too_long(longest, trials.ngroups, reading):
+    if _too_long(longest, trials.ngroups, len(rows), reading):
         return
     points = rows[["x", "y"]].to_numpy() * PREPARED_SIZE
     table = np.column_stack([rows["onset"], np.where(valid.to_numpy()[:, None], points, 0), valid])

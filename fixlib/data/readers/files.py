@@ -105,14 +105,34 @@ class File:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def collect(given: Iterable[Path | str], scratch: Path) -> list[File]:
-    """Files, those in folders, those that patterns name and those in archives, which are unpacked into `scratch`.
+@dataclass
+class Scratch:
+    """A folder for what archives hold, and how many bytes may still be written there."""
+
+    folder: Path
+    left: int
+
+    def unpack(self, file: IO[bytes] | gzip.GzipFile, parts: tuple[str, ...], name: str) -> Path:
+        path = self.folder.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "xb") as copy:
+            while chunk := file.read(2**20):
+                self.left -= len(chunk)
+                if self.left < 0:
+                    raise DataFileError(f"{name} unpacks to more than {LIMIT / 2**30:g} GB: unpack it yourself")
+                copy.write(chunk)
+        return path
+
+
+def collect(given: Iterable[Path | str], folder: Path) -> list[File]:
+    """Files, those in folders, those that patterns name and those in archives, which are unpacked into `folder`.
 
     Raises:
         FileNotFoundError: there is nothing of that name.
         DataFileError: too large, or an archive that is damaged or would write elsewhere.
     """
     found: list[File] = []
+    scratch = Scratch(folder, LIMIT)
     for each in given:
         path = Path(each).expanduser()
         paths = sorted(_inside(path)) if path.is_dir() else [path] if path.is_file() else []
@@ -124,15 +144,11 @@ def collect(given: Iterable[Path | str], scratch: Path) -> list[File]:
             name = str(file.relative_to(path.parent)) if file.is_relative_to(path.parent) else file.name
             if file.stat().st_size > LIMIT:
                 raise DataFileError(f"{file} has more than {LIMIT / 2**30:g} GB: export it in parts")
-            found += _unpacked(File(file, name, file, file == path), scratch / f"{len(found)}")
+            kind = file.suffix.lower()
+            read = {".zip": _unzip, ".gz": _gunzip}.get(kind)
+            one = File(file, name, file, file == path)
+            found += read(one, scratch, str(len(found))) if read else [one]
     return found
-
-
-def _unpacked(file: File, scratch: Path) -> list[File]:
-    """A file, or what is in it; of an archive's members only .gz are unpacked further."""
-    if file.name.lower().endswith(".gz"):
-        return [File(_gunzip(file.path, scratch), file.name[:-3], file.origin.with_suffix(""), file.asked_for)]
-    return _unzip(file.path, scratch) if file.name.lower().endswith(".zip") else [file]
 
 
 def _inside(path: Path) -> Iterator[Path]:
@@ -145,53 +161,39 @@ def _inside(path: Path) -> Iterator[Path]:
             yield file
 
 
-def _unzip(archive: Path, folder: Path) -> list[File]:
+def _unzip(archive: File, scratch: Scratch, place: str) -> list[File]:
+    """The files of a .zip; of those only a .gz is unpacked further."""
     found: list[File] = []
     try:
-        with zipfile.ZipFile(archive) as content:
-            members = sorted((m for m in content.infolist() if not m.is_dir()), key=lambda member: member.filename)
-            if sum(member.file_size for member in members) > LIMIT or len(members) > 100_000:
-                raise DataFileError(f"{archive} would unpack to more than {LIMIT / 2**30:g} GB: unpack it yourself")
-            for member in members:
-                parts = PurePosixPath(member.filename.replace("\\", "/")).parts
+        with zipfile.ZipFile(archive.path) as content:
+            for member in sorted(content.infolist(), key=lambda member: member.filename):
+                name = member.filename.replace("\\", "/")
+                parts = PurePosixPath(name).parts
                 link = stat.S_ISLNK(member.external_attr >> 16)
                 if link or not parts or ".." in parts or ":" in parts[0] or parts[0] == "/":
                     what = "is a link" if link else "would be written outside of its folder"
-                    raise DataFileError(f"{archive}: {member.filename!r} {what}; nothing of it was used")
-                if any(part.startswith((".", "__MACOSX")) for part in parts):
+                    raise DataFileError(f"{archive.name}: {member.filename!r} {what}; nothing of it was used")
+                if member.is_dir() or any(part.startswith((".", "__MACOSX")) for part in parts):
                     continue
-                path = folder.joinpath(*parts)
-                path.parent.mkdir(parents=True, exist_ok=True)
                 with content.open(member) as file:
-                    _copy(file, path, f"{archive}: {member.filename}")
-                member_file = File(path, "/".join(parts), path)
-                inner = folder / f".{len(found)}"
-                found += _unpacked(member_file, inner) if path.suffix.lower() == ".gz" else [member_file]
+                    path = scratch.unpack(file, (place, *parts), f"{archive.name}: {name}")
+                one = File(path, name, path)
+                found += _gunzip(one, scratch, f"{place}.{len(found)}") if path.suffix.lower() == ".gz" else [one]
+    except DataFileError:
+        raise
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError, ValueError) as error:
-        if isinstance(error, DataFileError):
-            raise
-        raise DataFileError(f"{archive} cannot be read as a .zip ({error}): unpack it yourself") from error
+        raise DataFileError(f"{archive.name} cannot be read as a .zip ({error}): unpack it yourself") from error
     return found
 
 
-def _gunzip(archive: Path, folder: Path) -> Path:
-    path = folder / archive.with_suffix("").name
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _gunzip(archive: File, scratch: Scratch, place: str) -> list[File]:
+    origin = archive.origin.with_suffix("")
     try:
-        with gzip.open(archive) as file:
-            _copy(file, path, str(archive))
+        with gzip.open(archive.path) as file:
+            path = scratch.unpack(file, (place, origin.name), archive.name)
     except (EOFError, zlib.error, OSError) as error:
-        raise DataFileError(f"{archive} cannot be read as a .gz ({error}): unpack it yourself") from error
-    return path
-
-
-def _copy(file: IO[bytes] | gzip.GzipFile, path: Path, name: str) -> None:
-    left = LIMIT
-    with open(path, "xb") as copy:
-        while chunk := file.read(2**20):
-            if (left := left - len(chunk)) < 0:
-                raise DataFileError(f"{name} unpacks to more than {LIMIT / 2**30:g} GB")
-            copy.write(chunk)
+        raise DataFileError(f"{archive.name} cannot be read as a .gz ({error}): unpack it yourself") from error
+    return [File(path, archive.name[:-3], origin, archive.asked_for)]
 
 
 def _sniff(lines: list[str]) -> Grid | None:

@@ -39,7 +39,6 @@ class Table:
         time: units of the columns of time, where known.
         found: the file's own name of each column.
         screen: px, where the file says it.
-        rate_hz: of samples, where the file says it.
         mapped: positions are of the picture, so that many may lie outside of it.
         stop: why it cannot be used as it is; "" if it can.
     """
@@ -79,11 +78,11 @@ class Refused(Format):
 
     KINDS: ClassVar = {
         b"\x80": "a Python pickle (or no text at all): pickles could run code, and are never opened",
-        b"\x93NUMPY": "an array of numpy's without names of columns",
+        b"\x93NUMPY": "an array of numpy's, without names of columns",
         b"PK\x03\x04": "an Excel workbook, a .pt file or another archive",
         b"\xd0\xcf\x11\xe0": "an Excel workbook of the old kind",
         b"\x89HDF": "HDF5",
-        b"SR_RESEARCH_COMBINED_FILE": "EyeLink's binary .edf. Convert it (edf2asc FILE), and give the .asc. Or",
+        b"SR_RESEARCH_COMBINED_FILE": "EyeLink's binary .edf, which edf2asc converts to .asc",
     }
 
     @classmethod
@@ -93,7 +92,7 @@ class Refused(Format):
     @classmethod
     def read(cls, file: File, columns: dict[str, str], eye: str) -> Table:
         what = next(what for magic, what in cls.KINDS.items() if file.head.startswith(magic))
-        raise DataFileError(f"{file.name} is {what}. Save the table as text (.csv) and give that")
+        raise DataFileError(f"{file.name} is {what}. Text is read: save or convert it as text, and give that")
 
 
 @dataclass(frozen=True)

@@ -109,11 +109,16 @@ class JsPsych(Format):
 
 def _trials(file: File) -> Iterator[dict[str, Any]]:
     if file.head.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \r\n\t")[:1] != b"[":
-        csv.field_size_limit(JSON_LIMIT)
-        with file.open() as lines:
-            assert file.grid is not None
-            for row in csv.DictReader(lines, delimiter=file.grid.separator):
-                yield {key: _parsed(value) if str(key).startswith("webgazer") else value for key, value in row.items()}
+        assert file.grid is not None
+        before = csv.field_size_limit(JSON_LIMIT)
+        try:
+            with file.open() as lines:
+                for row in csv.DictReader(lines, delimiter=file.grid.separator):
+                    yield {key: _parsed(text) if str(key).startswith("webgazer") else text for key, text in row.items()}
+        except csv.Error as error:
+            raise DataFileError(f"{file.name} cannot be read as a table: {error}") from error
+        finally:
+            csv.field_size_limit(before)
         return
     with file.open() as text:
         found = _parsed(text.read())
