@@ -1,0 +1,103 @@
+"""The table behind chapter 7: everything tried at a task, what it knows, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fixlib.chapters.loss_comparison import tables as losses
+from fixlib.plots import in_text, interval, name_of
+from fixlib.runs.store import Run
+from fixlib.runs.study import Number, difference, facts, recorded
+
+SEEDS = (0, 1, 2)
+COUNTED = ("repeat_last", "hold_then_prior", "centre_bias", "transition_table", "dwell_table", "return_table")
+DENSITIES = ("gru", "transformer")
+DIFFERENCE = "px − hold, then prior"
+WRITTEN = {"training windows": ",.0f", "parameters": ",.0f", "bits": ".2f", "average precision": ".3f"}
+BEST = {"bits": "max", "average precision": "max"}
+
+
+def ten_ahead() -> dict[str, list[Run]]:
+    """Every predictor tried at ten frames in, ten out, every 100 ms; by its label, the runs of its seeds."""
+    original, small = losses.record(), recorded("loss_comparison", "osie", "quick", losses=losses.EVERY_LOSS)
+    found = _counted_and_densities("10to10")
+    found |= {name_of(name): original.runs_of(name) for name in COUNTED[:2]}  # as in the book's first table
+    found |= {f"SimVP, {in_text(name)}": original.runs_of(name) for name in losses.EVERY_LOSS}
+    found |= {f"SimVP, {in_text(name)}, tuned": runs for name, runs in losses.tuned().items()}
+    found |= {f"Small SimVP, {in_text(name)}": small.runs_of(name) for name in losses.EVERY_LOSS}
+    changed = recorded("confounds", "osie", "quick", parts=("newest", "density"))
+    for variant in changed.variants():
+        change, _, name = variant.partition(".")
+        said = dict(newest="skip from the newest", density="of a density")[change]
+        found[f"Small SimVP, {in_text(name)}, {said}"] = changed.runs_of(variant)
+    return found
+
+
+def one_ahead() -> dict[str, list[Run]]:
+    """The same at four fixations in, the next one out. Marked * where the input is finer than a pixel."""
+    original = recorded("hybrid_regression", "osie", "paper", SEEDS, framings=("fixations",), networks=("hybrid_l1",))
+    found = _counted_and_densities("4to1_fixations")
+    found["Repeat last point, sub-pixel *"] = original.runs_of("repeat_last_subpixel.fixations")
+    found["Hybrid, L1"] = original.runs_of("hybrid_l1.fixations")
+    small = recorded("hybrid_regression", "osie", "quick", framings=("fixations",))
+    for variant in small.variants(trained=True, model="simvp"):
+        loss = facts(small.run(variant))["loss"]
+        found[f"Small SimVP, {in_text(loss)}"] = small.runs_of(variant)
+    for loss in ("l1", "mse"):
+        found[f"Small hybrid, {loss.upper()}"] = small.runs_of(f"hybrid_{loss}.fixations")
+    changed = recorded("confounds", "osie", "quick", parts=("points",))
+    found["Small hybrid, L1, displacement"] = changed.runs_of("hybrid.displacement.fixations")
+    for given, mark in (("pixels", ""), ("points", ", sub-pixel *")):
+        for target in ("position", "displacement"):
+            found[f"GRU, L1, {target}{mark}"] = changed.runs_of(f"gru.{given}.{target}.fixations")
+    return found
+
+
+def _counted_and_densities(task: str) -> dict[str, list[Run]]:
+    study = recorded("how_predictable", "osie", "quick", SEEDS, tasks=(task,), networks=DENSITIES)
+    found = {name_of(name): study.runs_of(f"{name}.{task}") for name in COUNTED}
+    return found | {name_of(f"density_{core}"): study.runs_of(f"{core}.{task}") for core in DENSITIES}
+
+
+def against(runs: Sequence[Run], reference: Sequence[Run]) -> Number:
+    """Error (px; of the geometric median, where a predictor gives maps) minus that of the reference."""
+    return difference(runs, reference, _error(runs[0]), _error(reference[0]))
+
+
+def costs(tried: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """A row per predictor, closest to gaze first; means over its seeds. See `WRITTEN`, `BEST`."""
+    reference = tried["Hold, then the prior"]
+    apart = {name: against(runs, reference) for name, runs in tried.items()}
+    rows = {name: _row(tried[name]) for name in sorted(apart, key=lambda name: apart[name]["value"])}
+    found = pd.DataFrame.from_dict(rows, orient="index").rename_axis("predictor")
+    own = {name for name, runs in tried.items() if runs[0].spec == reference[0].spec}
+    return found.assign(**{DIFFERENCE: ["–" if name in own else interval(apart[name], "+z.2f") for name in rows]})
+
+
+def _row(runs: Sequence[Run]) -> dict[str, Any]:
+    def average(metric: str) -> float:
+        values = [run.metrics[metric]["value"] for run in runs if metric in run.metrics]
+        return float(np.mean(values)) if values else np.nan
+
+    return {
+        "training windows": runs[0].payload["windows"]["train"],
+        "parameters": runs[0].payload.get("parameters", np.nan),
+        "seconds": seconds(runs),
+        "bits": average("bits"),
+        "average precision": average("average_precision"),
+    }
+
+
+def seconds(runs: Sequence[Run]) -> str:
+    """What a run took, in words: the median on a CPU, to two digits; on a GPU, and said so, where there is no other."""
+    cpu = [run.payload["seconds"] for run in runs if run.payload["environment"]["device"] == "cpu"]
+    took = float(np.median(cpu or [run.payload["seconds"] for run in runs]))
+    return ("< 1" if took < 1 else f"{float(f'{took:.2g}'):,.0f}") + ("" if cpu else " (GPU)")
+
+
+def _error(run: Run) -> str:
+    return "error_median" if "error_median" in run.metrics else "error"
