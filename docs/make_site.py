@@ -14,6 +14,7 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 
@@ -62,7 +63,13 @@ def _link_to_pages(chapter: nbformat.NotebookNode) -> None:
     """Links between chapters in what cells show as HTML, which Sphinx leaves as it is."""
     for data in (output.get("data", {}) for cell in chapter.cells for output in cell.get("outputs", [])):
         if "text/html" in data:
-            data["text/html"] = re.sub(r'(href="\d\d_\w+)\.ipynb', r"\1.html", data["text/html"])
+            data["text/html"] = re.sub(r'href="(\d\d_\w+)\.ipynb(#[^"]*)?"', _page_link, data["text/html"])
+
+
+def _page_link(link: re.Match) -> str:
+    """A section has the name there that docutils gives it: "#One-pixel,-one-number" is "#one-pixel-one-number"."""
+    section = re.sub(r"[^a-z0-9]+", "-", unquote(link[2] or "").lower()).strip("-")
+    return f'href="{link[1]}.html{section and "#" + section}"'
 
 
 def module_page(name: str) -> str:
