@@ -86,6 +86,11 @@ def pixel_center(index: Tensor, size: int = 32) -> Tensor:
     return torch.stack([index % size, index // size], dim=-1).to(torch.float32) + 0.5
 
 
+def seen_points(points: Tensor, size: int = 32) -> Tensor:
+    """What frames show of points (..., 2) px: the centers of their pixels; ValueError for a point outside the grid."""
+    return pixel_center(pixel_index(points, size), size)
+
+
 def mirrored_points(points: Tensor, size: int = 32) -> Tensor:
     """Points (..., 2) px, left and right exchanged; the pixel of each is the mirror image of the pixel it had."""
     x, y = points.unbind(dim=-1)

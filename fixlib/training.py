@@ -24,7 +24,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.auto import tqdm
 
-from fixlib.grid import create_sparse_frames, mirrored_points, pixel_center, pixel_index
+from fixlib.grid import create_sparse_frames, mirrored_points, seen_points
 from fixlib.metrics import white_pixel_counts
 from fixlib.system import atomic_write, bits, environment
 
@@ -115,7 +115,7 @@ class WindowLoader:
         if representation == "frames":
             return create_sparse_frames(points, torch.ones_like(points[..., 0], dtype=torch.bool), self.size)
         if representation == "pixels":
-            return pixel_center(pixel_index(points, self.size), self.size)
+            return seen_points(points, self.size)
         return points if representation == "points" else points[:, 0]
 
 

@@ -15,7 +15,7 @@ from fixlib.losses import LOSSES, make_loss
 from fixlib.metrics import Truth, evaluate_density, evaluate_frames, evaluate_points, paired_difference
 from fixlib.models import BASELINES
 from fixlib.runs.config import Config, Data, Loss, Model
-from fixlib.runs.execute import baseline_logits
+from fixlib.runs.execute import pixel_logits
 from fixlib.theory.bayes import bayes_logits, expected_loss, expected_squared_distance
 from fixlib.theory.forecast import (
     CELLS,
@@ -373,7 +373,7 @@ def test_no_baseline_beats_the_optimum(rate_hz, at_10hz, at_fixations):
         gap = paired_difference(error, best.per_window["error"], truth.subject, truth.stimulus)
         assert gap["high"] > 0
     loss, log_density = make_loss("bce"), known.log_density()
-    table = baseline_logits(baseline, windows["coordinates"][:, :4], 1, 32)
+    table = pixel_logits(baseline.log_density(windows["coordinates"][:, :4], 1))
     best_cost = expected_loss(loss, bayes_logits(loss, log_density), log_density)
     assert (expected_loss(loss, table.double(), log_density) > best_cost - 1e-7).all()
 

@@ -13,7 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from fixlib.grid import decode_median, geometric_median, pixel_center, pixel_index
+from fixlib.grid import decode_median, geometric_median, pixel_index, seen_points
 from fixlib.models.registry import BASELINES
 
 BANDWIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.7, 8.0)
@@ -133,7 +133,7 @@ class HoldThenPrior(TrainingMedian):
     def _fit(self, windows: Tensor, n_in: int) -> None:
         super()._fit(windows, n_in)
         targets = windows[:, n_in:]
-        seen = pixel_center(pixel_index(windows[:, n_in - 1, None], self.size), self.size)  # as it will be given
+        seen = seen_points(windows[:, n_in - 1, None], self.size)  # as it will be given
         held, prior = ((targets - point).norm(dim=-1).double().mean(dim=0) for point in (seen, self.point))
         errors = [(held[:switch].sum() + prior[switch:].sum()).item() for switch in range(len(held) + 1)]
         self.switch = errors.index(min(errors))

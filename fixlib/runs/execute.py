@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fixlib import data, metrics
 from fixlib.data import Gaze, content_sha256
-from fixlib.grid import certain_frames, decode_median, pixel_center, pixel_index
+from fixlib.grid import certain_frames, decode_median, pixel_index, seen_points
 from fixlib.losses import SoftmaxCrossEntropy, make_loss
 from fixlib.models import BASELINES, NETWORKS, accelerate, count_parameters
 from fixlib.runs.config import Config, Data, RunSpec
@@ -188,10 +188,11 @@ def score_baseline(config: Config, windows: Windows) -> dict[str, Any]:
     baseline, truth = fitted(config.model.kind), metrics.Truth.of(windows["test"], n_in)
     inputs = windows["test"].coordinates[:, :n_in]
     if baseline.inputs == "pixels":
-        inputs = pixel_center(pixel_index(inputs, size), size)
-    log_density = baseline.log_density(inputs, n_out) if hasattr(baseline, "log_density") else None
+        inputs = seen_points(inputs, size)
+    log_density: Any = baseline.log_density(inputs, n_out) if hasattr(baseline, "log_density") else None
     if config.model.options["as_frames"]:
-        logits = baseline_logits(baseline, inputs, n_out, size)
+        sure = log_density is None  # of one pixel, that of its point
+        logits = certain_frames(baseline.predict(inputs, n_out), size) if sure else pixel_logits(log_density)
         examples = _examples(windows["test"], n_in, torch.sigmoid(logits))
         return payload_of(metrics.evaluate_frames(logits, truth, log_density)) | dict(examples=examples)
     if log_density is None:
@@ -213,15 +214,10 @@ def regret(config: Config, log_density: Tensor, windows: Gaze) -> dict[str, dict
     return dict(regret=dict(bits=float(regret_bits(log_density, known).mean()), px=float(ours - best)))
 
 
-def baseline_logits(baseline: Any, inputs: Tensor, n_out: int, size: int) -> Tensor:
-    """A baseline as a frame predictor, (N, n_out, 1, size, size).
-
-    A point becomes one certain pixel; a density becomes the logit of each pixel's probability.
-    """
-    if hasattr(baseline, "log_density"):
-        log_p = baseline.log_density(inputs, n_out).unsqueeze(2)
-        return log_p - torch.log1p(-log_p.exp().clamp(max=1 - 1e-6))
-    return certain_frames(baseline.predict(inputs, n_out), size)
+def pixel_logits(log_density: Tensor) -> Tensor:
+    """A density (N, T, H, W) as a frame predictor gives it: the logit of each pixel's probability, (N, T, 1, H, W)."""
+    log_p = log_density.unsqueeze(2)
+    return log_p - torch.log1p(-log_p.exp().clamp(max=1 - 1e-6))
 
 
 def _examples(windows: Gaze, n_in: int, probabilities: Tensor) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from fixlib import data
 from fixlib.chapters.how_predictable.other_viewers import estimate
 from fixlib.chapters.simulated_control import runs as simulated_control
-from fixlib.grid import pixel_center, pixel_index
+from fixlib.grid import seen_points
 from fixlib.models import BASELINES as BASELINE_CLASSES
 from fixlib.runs.config import Config, Data, Loss, Model, RunSpec, get_profile, make_spec
 from fixlib.runs.execute import Attempt, Windows, load_windows, seen
@@ -96,9 +96,8 @@ def run(spec: RunSpec, attempt: Attempt) -> dict[str, Any]:
 def _history(name: str, where: Data, windows: Windows) -> dict[str, Tensor]:
     """Log densities (N, T, H, W) of a table on validation and test windows."""
     table = BASELINE_CLASSES[name](where.size).fit(windows["train"].coordinates, where.n_in)
-    seen_points = {part: windows[part].coordinates[:, : where.n_in] for part in ("val", "test")}
-    pixels = {part: pixel_center(pixel_index(points, where.size), where.size) for part, points in seen_points.items()}
-    return {part: table.log_density(points, where.n_out) for part, points in pixels.items()}
+    given = {part: seen_points(windows[part].coordinates[:, : where.n_in], where.size) for part in ("val", "test")}
+    return {part: table.log_density(points, where.n_out) for part, points in given.items()}
 
 
 def tasks_of(dataset: str) -> list[str]:
