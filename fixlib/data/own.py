@@ -167,13 +167,9 @@ def _split(reading: Reading, asked: str) -> dict[str, dict[str, Gaze]]:
     )
     reading.lines.append(f"Windows of {WINDOW} frames at {RATE_HZ:g} Hz: {', '.join(map(str, counts))}")
     if rule == "both" and counts[2] < 100 and not asked:
-        other = _dealt(whole["."], "pictures", whole["."])
-        reading.lines[-1] += (
-            f". FEW: --split pictures gives {', '.join(map(str, _windows(other)))} (same viewers in all parts)"
-        )
-    if "fixations" in parts and any(
-        len(gaze) == 0 or not gaze.fixation_mask.any() for gaze in parts["fixations"].values()
-    ):
+        others = ", ".join(map(str, _windows(_dealt(whole["."], "pictures", whole["."]))))
+        reading.lines[-1] += f". FEW: --split pictures gives {others} (same viewers in all parts)"
+    if not all(gaze.fixation_mask.any() for gaze in parts.get("fixations", {}).values()):
         del parts["fixations"]
     label = f"{reading.name} (own recordings, split by {RULES[rule][0]})"
     return {
@@ -199,21 +195,15 @@ def _dealt(gaze: Gaze, rule: str, all_of: Gaze) -> dict[str, Gaze]:
 
 
 def _windows(parts: dict[str, Gaze]) -> list[int]:
-    def count(gaze: Gaze) -> int:
-        try:
-            return len(gaze.windows(WINDOW)) if len(gaze) else 0
-        except ValueError:
-            return 0
-
-    return [count(parts[part]) for part in PARTS]
+    """How many each part has."""
+    masks = [torch.nn.functional.pad(parts[part].fixation_mask, (0, WINDOW)) for part in PARTS]
+    return [int(mask.unfold(1, WINDOW, WINDOW).all(dim=-1).sum()) for mask in masks]
 
 
 def _keep(reading: Reading, parts: dict[str, dict[str, Gaze]], folder: Path) -> Path:
     """Writes the dataset. Parts come last, so that what an interruption leaves does not open as a dataset."""
-    marker, old = (
-        folder / "source.json",
-        [folder / sub / f"{part}_data.pt" for sub in (".", "fixations") for part in PARTS],
-    )
+    old = [folder / sub / f"{part}_data.pt" for sub in (".", "fixations") for part in PARTS]
+    marker = folder / "source.json"
     if not marker.exists() and any(file.exists() for file in old):
         raise DataFileError(
             f"{folder} holds data that this command did not make: choose another --name, or move them away"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from fixlib.data.datasets import PREPARED_SIZE
 from fixlib.data.gaze import DataFileError, Source
-from fixlib.data.readers import FORMATS, PICTURE, TIMES, UNITS, File, Table, TableFormat
+from fixlib.data.readers import PICTURE, READERS, TIMES, UNITS, File, Table
 from fixlib.data.reading import Reading, Said, numbers
 from fixlib.data.recordings import COLUMNS, Recordings, Scanpaths
 from fixlib.data.velocity import THRESHOLD, fixations_by_velocity
@@ -74,9 +74,9 @@ def _tables(files: list[File], reading: Reading) -> list[Table]:
 
 def _table(file: File, said: Said) -> Table:
     columns = {role: column for role, column in said.columns.items() if not column.startswith("@")}
-    for known in FORMATS.values():
-        if known.detect(file):
-            return (TableFormat if {"x", "y"} <= columns.keys() and file.grid else known).read(file, columns, said.eye)
+    for read in READERS[-1:] if {"x", "y"} <= columns.keys() and file.grid else READERS:
+        if (found := read(file, columns, said.eye)) is not None:
+            return found
     raise DataFileError(f"{file.name} is no table and no format that is known")
 
 
@@ -160,8 +160,7 @@ def _one_eye(rows: pd.DataFrame, reading: Reading) -> pd.DataFrame:
 def _sides(unit: str, screen: tuple[Any, Any]) -> tuple[Any, Any, float]:
     """The screen's width and height in a unit, and where its origin is (0: corner, 0.5: middle)."""
     if unit.startswith("degrees:"):
-        width, height = numbers(unit, 2, "unit") or (1.0, 1.0)
-        return width, height, 0.5
+        return (*(numbers(unit, 2, "unit") or screen), 0.5)
     return {
         "px": (*screen, 0.0),
         "px:centre": (*screen, 0.5),
@@ -169,6 +168,14 @@ def _sides(unit: str, screen: tuple[Any, Any]) -> tuple[Any, Any, float]:
         "norm": (2.0, 2.0, 0.5),
         "height": (screen[0] / screen[1], 1.0, 0.5),
     }[unit]
+
+
+def _screen(rows: pd.DataFrame, tables: list[Table], said: Said) -> tuple[pd.Series, pd.Series]:
+    """Width and height (px) of each row's screen; NaN where nobody says it."""
+    if not said.screen and {"screen_w", "screen_h"} <= set(rows):
+        return rows["screen_w"], rows["screen_h"]
+    sizes = np.array([said.screen or table.screen or (np.nan, np.nan) for table in tables])[rows["table"]]
+    return pd.Series(sizes[:, 0], rows.index), pd.Series(sizes[:, 1], rows.index)
 
 
 def _placed(rows: pd.DataFrame, tables: list[Table], reading: Reading) -> pd.DataFrame | None:
@@ -179,33 +186,26 @@ def _placed(rows: pd.DataFrame, tables: list[Table], reading: Reading) -> pd.Dat
         raise DataFileError("no position in these files is a number")
     if not (said.unit or "width" in rows or tables[0].mapped):
         reading.findings += _doubts_of_unit(values, unit)
-    screen = said.screen or (
-        rows["table"].map({number: table.screen[0] if table.screen else np.nan for number, table in enumerate(tables)}),
-        rows["table"].map({number: table.screen[1] if table.screen else np.nan for number, table in enumerate(tables)}),
-    )
-    if not said.screen and {"screen_w", "screen_h"} <= set(rows):
-        screen = rows["screen_w"], rows["screen_h"]
-    place = {side: rows[side] if side in rows else pd.Series(np.nan, rows.index) for side in PICTURE}
+    wide, high = _screen(rows, tables, said)
+    known = wide.notna()
+    place = pd.DataFrame({side: rows.get(side, np.nan) for side in PICTURE}, rows.index)
     told = (place["width"] > 0) & (place["height"] > 0)
-    place |= {side: place[side].fillna(0.0) for side in ("left", "top")}
     if said.picture:
-        place, told = {side: pd.Series(value, rows.index) for side, value in zip(PICTURE, said.picture)}, told | True
+        place[list(PICTURE)], told = said.picture, told | True
     y_up = tables[0].y_up if said.y_up is None else said.y_up
-    known = pd.Series(screen[0], rows.index).notna()
-    pixels_needed = unit in ("px", "px:centre") or unit == "height" or told.any()
-    unplaced = ~known & ((unit != "px") | y_up | ~told) if pixels_needed else known & False
-    if unplaced.any() and not reading.findings:
-        low, high = np.percentile(values, (0.5, 99.5), axis=0)
+    pixels_needed = unit in ("px", "px:centre", "height") or told.any()
+    if pixels_needed and (~known & ((unit != "px") | y_up | ~told)).any() and not reading.findings:
+        low, top = np.percentile(values, (0.5, 99.5), axis=0)
         reading.findings.append(
             f"the screen's size is in none of these files, and positions are in {unit} (x from {low[0]:g} to "
-            f"{high[0]:g}, y from {low[1]:g} to {high[1]:g}): --screen WxH"
+            f"{top[0]:g}, y from {low[1]:g} to {top[1]:g}): --screen WxH"
         )
     if reading.findings:
         return None
-    wide, high = (pd.Series(side, rows.index).fillna(1.0) for side in screen)
+    wide, high = wide.fillna(1.0), high.fillna(1.0)
     sides = _sides(unit, (wide, high))
-    default = dict(left=0.0, top=0.0, width=wide, height=high)
-    place = {side: value.where(told, default[side]) for side, value in place.items()}
+    for side, whole in zip(PICTURE, (0.0, 0.0, wide, high)):
+        place[side] = place[side].fillna(0.0).where(told, whole)
 
     def shares(x: pd.Series, y: pd.Series) -> pd.DataFrame:
         x, y = (x / sides[0] + sides[2]) * wide, (y / sides[1] + sides[2]) * high
@@ -215,18 +215,17 @@ def _placed(rows: pd.DataFrame, tables: list[Table], reading: Reading) -> pd.Dat
     found = shares(rows["x"], rows["y"])
     reading.placed = found.assign(stimulus=rows["stimulus"], trial=rows["scanpath"])
     swapped = 1.0 if y_up else _outside(shares(rows["y"], rows["x"]))
-    surely = bool(said.picture) or tables[0].mapped
-    full = f"{float(wide.iloc[0]):g} x {float(high.iloc[0]):g}" if known.all() else "the screen"
-    _check_place(found, swapped, surely, bool(told.any()), full, reading)
+    full = np.array([wide.iloc[0], high.iloc[0]])
+    whole = "{:g} x {:g}".format(*full) if known.all() else "the screen"
+    _check_place(found, swapped, bool(said.picture) or tables[0].mapped, bool(told.any()), full, whole, reading)
     columns = ", ".join(filter(None, map(tables[0].found.get, ("x", "y", "lx", "ly", "rx", "ry", "lpoint", "rpoint"))))
-    reading.lines.append(f"  {'x, y':<10}{columns}")
     direction = "y up: turned over" if y_up else "y down"
     why = "--unit" if said.unit else "by the format" if tables[0].unit else "taken so"
-    reading.lines.append(f"  {'unit':<10}{unit} ({why}) of {full}, {direction}")
+    reading.lines += [f"  {'x, y':<10}{columns}", f"  {'unit':<10}{unit} ({why}) of {whole}, {direction}"]
     if told.any():
-        first = tuple(float(value[told].iloc[0]) for value in place.values())
+        left, top, width, height = place[told].iloc[0]
         where = "--picture" if said.picture else "by the file"
-        reading.lines.append(f"  {'picture':<10}{first[2]:g} x {first[3]:g} at {first[0]:g}, {first[1]:g} ({where})")
+        reading.lines.append(f"  {'picture':<10}{width:g} x {height:g} at {left:g}, {top:g} ({where})")
     return found
 
 
@@ -257,42 +256,32 @@ def _outside(shares: pd.DataFrame) -> float:
     return 1 - float((shares.ge(0) & shares.lt(1)).all(axis=1).mean())
 
 
-def _check_place(shares: pd.DataFrame, swapped: float, surely: bool, told: bool, full: str, reading: Reading) -> None:
-    """Whether gaze lies in the picture and fills it."""
-    outside, points = _outside(shares), shares.dropna()
+def _check_place(
+    shares: pd.DataFrame, swapped: float, trusted: bool, told: bool, full: np.ndarray, whole: str, reading: Reading
+) -> None:
+    """Whether gaze lies in the picture and fills it; `full` is the screen's size, px, and `whole` that in words."""
+    outside, points, stop = _outside(shares), shares.dropna(), reading.findings.append
+    low, high = np.percentile(points, (0.5, 99.5), axis=0)
     sure = "if all is right as it is, say where the picture was: --picture 0,0,WIDTH,HEIGHT"
-    if outside > 0.02 and swapped < outside / 4 and not surely:
-        reading.findings.append(
-            f"{outside:.1%} of positions are outside of {full}, {swapped:.1%} if x and y change places: "
+    if outside > 0.02 and swapped < outside / 4 and not trusted:
+        stop(
+            f"{outside:.1%} of positions are outside of {whole}, {swapped:.1%} if x and y change places: "
             f"--columns x=...,y=... the other way round; {sure}"
         )
-    elif outside > 0.2 and not (surely or told):
-        reading.findings.append(f"{outside:.0%} of positions are outside of {full}: another --screen WxH? {sure}")
-    elif outside > 0.2:
-        reading.notes.append(f"{outside:.0%} of positions are outside of the picture")
-    low, high = np.percentile(points, (0.5, 99.5), axis=0)
-    if len(points) >= 100 and (high - low).min() < 0.6 and outside < 0.2 and not (surely or told):
-        reading.findings.append(
-            f"gaze fills only {high[0] - low[0]:.0%} x {high[1] - low[1]:.0%} of {full} "
-            f"({_span(low, high, full)}): if the picture was smaller than the screen, say where: "
-            f"--picture LEFT,TOP,WIDTH,HEIGHT; {sure}"
+    elif outside > 0.2 and not (trusted or told):
+        stop(f"{outside:.0%} of positions are outside of {whole}: another --screen WxH? {sure}")
+    if len(points) >= 100 and (high - low).min() < 0.6 and outside < 0.2 and not (trusted or told):
+        corners = "{:.3g}, {:.3g} to {:.4g}, {:.4g}".format(*(low * full), *(high * full))
+        stop(
+            f"gaze fills only {high[0] - low[0]:.0%} x {high[1] - low[1]:.0%} of {whole} (from {corners}): if the "
+            f"picture was smaller than the screen, say where: --picture LEFT,TOP,WIDTH,HEIGHT; {sure}"
         )
     middle = points[points.ge(0).all(axis=1) & points.lt(1).all(axis=1)].mean()
+    y_up = ". That is low for pictures: is y up? Nothing is turned over by guess: --y-up"
     reading.notes.append(
         f"{outside:.1%} outside of the picture; inside, gaze is on average {middle['x']:.0%} from the left and "
-        f"{middle['y']:.0%} from the top"
-        + (
-            ". That is low for pictures: is y up? Nothing is turned over by guess: --y-up"
-            if middle["y"] > 0.55 and len(points) >= 30
-            else ""
-        )
+        f"{middle['y']:.0%} from the top" + y_up * bool(middle["y"] > 0.55 and len(points) >= 30)
     )
-
-
-def _span(low: np.ndarray, high: np.ndarray, full: str) -> str:
-    """From corner to corner, in px where the screen's are known."""
-    sides = [float(side) for side in full.split(" x ")] if " x " in full else [1.0, 1.0]
-    return "from {:.3g}, {:.3g} to {:.4g}, {:.4g}".format(*(low * sides), *(high * sides))
 
 
 def _in_ms(rows: pd.DataFrame, table: Table, reading: Reading) -> pd.DataFrame:

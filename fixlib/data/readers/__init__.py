@@ -1,7 +1,8 @@
-"""Readers of eye trackers' exports: an ordered list of formats, each told by its content."""
+"""Readers of eye trackers' exports, told by content: each gives None for a file that is not its own."""
 
-from fixlib.data.readers import eyelink, others  # they register their formats
+from fixlib.data.readers.eyelink import eyelink_asc
 from fixlib.data.readers.files import File, collect
-from fixlib.data.readers.formats import FORMATS, PICTURE, TIMES, UNITS, Table, TableFormat
+from fixlib.data.readers.formats import PICTURE, TIMES, UNITS, Table, read_table, refuse
+from fixlib.data.readers.others import bids, fixatons, jspsych, smi_events
 
-FORMATS["table"] = FORMATS.pop("table")  # the general one is asked last
+READERS = (refuse, eyelink_asc, smi_events, jspsych, bids, fixatons, read_table)  # the general one is asked last

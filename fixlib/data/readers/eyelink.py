@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,10 +10,9 @@ import pandas as pd
 
 from fixlib.data.gaze import DataFileError
 from fixlib.data.readers.files import File
-from fixlib.data.readers.formats import EYES, FORMATS, PICTURE, STIMULUS, Format, Layout, Table, tidy
+from fixlib.data.readers.formats import EYES, PICTURE, STIMULUS, Table, tidy
 
 NAMES = tuple(name.replace(" ", "_") for name in STIMULUS.split("|"))  # of trial variables that may name the picture
-EVENTS = ("MSG", "START", "END", "EFIX", "SAMPLES")
 
 
 @dataclass
@@ -47,10 +45,10 @@ class Session:
         """What a message is about: the trial being recorded, else the next one."""
         return self.blocks[-1] if self.recording else self.coming
 
-    def take(self, kind: str, words: list[str]) -> None:
-        """An event, or (kind "") a sample."""
-        if kind == "" and self.recording and self.samples_wanted:
-            numbers = [_number(word) for word in words[:7]]
+    def take(self, kind: str, *words: str) -> None:
+        """A line: an event, or (it begins with the time) a sample."""
+        if kind[0].isdigit() and self.recording and self.samples_wanted:
+            numbers = [_number(word) for word in (kind, *words[:6])]
             if len(numbers) >= (7 if self.both_eyes else 3):
                 right = numbers[4:6] if self.both_eyes else [np.nan, np.nan]
                 self.samples.extend([len(self.blocks) - 1, *numbers[:3], *right])
@@ -66,7 +64,7 @@ class Session:
         elif kind == "MSG" and len(words) > 1:
             self._message(_number(words[0]), words[1:])
 
-    def _message(self, time: float, words: list[str]) -> None:
+    def _message(self, time: float, words: tuple[str, ...]) -> None:
         if words[0] in ("DISPLAY_COORDS", "GAZE_COORDS") and len(words) >= 5:
             left, top, right, bottom = map(_number, words[1:5])
             # They are the last pixel, but programs of PyGaze write the size; sizes are even.
@@ -82,15 +80,15 @@ class Session:
         elif words[-1] == "SYNCTIME" and not self.current.shown:
             offset = _number(words[0])
             self.current.began, self.current.shown = time + (offset if offset == offset else 0.0), True
-        elif words[:2] == ["!V", "IMGLOAD"] and len(words) >= 4:
+        elif words[:2] == ("!V", "IMGLOAD") and len(words) >= 4:
             self._shown(words[2], words[3:])
-        elif words[:2] == ["!V", "TRIAL_VAR"] and len(words) >= 4 and (self.blocks or self.coming.trial):
+        elif words[:2] == ("!V", "TRIAL_VAR") and len(words) >= 4 and (self.blocks or self.coming.trial):
             block = self.coming if self.coming.trial else self.blocks[-1]  # they come after END
             name = words[2].lower()
             if name == self.variable.lower() if self.variable else name in NAMES and not block.stimulus:
                 block.stimulus = " ".join(words[3:])
 
-    def _shown(self, how: str, words: list[str]) -> None:
+    def _shown(self, how: str, words: tuple[str, ...]) -> None:
         block = self.current
         block.stimulus = block.stimulus or words[0].replace("\\", "/").rpartition("/")[2]
         x, y, width, height = ([_number(word) for word in words[1:5]] + [np.nan] * 4)[:4]
@@ -107,28 +105,32 @@ def _number(word: str) -> float:
         return np.nan
 
 
-def _events(lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-    for line in lines:
-        words = line.split()
-        if words and words[0] in EVENTS:
-            yield words[0], words[1:]
-        elif words and words[0][0].isdigit():
-            yield "", words
+def eyelink_asc(file: File, columns: dict[str, str], eye: str) -> Table | None:
+    """Fixations where it has any, else samples."""
+    begins = {(line.split() or [""])[0] for line in file.lines}
+    converted = any(line.startswith("** CONVERTED FROM") for line in file.lines[:3])
+    if not (converted or ("START" in begins and begins & {"EFIX", "SAMPLES", "EVENTS"})):
+        return None
+    with file.open() as lines:
+        events = any(line.startswith("EFIX") for line in lines)
+    session = Session(columns.get("stimulus", ""), samples_wanted=not events)
+    with file.open() as lines:
+        for words in filter(None, map(str.split, lines)):
+            session.take(*words)
+    if not session.blocks:
+        raise DataFileError(f"{file.name} has no START: nothing was recorded")
+    return _table(session, file, eye)
 
 
 def _table(session: Session, file: File, eye: str) -> Table:
-    if not session.blocks:
-        raise DataFileError(f"{file.name} has no START: nothing was recorded")
-    notes = []
-    if session.fixations:
-        columns = ["block", "eye", "onset", "end", "duration", "x", "y"]
-        rows = pd.DataFrame(session.fixations, columns=columns)
+    events, notes = bool(session.fixations), []
+    if events:
+        rows = pd.DataFrame(session.fixations, columns=["block", "eye", "onset", "end", "duration", "x", "y"])
     else:
         samples = np.frombuffer(session.samples).reshape(-1, 6)
-        rows = pd.DataFrame(samples, columns=["block", "onset", *EYES])
-        if not len(rows):
-            raise DataFileError(f"{file.name} has neither fixations (EFIX) nor samples")
-        rows = rows.astype(dict(block=int))
+        rows = pd.DataFrame(samples, columns=["block", "onset", *EYES]).astype(dict(block=int))
+    if not len(rows):
+        raise DataFileError(f"{file.name} has neither fixations (EFIX) nor samples")
     blocks = pd.DataFrame(
         [(b.trial, b.began, b.stimulus, *(b.picture or [np.nan] * 4)) for b in session.blocks],
         columns=["trial", "began", "stimulus", *PICTURE],
@@ -137,36 +139,17 @@ def _table(session: Session, file: File, eye: str) -> Table:
     if blocks["trial"].duplicated().any():  # many write the condition there
         blocks["trial"] = [f"{number + 1} {trial}" for number, trial in enumerate(blocks["trial"])]
     rows = rows.join(blocks, on="block")
-    early = rows["end" if session.fixations else "onset"] <= rows["began"]
+    what, ends = ("fixations", "end") if events else ("samples", "onset")
+    early = rows[ends] <= rows["began"]
     if early.any():
-        what = "fixations" if session.fixations else "samples"
         notes.append(f"{early.sum()} {what} ended before their picture was shown (SYNCTIME): dropped")
     rows = rows[~early].reset_index(drop=True)
     rows["onset"] -= rows["began"]
     if not (rows["stimulus"] != "").any():
         rows = rows.drop(columns="stimulus")
-    rows = rows.drop(columns=["began", "block", *(["end"] if session.fixations else [])])
-    found = dict(x="EFIX", duration="EFIX", onset="EFIX, from the trial's begin") if session.fixations else {}
-    label = f"EyeLink, {'events' if session.fixations else 'samples'}"
-    rows = tidy(rows.assign(subject=file.stem), Layout("", (), {}), eye)
-    return Table(rows, label, "px", False, dict(onset="ms", duration="ms"), found, session.screen, notes=notes)
-
-
-@FORMATS.register("eyelink asc")
-class Asc(Format):
-    @classmethod
-    def detect(cls, file: File) -> bool:
-        begins = [line.split()[:1] for line in file.lines if line.strip()]
-        return any(line.startswith("** CONVERTED FROM") for line in file.lines[:3]) or (
-            ["START"] in begins and any(each in begins for each in (["EFIX"], ["SAMPLES"], ["EVENTS"]))
-        )
-
-    @classmethod
-    def read(cls, file: File, columns: dict[str, str], eye: str) -> Table:
-        with file.open() as lines:
-            events = any(line.startswith("EFIX") for line in lines)
-        session = Session(columns.get("stimulus", ""), samples_wanted=not events)
-        with file.open() as lines:
-            for kind, words in _events(lines):
-                session.take(kind, words)
-        return _table(session, file, eye)
+    rows = rows.drop(columns=["began", "block", "end"], errors="ignore")
+    found = dict(x="EFIX", duration="EFIX", onset="EFIX, from the trial's begin") if events else {}
+    rows, time = tidy(rows.assign(subject=file.stem), eye=eye), dict(onset="ms", duration="ms")
+    return Table(
+        rows, f"EyeLink, {'events' if events else 'samples'}", "px", False, time, found, session.screen, notes=notes
+    )

@@ -1,21 +1,19 @@
 """Formats of eye trackers' exports, told by their content: what is a table is one entry of `LAYOUTS`.
 
 A reader gives a `Table`: rows under names of ours, positions and times as the file has them, and what the file says of
-them. To add a format that is a table, add a `Layout`; for any other, a class under ``@FORMATS.register``. Both are
-asked in the order in which they stand, the specific before the general.
+them; or None for a file that is not of its format. To add a format that is a table, add a `Layout`; for any other, a
+function to `READERS`. Both are asked in the order in which they stand, the specific before the general.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import pandas as pd
 
 from fixlib.data.gaze import DataFileError
 from fixlib.data.readers.files import File, Grid, as_numbers, read_columns
-from fixlib.registry import Registry
 
 UNITS = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}  # in ms
 SPELLED = {"μs": "us", "µs": "us", "sec": "s", "secs": "s", "seconds": "s", "in secs": "s", "msec": "ms"}
@@ -55,44 +53,22 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
 
-class Format:
-    """A kind of file."""
-
-    @classmethod
-    def detect(cls, file: File) -> bool:
-        """Whether a file is of it, by its first characters or its name."""
-        raise NotImplementedError
-
-    @classmethod
-    def read(cls, file: File, columns: dict[str, str], eye: str) -> Table:
-        """What it holds. `columns`: what the user said of its columns; `eye`: left, right or "" for any."""
-        raise NotImplementedError
+# What a file begins with that is not text. A pickle is never opened: it could run code.
+REFUSED = {
+    b"\x80": "a Python pickle (or no text at all): pickles could run code, and are never opened",
+    b"\x93NUMPY": "an array of numpy's, without names of columns",
+    b"PK\x03\x04": "an Excel workbook, a .pt file or another archive",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook of the old kind",
+    b"\x89HDF": "HDF5",
+    b"SR_RESEARCH_COMBINED_FILE": "EyeLink's binary .edf, which edf2asc converts to .asc",
+}
 
 
-FORMATS: Registry[type[Format]] = Registry("format")
-
-
-@FORMATS.register("refused")
-class Refused(Format):
-    """Not text. A pickle is never opened: it could run code."""
-
-    KINDS: ClassVar = {
-        b"\x80": "a Python pickle (or no text at all): pickles could run code, and are never opened",
-        b"\x93NUMPY": "an array of numpy's, without names of columns",
-        b"PK\x03\x04": "an Excel workbook, a .pt file or another archive",
-        b"\xd0\xcf\x11\xe0": "an Excel workbook of the old kind",
-        b"\x89HDF": "HDF5",
-        b"SR_RESEARCH_COMBINED_FILE": "EyeLink's binary .edf, which edf2asc converts to .asc",
-    }
-
-    @classmethod
-    def detect(cls, file: File) -> bool:
-        return file.head.startswith(tuple(cls.KINDS))
-
-    @classmethod
-    def read(cls, file: File, columns: dict[str, str], eye: str) -> Table:
-        what = next(what for magic, what in cls.KINDS.items() if file.head.startswith(magic))
-        raise DataFileError(f"{file.name} is {what}. Text is read: save or convert it as text, and give that")
+def refuse(file: File, columns: dict[str, str], eye: str) -> None:
+    """DataFileError for what is not text."""
+    for magic, what in REFUSED.items():
+        if file.head.startswith(magic):
+            raise DataFileError(f"{file.name} is {what}. Text is read: save or convert it as text, and give that")
 
 
 @dataclass(frozen=True)
@@ -110,9 +86,9 @@ class Layout:
         minimum: of the column confidence.
     """
 
-    label: str
-    needs: tuple[str, ...]
-    columns: dict[str, str]
+    label: str = "table"
+    needs: tuple[str, ...] = ()
+    columns: dict[str, str] = field(default_factory=dict)
     unit: str = ""
     time: dict[str, str] = field(default_factory=dict)
     y_up: bool = False
@@ -250,9 +226,7 @@ LAYOUTS = [
     ),
 ]  # fmt: skip
 GENERIC = Layout(
-    "table",
-    (),
-    dict(
+    columns=dict(
         x="x|fix x|fixation x|gaze x|pos x|position x|x pos|mean x|avg x|fixx|gazex|xpos|x px|x position",
         y="y|fix y|fixation y|gaze y|pos y|position y|y pos|mean y|avg y|fixy|gazey|ypos|y px|y position",
         duration="duration|dur|fix duration|fixation duration|fix dur|fixdur|fixation dur|length",
@@ -263,25 +237,11 @@ GENERIC = Layout(
 )  # fmt: skip
 
 
-@FORMATS.register("table")
-class TableFormat(Format):
-    """A table of any separator, known by its columns' names or with `--columns`."""
-
-    @classmethod
-    def detect(cls, file: File) -> bool:
-        return file.grid is not None
-
-    @classmethod
-    def read(cls, file: File, columns: dict[str, str], eye: str) -> Table:
-        assert file.grid is not None
-        layout = next((each for each in LAYOUTS if _has(file.grid, each.needs)), GENERIC)
-        return read_layout(file, layout, columns, eye)
-
-
-def read_layout(file: File, layout: Layout, columns: dict[str, str], eye: str) -> Table:
-    """A table of a known layout; what the user says of a column comes first."""
-    grid = file.grid
-    assert grid is not None
+def read_table(file: File, columns: dict[str, str], eye: str) -> Table | None:
+    """A table of any separator, known by its columns' names; what the user says of a column comes first."""
+    if (grid := file.grid) is None:
+        return None
+    layout = next((each for each in LAYOUTS if all(_find(grid, name) is not None for name in each.needs)), GENERIC)
     where, time = {}, dict(layout.time)
     for name, alternatives in layout.columns.items():
         if (place := _find(grid, alternatives)) is not None:
@@ -305,17 +265,16 @@ def read_layout(file: File, layout: Layout, columns: dict[str, str], eye: str) -
         )
     rows = read_columns(file, where, NUMBERS)
     if mapped := [place for place, name in enumerate(grid.names) if _plain(name)[0] == "mapped fixation x"]:
-        rows = _snapshots(file, rows, where, mapped) if "x" not in columns else rows
+        rows = _snapshots(file, grid, rows, where, mapped) if "x" not in columns else rows
     preamble = grid.preamble
     if "subject" in preamble and "subject" not in where:
         rows["subject"] = preamble["subject"]
     said = preamble.get("screen resolution") or preamble.get("calibration area", "")
     size = re.search(r"(\d+)\s*[x\s]\s*(\d+)", said)
-    unit = "" if "x" in columns and not layout.needs else layout.unit
     return Table(
         tidy(rows, layout, eye),
-        _described(layout.label, file),
-        unit,
+        f"{layout.label} ({'' if file.encoding == 'utf-8' else f'{file.encoding.upper()}, '}{_described(grid)})",
+        layout.unit,
         layout.y_up,
         time,
         {name: grid.names[place] for name, place in where.items()},
@@ -325,7 +284,7 @@ def read_layout(file: File, layout: Layout, columns: dict[str, str], eye: str) -
     )
 
 
-def tidy(rows: pd.DataFrame, layout: Layout, eye: str = "") -> pd.DataFrame:
+def tidy(rows: pd.DataFrame, layout: Layout = GENERIC, eye: str = "") -> pd.DataFrame:
     """The rows that count, each fixation once, with one position; missing ones are NaN."""
     for name, begins in layout.keep.items():
         if name in rows and (name != "kind" or "duration" in rows or layout.missing == 0):
@@ -360,10 +319,9 @@ def tidy(rows: pd.DataFrame, layout: Layout, eye: str = "") -> pd.DataFrame:
     return rows.reset_index(drop=True)
 
 
-def _snapshots(file: File, rows: pd.DataFrame, where: dict[str, int], mapped: list[int]) -> pd.DataFrame:
+def _snapshots(file: File, grid: Grid, rows: pd.DataFrame, where: dict[str, int], mapped: list[int]) -> pd.DataFrame:
     """Gaze mapped on several snapshots has a pair of columns each, "Mapped fixation X [snapshot]"."""
-    grid, parts = file.grid, []
-    assert grid is not None
+    parts = []
     for place in mapped:
         name = grid.names[place]
         other = name.replace(" X", " Y", 1)
@@ -374,16 +332,9 @@ def _snapshots(file: File, rows: pd.DataFrame, where: dict[str, int], mapped: li
     return pd.concat(parts, ignore_index=True) if parts else rows
 
 
-def _described(label: str, file: File) -> str:
-    grid = file.grid
-    assert grid is not None
+def _described(grid: Grid) -> str:
     kind = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars", " ": "spaces"}[grid.separator]
-    encoding = "" if file.encoding == "utf-8" else f"{file.encoding.upper()}, "
-    return f"{label} ({encoding}{kind}{', decimal commas' if grid.decimal == ',' else ''})"
-
-
-def _has(grid: Grid, needs: tuple[str, ...]) -> bool:
-    return all(_find(grid, name) is not None for name in needs)
+    return kind + ", decimal commas" * (grid.decimal == ",")
 
 
 def _find(grid: Grid, alternatives: str) -> int | None:

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,97 +15,83 @@ import pandas as pd
 
 from fixlib.data.gaze import DataFileError
 from fixlib.data.readers.files import File, as_numbers, fields, read_columns
-from fixlib.data.readers.formats import FORMATS, NUMBERS, PICTURE, Format, Layout, Table, tidy
+from fixlib.data.readers.formats import GENERIC, NUMBERS, PICTURE, UNITS, Table, tidy
 
+FIXATIONS = "Table Header for Fixations"  # in SMI's events
+# Where jsPsych experiments write who it was.
+WHO = ("subject_id", "subject", "participant_id", "participant", "PROLIFIC_PID", "workerId", "run_id")
 JSON_LIMIT = 2**28  # bytes: what is parsed whole takes several times its size
 
 
-@FORMATS.register("smi events")
-class SmiEvents(Format):
+def smi_events(file: File, columns: dict[str, str], eye: str) -> Table | None:
     """BeGaze's or IDF Converter's events: four tables in one file, each described under "Table Header for ..."."""
-
-    HEADER = "Table Header for Fixations"
-
-    @classmethod
-    def detect(cls, file: File) -> bool:
-        return any(line.startswith(cls.HEADER) for line in file.lines)
-
-    @classmethod
-    def read(cls, file: File, columns: dict[str, str], eye: str) -> Table:
-        rows: list[list[str]] = []
-        names: list[str] = []
-        stimulus, subject, header = "", file.stem, False
-        with file.open() as lines:
-            for line in lines:
-                line = line.rstrip("\n")
-                if header:
-                    separator = "\t" if "\t" in line else ","
-                    names, header = [name.strip().casefold() for name in fields(line, separator)], False
-                elif line.startswith(cls.HEADER):
-                    header = True
-                elif line.startswith("Subject:"):
-                    subject = line.partition(":")[2].strip() or subject
-                elif line.startswith("UserEvent") and "Message:" in line:
-                    stimulus = line.partition("Message:")[2].strip()
-                elif line.startswith("Fixation") and names:
-                    cells = fields(line, separator)
-                    if len(cells) >= len(names):
-                        rows.append([*cells[: len(names)], stimulus])
-        wanted = dict(x="location x", y="location y", duration="duration", onset="start")
-        if missing := [name for name in wanted.values() if name not in names]:
-            raise DataFileError(f"{file.name}: its table of fixations lacks {', '.join(missing)}")
-        if not rows:
-            raise DataFileError(f"{file.name} describes fixations and holds none")
-        table = pd.DataFrame(rows, columns=[*names, "stimulus"], dtype=object)
-        found = pd.DataFrame({name: as_numbers(table[column]) for name, column in wanted.items()})
-        found["eye"] = table[names[0]].str.split().str[-1]
-        found["trial"] = table["trial"] if "trial" in names else "1"
-        found["subject"], found["stimulus"] = subject, table["stimulus"].replace("", "none")
-        time = dict(duration="us", onset="us")
-        return Table(tidy(found, Layout("", (), {}, missing=0.0)), "SMI, events", "px", time=time, found=wanted)
+    if not any(line.startswith(FIXATIONS) for line in file.lines):
+        return None
+    rows: list[list[str]] = []
+    names: list[str] = []
+    stimulus, subject = "", file.stem
+    with file.open() as lines:
+        for line in lines:
+            line = line.rstrip("\n")
+            if line.startswith(FIXATIONS):
+                header = next(lines, "")
+                separator = "\t" if "\t" in header else ","
+                names = [name.strip().casefold() for name in fields(header.rstrip("\n"), separator)]
+            elif line.startswith("Subject:"):
+                subject = line.partition(":")[2].strip() or subject
+            elif line.startswith("UserEvent") and "Message:" in line:
+                stimulus = line.partition("Message:")[2].strip()
+            elif line.startswith("Fixation") and names:
+                cells = fields(line, separator)
+                if len(cells) >= len(names):
+                    rows.append([*cells[: len(names)], stimulus])
+    wanted = dict(x="location x", y="location y", duration="duration", onset="start")
+    if missing := [name for name in wanted.values() if name not in names]:
+        raise DataFileError(f"{file.name}: its table of fixations lacks {', '.join(missing)}")
+    if not rows:
+        raise DataFileError(f"{file.name} describes fixations and holds none")
+    table = pd.DataFrame(rows, columns=[*names, "stimulus"], dtype=object)
+    found = pd.DataFrame({name: as_numbers(table[column]) for name, column in wanted.items()})
+    found["eye"] = table[names[0]].str.split().str[-1]
+    found["trial"] = table["trial"] if "trial" in names else "1"
+    found["subject"], found["stimulus"] = subject, table["stimulus"].replace("", "none")
+    rows, time = tidy(found, replace(GENERIC, missing=0.0)), dict(duration="us", onset="us")
+    return Table(rows, "SMI, events", "px", time=time, found=wanted)
 
 
-@FORMATS.register("jspsych")
-class JsPsych(Format):
+def jspsych(file: File, columns: dict[str, str], eye: str) -> Table | None:
     """Trials with `webgazer_data`, as .json or as .csv with JSON in its cells; x, y are px of the page."""
-
-    WHO = ("subject_id", "subject", "participant_id", "participant", "PROLIFIC_PID", "workerId", "run_id")
-
-    @classmethod
-    def detect(cls, file: File) -> bool:
-        text = "\n".join(file.lines) or file.head.decode("utf-8", "replace")
-        return bool(re.match(r"\s*\[\s*\{", text)) or (file.grid is not None and "webgazer_data" in file.grid.names)
-
-    @classmethod
-    def read(cls, file: File, columns: dict[str, str], eye: str) -> Table:
-        if file.path.stat().st_size > JSON_LIMIT:
-            raise DataFileError(f"{file.name} has more than {JSON_LIMIT >> 20} MB: save each participant's data apart")
-        parts, left_out = [], 0
-        for number, trial in enumerate(_trials(file)):
-            samples = trial.get("webgazer_data")
-            if not isinstance(samples, list) or not samples or "calibrat" in str(trial.get("trial_type")):
-                left_out += isinstance(samples, list) or "raw_gaze" in trial
-                continue
-            samples = [each for each in samples if isinstance(each, dict)]
-            part = pd.DataFrame(
-                {
-                    name: as_numbers(pd.Series([each.get(key) for each in samples], dtype=object))
-                    for name, key in (("onset", "t"), ("x", "x"), ("y", "y"))
-                }
-            )
-            targets = trial.get("webgazer_targets")
-            target = next(iter(targets.values()), None) if isinstance(targets, dict) else None
-            if isinstance(target, dict):
-                for name, key in zip(PICTURE, ("x", "y", "width", "height")):
-                    part[name] = as_numbers(pd.Series([target.get(key)], dtype=object))[0]
-            who = next((str(trial[key]) for key in cls.WHO if trial.get(key) not in (None, "")), file.stem)
-            parts.append(part.assign(subject=who, trial=str(number), stimulus=_picture(trial, number)))
-        if not parts:
-            raise DataFileError(f"{file.name} is JSON, but no trial of it has webgazer_data")
-        rows = pd.concat(parts, ignore_index=True)
-        notes = [f"{left_out} trials of calibration or without gaze: left out"] if left_out else []
-        time, found = dict(onset="ms"), dict(x="webgazer_data", subject="subject_id", stimulus="stimulus")
-        return Table(rows, "jsPsych, WebGazer", "px", time=time, found=found, notes=notes)
+    text = "\n".join(file.lines) or file.head.decode("utf-8", "replace")
+    if not (re.match(r"\s*\[\s*\{", text) or (file.grid and "webgazer_data" in file.grid.names)):
+        return None
+    if file.path.stat().st_size > JSON_LIMIT:
+        raise DataFileError(f"{file.name} has more than {JSON_LIMIT >> 20} MB: save each participant's data apart")
+    parts, left_out = [], 0
+    for number, trial in enumerate(_trials(file)):
+        samples = trial.get("webgazer_data")
+        if not isinstance(samples, list) or not samples or "calibrat" in str(trial.get("trial_type")):
+            left_out += isinstance(samples, list) or "raw_gaze" in trial
+            continue
+        samples = [each for each in samples if isinstance(each, dict)]
+        part = pd.DataFrame(
+            {
+                name: as_numbers(pd.Series([each.get(key) for each in samples], dtype=object))
+                for name, key in (("onset", "t"), ("x", "x"), ("y", "y"))
+            }
+        )
+        targets = trial.get("webgazer_targets")
+        target = next(iter(targets.values()), None) if isinstance(targets, dict) else None
+        if isinstance(target, dict):
+            for name, key in zip(PICTURE, ("x", "y", "width", "height")):
+                part[name] = as_numbers(pd.Series([target.get(key)], dtype=object))[0]
+        who = next((str(trial[key]) for key in WHO if trial.get(key) not in (None, "")), file.stem)
+        parts.append(part.assign(subject=who, trial=str(number), stimulus=_picture(trial, number)))
+    if not parts:
+        raise DataFileError(f"{file.name} is JSON, but no trial of it has webgazer_data")
+    rows = pd.concat(parts, ignore_index=True)
+    notes = [f"{left_out} trials of calibration or without gaze: left out"] if left_out else []
+    time, found = dict(onset="ms"), dict(x="webgazer_data", subject="subject_id", stimulus="stimulus")
+    return Table(rows, "jsPsych, WebGazer", "px", time=time, found=found, notes=notes)
 
 
 def _trials(file: File) -> Iterator[dict[str, Any]]:
@@ -144,54 +131,37 @@ def _picture(trial: dict[str, Any], number: int) -> str:
     return (inside[1] if inside else re.sub(r"<[^>]*>", " ", stimulus)).strip().rpartition("/")[2] or f"trial {number}"
 
 
-@FORMATS.register("bids")
-class Bids(Format):
+def bids(file: File, columns: dict[str, str], eye: str) -> Table | None:
     """`..._physio.tsv(.gz)`: no header, its columns are named in a .json beside it or in a folder above."""
-
-    @classmethod
-    def detect(cls, file: File) -> bool:
-        return file.name.endswith("_physio.tsv") and "x_coordinate" in _inherited(file.origin, "physio").get(
-            "Columns", ()
-        )
-
-    @classmethod
-    def read(cls, file: File, columns: dict[str, str], eye: str) -> Table:
-        told, events = _inherited(file.origin, "physio"), _inherited(file.origin, "events")
-        names, grid = [str(name) for name in told["Columns"]], file.grid
-        if grid is None or len(grid.names) != len(names) or "timestamp" not in names:
-            raise DataFileError(
-                f"{file.name}: its .json names {len(names)} columns ({', '.join(names)}), it has others"
-            )
-        wanted = dict(x="x_coordinate", y="y_coordinate", onset="timestamp")
-        where = {name: names.index(column) for name, column in wanted.items() if column in names}
-        rows = read_columns(file, where, NUMBERS)
-
-        def said(column: str, key: str) -> str:
-            facts = told.get(column)
-            return str(facts.get(key, "")) if isinstance(facts, dict) else ""
-
-        shown = events.get("StimulusPresentation")
-        size = shown.get("ScreenResolution") if isinstance(shown, dict) else None
-        pixels = isinstance(size, list) and len(size) == 2 and all(isinstance(each, int | float) for each in size)
-        origin = [str(each) for each in shown.get("ScreenOrigin", [])] if isinstance(shown, dict) else []
-        rate, unit = told.get("SamplingFrequency"), said("timestamp", "Units")
-        step = rows["onset"].diff().median()
+    told, events = _inherited(file.origin, "physio"), _inherited(file.origin, "events")
+    if not file.name.endswith("_physio.tsv") or "x_coordinate" not in told.get("Columns", ()):
+        return None
+    names, grid = [str(name) for name in told["Columns"]], file.grid
+    if grid is None or len(grid.names) != len(names) or "timestamp" not in names:
+        raise DataFileError(f"{file.name}: its .json names {len(names)} columns ({', '.join(names)}), it has others")
+    wanted = dict(x="x_coordinate", y="y_coordinate", onset="timestamp")
+    where = {name: names.index(column) for name, column in wanted.items() if column in names}
+    rows = read_columns(file, where, NUMBERS)
+    shown, where_x, clock = (
+        facts if isinstance(facts, dict) else {}
+        for facts in (events.get("StimulusPresentation"), told.get("x_coordinate"), told.get("timestamp"))
+    )
+    size, rate, step = shown.get("ScreenResolution"), told.get("SamplingFrequency"), rows["onset"].diff().median()
+    pixels = isinstance(size, list) and len(size) == 2 and all(isinstance(each, int | float) for each in size)
+    unit = str(clock.get("Units"))
+    if isinstance(rate, int | float) and rate > 0 and step > 0:
         # Official examples have ms in one and s in another: the rate tells which.
-        units = {"s": 1000.0, "ms": 1.0, "us": 1e-3}
-        if isinstance(rate, int | float) and rate > 0 and step > 0:
-            unit = min(units, key=lambda each: abs(np.log(step * units[each] * rate / 1000)))
-        rows["subject"] = next((part for part in file.stem.split("_") if part.startswith("sub-")), file.stem)
-        rows = _with_events(rows, file, units.get(unit, 1.0))
-        kind = said("x_coordinate", "Units").lower()
-        return Table(
-            rows,
-            "BIDS physio",
-            {"pixel": "px", "pixels": "px", "px": "px"}.get(kind, ""),
-            origin[:1] == ["bottom"],
-            dict(onset="ms"),
-            wanted,
-            (size[0] + size[0] % 2, size[1] + size[1] % 2) if pixels and size else None,  # one example: [1919, 1079]
-        )
+        unit = min(UNITS, key=lambda each: abs(np.log(step * UNITS[each] * rate / 1000)))
+    rows["subject"] = next((part for part in file.stem.split("_") if part.startswith("sub-")), file.stem)
+    return Table(
+        _with_events(rows, file, UNITS.get(unit, 1.0)),
+        "BIDS physio",
+        "px" if str(where_x.get("Units")).lower() in ("px", "pixel", "pixels") else "",
+        str(shown.get("ScreenOrigin")).startswith("['bottom"),
+        dict(onset="ms"),
+        wanted,
+        (size[0] + size[0] % 2, size[1] + size[1] % 2) if pixels and size else None,  # one example: [1919, 1079]
+    )
 
 
 def _inherited(path: Path, kind: str) -> dict[str, Any]:
@@ -228,19 +198,12 @@ def _with_events(rows: pd.DataFrame, file: File, in_ms: float) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-@FORMATS.register("fixatons")
-class FixaTons(Format):
+def fixatons(file: File, columns: dict[str, str], eye: str) -> Table | None:
     """SCANPATHS/PICTURE/viewer: lines of x, y, begin and end (s); the picture's size is not in it."""
-
-    @classmethod
-    def detect(cls, file: File) -> bool:
-        numbers = file.grid is not None and file.grid.names == ("1", "2", "3", "4")
-        return numbers and "SCANPATHS" in file.origin.parts[-4:-2]
-
-    @classmethod
-    def read(cls, file: File, columns: dict[str, str], eye: str) -> Table:
-        rows = read_columns(file, dict(x=0, y=1, onset=2, end=3), NUMBERS)
-        rows = rows.assign(subject=file.origin.name, stimulus=file.origin.parent.name)
-        return Table(
-            rows, "FixaTons", "px", time=dict(onset="s", end="s"), found=dict(x="1", y="2", onset="3", end="4")
-        )
+    if "SCANPATHS" not in file.origin.parts[-4:-2] or not file.grid or file.grid.names != ("1", "2", "3", "4"):
+        return None
+    where = dict(x=0, y=1, onset=2, end=3)
+    rows = read_columns(file, where, NUMBERS)
+    rows = rows.assign(subject=file.origin.name, stimulus=file.origin.parent.name)
+    found = {name: str(place + 1) for name, place in where.items()}
+    return Table(rows, "FixaTons", "px", time=dict(onset="s", end="s"), found=found)
