@@ -215,7 +215,7 @@ def _score(runs: list[str], results_dir: str, **only: Any) -> int:
             elsewhere += 1
             continue
         scored += 1
-        if run.payload.get("metrics_version", 1) != METRICS_VERSION:
+        if run.metrics_version != METRICS_VERSION:
             recorded.write(run.spec, anew.payload, scored_anew=True)
         print(f"{run.path.name}: largest relative difference {largest_difference(anew, run):.2g}")
     print(f"{scored} runs scored; {elsewhere} have no network here: `fixlib verify KEY` trains one again and keeps it")

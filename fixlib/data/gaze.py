@@ -183,8 +183,7 @@ class Gaze:
         Args:
             length: frames in a window (inputs and targets together).
             stride: frames between the beginnings of two windows; ``length`` (no overlap) where not given.
-            limit: take that many, drawn without replacement, in the order of the data; all where not given.
-            seed: of the draw.
+            limit, seed: see `drawn`; all where not given.
 
         Raises:
             ValueError: there is no window, or fewer than ``limit``; the message says how many.
@@ -200,17 +199,20 @@ class Gaze:
                 f"no window of {length} valid frames in these {len(self)} scanpaths of {self.source.name} "
                 f"({self.frames}): windows have to be shorter, or scanpaths longer"
             )
-        if limit is not None:
-            if not 1 <= limit <= len(row):
-                found = f"there are {len(row)}: limit must be at least 1 and no more than that"
-                raise ValueError(f"{limit} windows were asked for, but {found}")
-            drawn = torch.randperm(len(row), generator=torch.Generator().manual_seed(seed))[:limit].sort().values
-            row, number = row[drawn], number[drawn]
         where = row[:, None], number[:, None] * stride + torch.arange(length)
         points, mask = self.coordinates[where], self.fixation_mask[where]
-        return replace(
+        found = replace(
             self, coordinates=points, fixation_mask=mask, subject=self.subject[row], stimulus=self.stimulus[row]
         )
+        return found if limit is None else found.drawn(limit, seed)
+
+    def drawn(self, limit: int, seed: int = 0) -> Gaze:
+        """So many of the sequences, drawn without replacement, in their order; ValueError where there are fewer."""
+        if not 1 <= limit <= len(self):
+            there_are = f"there are {len(self)}: limit must be at least 1 and no more than that"
+            raise ValueError(f"{limit} windows were asked for, but {there_are}")
+        drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:limit]
+        return self.rows(drawn.sort().values)
 
     def save(self, path: Path | str) -> None:
         """Write a file; whatever happens, ``path`` holds either its old content or all of the new.

@@ -188,7 +188,7 @@ class Config:
 class RunSpec:
     """What is run: the configuration, what it is called, and the fingerprint of the data.
 
-    Raises ValueError for names that cannot be file names, TypeError for a configuration that is not JSON.
+    Raises ValueError for names that cannot be file names.
     """
 
     experiment: str
@@ -203,13 +203,6 @@ class RunSpec:
         for name in ("experiment", "dataset", "variant", "profile"):
             if not _NAME.fullmatch(value := str(getattr(self, name))):
                 raise ValueError(f"{name} {value!r} must be of letters, digits and _.+-: it is part of a file name")
-        if type(self.seed) is not int:
-            raise TypeError(f"seed must be an int, got {self.seed!r}")
-        try:
-            canonical(self.config.to_json())
-        except (TypeError, ValueError) as error:
-            where = f"{self.experiment}/{self.variant}"
-            raise TypeError(f"config of {where} must hold plain finite JSON values: {error}") from error
 
     def located(self, folder: str) -> RunSpec:
         """The same, with where the folder of its data lies."""

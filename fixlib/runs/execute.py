@@ -56,12 +56,11 @@ def experiment_module(name: str) -> ModuleType:
 
 def load_windows(where: Data) -> Windows:
     """The windows that a configuration names, as many as the profile allows or as there are."""
-    windows, length = {}, where.n_in + where.n_out
+    windows = {}
     for part, gaze in data.open_dataset(where.source, where.rate_hz, where.size).items():
         stride = where.train_stride or where.stride if part == "train" else where.stride
-        windows[part], limit = gaze.windows(length, stride), getattr(where, part)
-        if limit and limit < len(windows[part]):
-            windows[part] = gaze.windows(length, stride, limit)
+        there_are = gaze.windows(where.n_in + where.n_out, stride)
+        windows[part] = there_are.drawn(min(getattr(where, part) or len(there_are), len(there_are)))
     return windows
 
 
@@ -148,10 +147,14 @@ def score_network(config: Config, network: nn.Module, windows: Windows) -> dict[
 
 def calibrate(config: Config, network: nn.Module, windows: Windows) -> metrics.Calibration:
     """How the maps of a network become densities, from the validation windows; the prior is that of the training."""
-    prior = BASELINES["centre_bias"](config.data.size).fit(windows["train"].coordinates, config.data.n_in)
     logits = predict(network, loader(network, config, windows["val"]))
     truth = metrics.Truth.of(windows["val"], config.data.n_in)
-    return metrics.Calibration(log_weights(loss_of(config), logits), truth, prior.probabilities)
+    return metrics.Calibration(log_weights(loss_of(config), logits), truth, center_bias(config.data, windows))
+
+
+def center_bias(where: Data, windows: Windows) -> Tensor:
+    """The probability of each pixel regardless of history, (H, W), from the training windows."""
+    return BASELINES["centre_bias"](where.size).fit(windows["train"].coordinates, where.n_in).probabilities
 
 
 def log_weights(loss: nn.Module, logits: Tensor) -> Tensor:
@@ -179,14 +182,8 @@ def score_baseline(config: Config, windows: Windows) -> dict[str, Any]:
     It is given what a frame shows, the centre of each pixel, unless its `inputs` are "points".
     """
     n_in, n_out, size = config.data.n_in, config.data.n_out, config.data.size
-
-    def fitted(kind: str) -> Any:
-        baseline = BASELINES[kind](size)
-        baseline.fit(windows["train"].coordinates, n_in)
-        return baseline
-
-    baseline, truth = fitted(config.model.kind), metrics.Truth.of(windows["test"], n_in)
-    inputs = windows["test"].coordinates[:, :n_in]
+    baseline = BASELINES[config.model.kind](size).fit(windows["train"].coordinates, n_in)
+    truth, inputs = metrics.Truth.of(windows["test"], n_in), windows["test"].coordinates[:, :n_in]
     if baseline.inputs == "pixels":
         inputs = seen_points(inputs, size)
     log_density: Any = baseline.log_density(inputs, n_out) if hasattr(baseline, "log_density") else None
@@ -197,7 +194,7 @@ def score_baseline(config: Config, windows: Windows) -> dict[str, Any]:
         return payload_of(metrics.evaluate_frames(logits, truth, log_density)) | dict(examples=examples)
     if log_density is None:
         return payload_of(metrics.evaluate_points(baseline.predict(inputs, n_out), truth))
-    found = metrics.evaluate_density(log_density, truth, fitted("centre_bias").log_density(inputs, n_out))
+    found = metrics.evaluate_density(log_density, truth, center_bias(config.data, windows).log().float())
     return payload_of(found) | regret(config, log_density, windows["test"])
 
 

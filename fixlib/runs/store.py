@@ -1,12 +1,7 @@
 """Recorded runs: one small JSON file each, written once, read only where the key fits.
 
 A run is what was asked for (`RunSpec`) and what came out (a payload). The key is a hash of the first, so that a change
-of configuration or data can never be answered with an old result:
-
-    results = Results()
-    if not results.has(spec):
-        results.write(spec, payload_of(evaluation) | dict(data_label=…, simulated=False, environment=environment()))
-    results.read(spec).metrics["error_median"]["value"]
+of configuration or data can never be answered with an old result: `Results().read(spec).metrics["error_median"]`.
 """
 
 from __future__ import annotations
@@ -26,7 +21,7 @@ from fixlib.runs.config import RunSpec, canonical, sha256
 from fixlib.system import atomic_write, root
 
 FORMAT_VERSION = 1
-_REQUIRED, _OURS = ("metrics", "data_label", "simulated"), ("format_version", "key", "spec")
+_OURS = ("format_version", "key", "spec")
 NUMBERS = ("metrics", "by_horizon", "history")  # parts of a payload in which null is a number that is not defined
 # Columns of Evaluation.per_window that a run keeps: what paired comparisons, error histograms and errors by
 # amplitude need. The others have their value and interval in the summary, and would double the file.
@@ -104,19 +99,14 @@ class Results:
 
         Args:
             payload: JSON values, numpy arrays and tensors at any depth (packed, floats as float16; `pack`
-                them yourself for more), NaN where undefined. Must hold metrics, data_label and simulated.
+                them yourself for more), NaN where undefined.
 
         Raises:
             FileExistsError: the run is recorded already.
-            ValueError: a required key is missing, or one of ours is used.
         """
         path = self.path(spec)
         if path.exists() and not scored_anew:
             raise FileExistsError(f"{path} is recorded already: runs are written once. Delete it to run it again")
-        if missing := [name for name in _REQUIRED if name not in payload]:
-            raise ValueError(f"payload of {spec.filename} lacks {missing}")
-        if taken := [name for name in (*_OURS, "checksum") if name in payload]:
-            raise ValueError(f"payload of {spec.filename} uses the reserved names {taken}")
         content = dict(format_version=FORMAT_VERSION, key=spec.key, spec=spec.to_json(), **_to_json(payload))
         content["checksum"] = sha256(content)
         # One line a key: small, and a reader (or git) can still see what is in it.
@@ -142,15 +132,13 @@ def _read(path: Path) -> Run:
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         why = f"is not a recorded run ({type(error).__name__}: {error})"
         raise ResultError(f"{path} {why}. Delete the file and run it again") from error
-    if version != FORMAT_VERSION:
-        why = f"has format version {version}, this fixlib reads {FORMAT_VERSION}"
-        raise ResultError(f"{path} {why}. Delete the file and run it again")
-    if not unchanged:
-        why = "was changed after it was recorded (its checksum does not fit)"
-        raise ResultError(f"{path} {why}. Restore it, or delete it and run it again")
-    if key != spec.key or path.name != spec.filename:
-        why = f"should be named {spec.filename}, by the configuration and data it holds"
-        raise ResultError(f"{path} {why}. Rename it back, or delete it and run it again")
+    for wrong, why in (
+        (version != FORMAT_VERSION, f"has format version {version}, this fixlib reads {FORMAT_VERSION}"),
+        (not unchanged, "was changed after it was recorded (its checksum does not fit)"),
+        (key != spec.key or path.name != spec.filename, f"should be named {spec.filename}, by what it holds"),
+    ):
+        if wrong:
+            raise ResultError(f"{path} {why}. Restore it, or delete it and run it again")
     return Run(spec, path, {name: _from_json(value, name in NUMBERS) for name, value in content.items()})
 
 

@@ -75,10 +75,6 @@ class Study:
         found = [run for run in self.runs if not wanted or wanted.items() <= facts(run).items()]
         return list(dict.fromkeys(run.spec.variant for run in found))
 
-    def framings(self) -> list[str]:
-        """How the gaze of these runs is cut into frames, in words; each once, in order."""
-        return list(dict.fromkeys(facts(run)["framing"] for run in self.runs))
-
     def run(self, variant: str, seed: int | None = None) -> Run:
         """The run of that variant (and seed: the first recorded by default); KeyError naming those there are."""
         for run in self.runs_of(variant):
@@ -167,8 +163,6 @@ def changes(run: Run, unchanged: Run) -> str:
 def _in_words(option: str, value: Any, before: Any) -> str:
     if option in (said := dict(normalise="concentration normalised", density="concentration of a density")):
         return said[option]
-    if isinstance(value, str):
-        return f"{option} {value}"
     if option.endswith("_weight") and option != "pos_weight" and before:  # a part of the composite
         return f"{option.removesuffix('_weight')} " + (f"x {value / before:g}" if value else "off")
     if value is False:

@@ -15,10 +15,9 @@ from torch import Tensor
 from fixlib import data, metrics
 from fixlib.data import Scanpaths
 from fixlib.grid import decode_median, pixel_index
-from fixlib.models import BASELINES
 from fixlib.models.baselines import spreading_kernel
 from fixlib.runs.config import Data
-from fixlib.runs.execute import Windows
+from fixlib.runs.execute import Windows, center_bias
 from fixlib.runs.store import payload_of
 
 NOTE = "upper-bound estimate, given other viewers' gaze on the same picture; not a predictor"
@@ -47,7 +46,7 @@ def estimate(
     """
     n_in, size = where.n_in, where.size
     truth = {part: metrics.Truth.of(windows[part], n_in) for part in ("val", "test")}
-    center = BASELINES["centre_bias"](size).fit(windows["train"].coordinates, n_in).probabilities.float()
+    center = center_bias(where, windows).float()
     everybody = looked_at(data.open_scanpaths(where.dataset, size), by_duration=where.rate_hz is not None)
     looks = {part: of_others(everybody, windows[part].subject, windows[part].stimulus, viewers) for part in truth}
     pixels = {part: pixel_index(windows[part].coordinates, size) for part in truth}

@@ -15,9 +15,8 @@ from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.data import Gaze
 from fixlib.losses import SoftmaxCrossEntropy, make_loss
 from fixlib.metrics import Calibration, Truth, evaluate_density, evaluate_frames, evaluate_points
-from fixlib.models import BASELINES
 from fixlib.runs.config import Config, Loss, Model, RunSpec, get_profile, make_spec
-from fixlib.runs.execute import Attempt, load_windows, log_weights, run_predictor, seen
+from fixlib.runs.execute import Attempt, center_bias, load_windows, log_weights, run_predictor, seen
 from fixlib.runs.store import payload_of
 from fixlib.theory.bayes import bayes_logits
 from fixlib.theory.forecast import best_points, forecast
@@ -86,10 +85,9 @@ def _optimum(config: Config, windows: dict[str, Gaze]) -> dict:
     log_density = known.log_density()
     if name == "distance":
         return payload_of(evaluate_points(best_points(known), truth)) | seen(windows)
-    prior = BASELINES["centre_bias"](where.size).fit(windows["train"].coordinates, where.n_in).probabilities
+    prior = center_bias(where, windows)
     if name == "density":
-        reference = prior.log().float().expand_as(log_density)
-        return payload_of(evaluate_density(log_density, truth, reference_log_density=reference)) | seen(windows)
+        return payload_of(evaluate_density(log_density, truth, prior.log().float())) | seen(windows)
     loss: Any = make_loss(name, **config.loss.options)
     logits = bayes_logits(loss, log_density)
     if isinstance(loss, SoftmaxCrossEntropy):  # its best output is the density itself, and is scored as one
