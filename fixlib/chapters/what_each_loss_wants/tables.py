@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import torch
 
 from fixlib.data.simulator import transition_matrix
@@ -14,6 +15,7 @@ from fixlib.theory.forecast import likeliest_pixel
 from fixlib.theory.outputs import (
     CompositeAtPixel,
     balance,
+    best_constant,
     best_output,
     best_painting,
     crossing_threshold,
@@ -23,6 +25,10 @@ from fixlib.theory.outputs import (
 WHERE = 6.4  # px: mean saccade amplitude on OSIE (chapter 1); how far the white pixel is when it is not here
 COMPOSITE_WEIGHTS = {"focal": 1.0, "sparsity": 0.8, "concentration": 1.5}
 PIXELWISE = {"mse": MSE(), "weighted_mse": WeightedMSE(), "focal": FocalLoss(), "sparsity": SparsityLoss()}
+AT_PIXEL = PIXELWISE | {
+    "concentration": CompositeAtPixel(WHERE**2, focal_weight=0.0, sparsity_weight=0.0),
+    "composite": CompositeAtPixel(WHERE**2),
+}
 DICE = {"dice": DiceLoss(), "dice_smooth_1": DiceLoss(smooth=1.0)}
 
 
@@ -31,9 +37,7 @@ def best_output_curves(etas: np.ndarray, size: int = 32) -> dict[str, np.ndarray
 
     Dice: of one pixel in an otherwise black frame. Composite: where the white pixel is WHERE px away if not here.
     """
-    concentration = CompositeAtPixel(WHERE**2, focal_weight=0, sparsity_weight=0)
-    pixelwise = PIXELWISE | {"composite": CompositeAtPixel(WHERE**2), "concentration": concentration}
-    curves = {name: np.asarray(best_output(loss, etas)) for name, loss in pixelwise.items()}
+    curves = {name: np.asarray(best_output(loss, etas)) for name, loss in AT_PIXEL.items()}
     return curves | {name: np.where(etas > painting_threshold(loss, size), 1.0, 0.0) for name, loss in DICE.items()}
 
 
@@ -51,19 +55,30 @@ def wanted_frames(belief: np.ndarray) -> dict[str, np.ndarray]:
     return frames | {name: best_painting(loss, belief) for name, loss in DICE.items()}
 
 
-def composite_terms(p: float, size: int = 32) -> dict[str, float]:
-    """The composite's weighted terms where every pixel has the output p, mean over a frame."""
-    terms = {name: weight * balance(LOSSES[name](), p, size).loss for name, weight in COMPOSITE_WEIGHTS.items()}
-    return terms | {"normalized concentration": terms["concentration"] / (2 * size**2)}
+def asks_for(size: int = 32) -> pd.DataFrame:
+    """By loss: the best constant where one pixel of a frame is white; the eta above which the best p exceeds 0.5."""
+    asked = {name: crossing_threshold(loss) for name, loss in AT_PIXEL.items()}
+    asked |= {name: painting_threshold(loss, size) for name, loss in DICE.items()}
+    losses = {name: LOSSES[name]() for name in AT_PIXEL} | DICE
+    constants = {name: best_constant(loss, 1 / size**2, size) for name, loss in losses.items()}
+    return pd.DataFrame({"best constant": constants, "asks for eta above": asked})
 
 
-def composite_certainty(distances: np.ndarray, size: int = 32) -> dict[str, np.ndarray]:
-    """The eta above which p > 0.5 pays, where the white pixel is that far (px) if not here; by form of composite."""
-
-    def needed(scale: float) -> np.ndarray:
-        return np.array([crossing_threshold(CompositeAtPixel(scale * distance**2)) for distance in distances])
-
-    return {"d in px": needed(1.0), "normalized": needed(1 / (2 * size**2))}
+def composite_parts(size: int = 32) -> pd.DataFrame:
+    """The composite's weighted terms, each alone and all together: what they cost a fresh network and ask for."""
+    alone = {f"{name}_weight": 0.0 for name in COMPOSITE_WEIGHTS}
+    parts = {f"{weight:g} x {name}": alone | {f"{name}_weight": weight} for name, weight in COMPOSITE_WEIGHTS.items()}
+    rows = {}
+    for name, weights in (parts | {"all three": {}, "all three, distances normalized": {}}).items():
+        normalize = name.endswith("normalized")
+        loss = CompositeLoss(**weights, normalize=normalize)
+        at_pixel = CompositeAtPixel(WHERE**2 / (2 * size**2 if normalize else 1), **weights)
+        rows[name] = [
+            balance(loss, 0.5, size).loss,
+            best_constant(loss, 1 / size**2, size),
+            crossing_threshold(at_pixel),
+        ]
+    return pd.DataFrame.from_dict(rows, "index", columns=["cost at p = 0.5", "best constant", "asks for eta above"])
 
 
 @cache
@@ -71,6 +86,6 @@ def highest_probability(frames_ahead: int = 10, size: int = 32, interval_ms: flo
     """Probability of the likeliest next pixel for one who knows the simulator and the present pixel, on average.
 
     Returns:
-        For one frame a fixation, one ahead; for frames every `interval_ms`, 1 to `frames_ahead` ahead.
+        For one frame per fixation, one ahead; for frames every `interval_ms`, 1 to `frames_ahead` ahead.
     """
     return float(likeliest_pixel(1, size, None)[0]), likeliest_pixel(frames_ahead, size, interval_ms)
