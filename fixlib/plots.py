@@ -21,6 +21,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 
 STYLE = Path(__file__).with_name("fixlib.mplstyle")
 BASELINE_COLOR = "#777777"
@@ -242,6 +243,20 @@ def image_axes(axes: Axes, title: str = "", black: int = 0) -> Axes:
     for side in axes.spines.values():
         side.set(visible=True, linewidth=0.5, color="#777777")
     return axes
+
+
+def box(axes: Axes, at: tuple[float, float], size: tuple[float, float], text: str = "", **look: Any) -> None:
+    """A rounded box of a drawing, `at` its centre, with its text. `look`: of the box, e.g. edgecolor, linestyle."""
+    style: dict[str, Any] = dict(facecolor="white", edgecolor=BASELINE_COLOR, linewidth=1.2, zorder=2) | look
+    corner, shape = (at[0] - size[0] / 2, at[1] - size[1] / 2), "round,pad=0,rounding_size=0.12"
+    axes.add_patch(FancyBboxPatch(corner, *size, boxstyle=shape, **style))
+    axes.text(*at, text, ha="center", va="center", fontsize=9, zorder=3)
+
+
+def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], **look: Any) -> None:
+    """An arrow of a drawing. `look`: e.g. color, linestyle, connectionstyle."""
+    look = dict(arrowstyle="->", color=BASELINE_COLOR, shrinkA=0, shrinkB=0) | look
+    axes.annotate("", end, start, arrowprops=look, zorder=1)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def load() -> None:
 def rebuild(
     out: str = "figures", profile: str = "quick", dataset: str = "osie", results_dir: str = ""
 ) -> Iterator[Path]:
-    """Write every figure of the book as PNG and PDF; the files written.
+    """Write every figure of the book as PNG and PDF, then the animation of the first page; the files written.
 
     Args:
         out: folder, relative to the project.
@@ -26,9 +26,11 @@ def rebuild(
 
     Raises:
         NotRecorded: runs are missing; nothing is trained.
+        DataUnavailable: the animation shows recorded gaze, and it cannot be had; the figures are written all the same.
     """
     import matplotlib.pyplot as plt  # slow, and of no use to the runs, which are imported through this package
 
+    from fixlib.chapters.start.animation import animate, scanpath
     from fixlib.plots import FIGURES, save
     from fixlib.runs import recorded
 
@@ -41,3 +43,4 @@ def rebuild(
         figure = drawing.draw(*([studies[runs]] if drawing.experiment else []))
         yield from save(figure, system.root() / out, name)
         plt.close(figure)
+    yield animate(scanpath(), system.root() / out / "00_scanpath.gif")

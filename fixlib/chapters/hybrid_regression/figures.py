@@ -6,25 +6,14 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 
 from fixlib.chapters.hybrid_regression import tables
 from fixlib.chapters.hybrid_regression.tables import HOPED_PX, REPORTED_PX, Predictor, find, predictors_of
-from fixlib.plots import BASELINE_COLOR, Row, color_of, dots, figure, note, only_ticks, reference
+from fixlib.plots import Row, dots, figure, note, only_ticks, reference
 from fixlib.runs.study import Study
 
 CLAIM: dict[str, Any] = dict(color="#D55E00", ls="--")
-# The original hybrid from left to right: stage, what comes out of it, and how wide its box is.
-STAGES = (
-    ("4 frames", "4 × 1 × 32 × 32", 1.2),
-    ("Encoder\neach frame\nby itself", "4 × 64 × 8 × 8", 1.4),
-    ("Translator\nmixes the frames,\nstacked as channels", "4 × 64 × 8 × 8", 2.1),
-    ("Newest\ntime step,\nflattened", "4,096", 1.4),
-    ("Head\nMLP", "512, 256, 2", 1.1),
-    ("(x, y)", "2", 0.8),
-)
 
 
 @figure("06_frame_rate", of="sparsity")
@@ -47,35 +36,6 @@ def frame_rate(description: Study) -> Figure:
     axes.set(xlabel="frames per second", ylabel="error of repeating\nthe last frame (px)")
     only_ticks(axes.xaxis, hertz)
     return drawn
-
-
-@figure("06_hybrid")
-def hybrid() -> Figure:
-    """The original hybrid as boxes, with the shape that leaves each, and the part of SimVP that it does without."""
-    drawn, axes = plt.subplots(figsize=(9.5, 3.4))
-    left, color, gap = 0.0, color_of("hybrid_l1"), 0.75
-    for i, (stage, shape, width) in enumerate(STAGES):
-        _box(axes, (left, 0), width, stage, facecolor=f"{color}22", edgecolor=color)
-        axes.text(left + width / 2, -0.25, shape, ha="center", va="top", fontsize=8, color="#444444")
-        if i + 1 < len(STAGES):
-            axes.annotate("", (left + width + gap, 0.6), (left + width, 0.6), arrowprops=dict(arrowstyle="->"))
-        left += width + gap
-    gone: dict[str, Any] = dict(color=BASELINE_COLOR, linestyle=":", connectionstyle="angle,angleA=90,angleB=0,rad=6")
-    _box(axes, (6.6, 1.75), 1.4, "Decoder", facecolor="white", edgecolor=BASELINE_COLOR, linestyle=":")
-    axes.annotate("", (6.6, 2.05), (4.95, 1.2), arrowprops=dict(arrowstyle="->", **gone))
-    axes.annotate("", (6.6, 2.65), (2.65, 1.2), arrowprops=dict(arrowstyle="->", **gone))
-    axes.annotate("", (8.75, 2.35), (8.0, 2.35), arrowprops=dict(arrowstyle="->", color=BASELINE_COLOR, linestyle=":"))
-    for at, text in (((2.75, 2.72), "skip: full-resolution maps of one input frame"), ((8.85, 2.28), "a frame")):
-        axes.text(*at, text, fontsize=8, color=BASELINE_COLOR)
-    axes.text(0, 2.28, "SimVP,\nnot in the hybrid:", fontsize=8, color=BASELINE_COLOR, va="center")
-    axes.set(xlim=(-0.1, left - gap + 0.1), ylim=(-0.8, 3.1))
-    axes.set_axis_off()
-    return drawn
-
-
-def _box(axes: Axes, corner: tuple[float, float], width: float, text: str, **look: Any) -> None:
-    axes.add_patch(FancyBboxPatch(corner, width, 1.2, boxstyle="round,pad=0,rounding_size=0.1", **look))
-    axes.text(corner[0] + width / 2, corner[1] + 0.6, text, ha="center", va="center", fontsize=9)
 
 
 @figure("06_errors", of="hybrid_regression")

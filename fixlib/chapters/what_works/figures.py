@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from fixlib.plots import BASELINE_COLOR, figure
+from fixlib.plots import BASELINE_COLOR, arrow, figure
 
 # Where each question stands, and each answer: its condition, then what to do.
 QUESTIONS = {
@@ -36,13 +36,9 @@ def decision() -> Figure:
         y, several = 4 - row, row == len(ANSWERS) - 1
         axes.text(left, y + 0.08, condition, weight="bold", fontsize=9, va="bottom")
         axes.text(left, y, answer, fontsize=9, va="top", color=BASELINE_COLOR if several else "black")
-        _arrow(axes, how_many if several else what, (left - 0.1, y))
-    _arrow(axes, start, (how_many[0] - 0.68, how_many[1]))
-    _arrow(axes, how_many, (what[0] - 0.68, what[1]))
+        arrow(axes, how_many if several else what, (left - 0.1, y))
+    arrow(axes, start, (how_many[0] - 0.68, how_many[1]))
+    arrow(axes, how_many, (what[0] - 0.68, what[1]))
     axes.set(xlim=(-1.0, 11.6), ylim=(-0.7, 4.6))
     axes.set_axis_off()
     return drawn
-
-
-def _arrow(axes: plt.Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    axes.annotate("", end, start, arrowprops=dict(arrowstyle="->", color=BASELINE_COLOR, shrinkA=0), zorder=1)
