@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import nbformat
 
 import fixlib
+from fixlib import explorers
 from fixlib.book import chapter_paths, described
 from fixlib.system import root
 
@@ -37,6 +38,7 @@ HOW_TO = (
 REFERENCE = ("docs/glossary", "docs/bibliography", "docs/data_formats", "data/README", "benchmarks/README")
 ABOUT = ("status", "CONTRIBUTING", "CHANGELOG")
 LINKED = ("fixlib", "examples", "LICENSE", "CITATION.cff")  # files, not pages, that pages link to
+EXPLORERS = "explorers.js"  # what draws the charts with sliders, once for all chapters
 NOT_DOCUMENTED = ("__main__", "cli", "chapters")  # commands have a page of their own, and chapters are the book
 
 
@@ -50,6 +52,7 @@ def gather(source: Path) -> None:
         copy(root() / path, source / path)
     for chapter in chapter_paths():
         shown = described(nbformat.read(chapter, as_version=4))
+        explorers.as_html(shown, f'<script src="../_static/{EXPLORERS}"></script>')
         _link_to_pages(shown)
         nbformat.write(shown, source / "notebooks" / chapter.name)
     modules = [module.name for module in pkgutil.iter_modules(fixlib.__path__) if module.name not in NOT_DOCUMENTED]
@@ -120,6 +123,7 @@ def main(out: Path) -> int:
     shutil.rmtree(html, ignore_errors=True)
     places = ["-c", root() / "docs", "-d", out / "doctrees", out / "source", html]
     code = build_main(["--quiet", "--fail-on-warning", "--fresh-env", *map(str, places)])
+    (html / "_static" / EXPLORERS).write_text(explorers.script(), encoding="utf-8")
     pages, files = list(html.rglob("*.html")), [path for path in html.rglob("*") if path.is_file()]
     size, seconds = sum(path.stat().st_size for path in files) / 1e6, time.perf_counter() - start
     print(f"site: {len(pages)} pages, {size:.1f} MB, {seconds:.0f} s: {html / 'index.html'}")

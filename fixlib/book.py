@@ -11,7 +11,7 @@ from typing import Any
 
 import nbformat
 
-from fixlib import data, system
+from fixlib import data, explorers, system
 from fixlib.runs import fallback_notice, get_profile
 from fixlib.runs.store import Results, largest_difference
 
@@ -203,7 +203,7 @@ def _write_html(executed: Path) -> None:
     from bs4 import BeautifulSoup
     from nbconvert import HTMLExporter
 
-    chapter = described(_read(executed))
+    chapter = explorers.as_html(described(_read(executed)), f"<script>{explorers.script()}</script>")
     converted, _ = HTMLExporter().from_notebook_node(chapter, dict(metadata=dict(name=executed.stem)))
     page = BeautifulSoup(converted, "html.parser")
     outputs = [output for cell in chapter.cells for output in cell.get("outputs", [])]

@@ -117,7 +117,7 @@ def _interval(values: pd.Series, rows: pd.DataFrame) -> list[float]:
     return list(metrics.clustered_bootstrap(values.to_numpy(dtype=float), **who))
 
 
-def _steps(frames: Gaze) -> tuple[Tensor, Tensor, Tensor]:
+def steps(frames: Gaze) -> tuple[Tensor, Tensor, Tensor]:
     """From each frame to the next: whether both show gaze, whether in one pixel, (N, T - 1), and the way, px."""
     both = frames.fixation_mask[:, 1:] & frames.fixation_mask[:, :-1]
     same = (frames.coordinates.floor().diff(dim=1) == 0).all(-1) & both
@@ -126,7 +126,7 @@ def _steps(frames: Gaze) -> tuple[Tensor, Tensor, Tensor]:
 
 def _saccades(fixations: Gaze) -> pd.DataFrame:
     """One row a step from a fixation to the next: amplitude (px), direction (degrees), whether the pixel stays."""
-    both, same, step = _steps(fixations)
+    both, same, step = steps(fixations)
     row, (x, y) = both.nonzero()[:, 0], step[both].T
     columns = dict(amplitude=torch.hypot(x, y), direction=torch.rad2deg(torch.atan2(y, x)), same_pixel=same[both])
     columns |= dict(subject=fixations.subject[row], stimulus=fixations.stimulus[row])
@@ -135,7 +135,7 @@ def _saccades(fixations: Gaze) -> pd.DataFrame:
 
 def _describe_rate(frames: Gaze, rate_hz: float) -> dict:
     """How often gaze is in the same pixel a frame later, and by how much it has moved; each with its interval."""
-    both, same, step = _steps(frames)
+    both, same, step = steps(frames)
     pairs = both.sum(1)
     found: dict[str, Any] = dict(rate_hz=rate_hz, frames=int(frames.fixation_mask.sum()))
     for name, each in (("same_pixel", same), ("repeat_last_error", step.norm(dim=-1) * both)):

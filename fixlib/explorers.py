@@ -1,0 +1,100 @@
+"""What all explorers share: charts with sliders, which move in JupyterLab and in the site without a kernel or a server.
+
+An explorer is an Altair chart with parameters that sliders and menus are bound to. It is handed to the notebook as
+Vega-Lite, which JupyterLab draws by itself; the site draws it with a script of its own (`script`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import altair as alt
+    from nbformat import NotebookNode
+
+MIME = "application/vnd.vegalite.v5+json"
+WIDTH = 320  # px, of what fills a phone beside its axis
+INK, FAINT, ACCENT = "#222222", "#777777", "#D55E00"
+# All colors are told, on white: readers in the dark get the same picture.
+LOOK: dict[str, Any] = dict(
+    background="white",
+    view=dict(stroke=None),
+    axis=dict(labelColor=INK, titleColor=INK, domainColor=FAINT, tickColor=FAINT, gridColor="#E5E5E5")
+    | dict(labelFontSize=11, titleFontSize=12, titleFontWeight="normal"),
+    title=dict(color=INK, subtitleColor=FAINT, anchor="start", fontSize=13, fontWeight="normal"),
+    legend=dict(labelColor=INK, titleColor=INK, labelFontSize=12, titleFontWeight="normal"),
+    text=dict(color=INK, fontSize=12),
+)
+LEVELS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # of brightness, one character a pixel
+_DRAW = """
+for (const place of document.querySelectorAll(".explorer")) {
+  const spec = JSON.parse(place.querySelector("script").textContent);
+  vegaEmbed(place, spec, {actions: false, renderer: "svg"}).then(shown => { place.view = shown.view; });
+}
+"""
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """A chart to play with, as a notebook shows it."""
+
+    chart: alt.TopLevelMixin
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The chart as Vega-Lite, in the book's look."""
+        spec = self.chart.to_dict()
+        return spec | dict(config=LOOK)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        text = "A chart with sliders. It moves where this chapter is opened in JupyterLab, and in the site."
+        return {MIME: self.spec, "text/plain": text}
+
+
+def slider(name: str, label: str, lowest: float, highest: float, step: float, value: float) -> alt.Parameter:
+    """A parameter of a chart that the reader moves; expressions call it by its name."""
+    import altair as alt
+
+    return alt.param(name, value=value, bind=alt.binding_range(min=lowest, max=highest, step=step, name=f"{label} "))
+
+
+def menu(name: str, label: str, options: Sequence[str]) -> alt.Parameter:
+    """A parameter that is one of several texts, the first to begin with."""
+    import altair as alt
+
+    return alt.param(name, value=options[0], bind=alt.binding_select(options=list(options), name=f"{label} "))
+
+
+def as_text(maps: Tensor) -> list[str]:
+    """Maps (N, H, W) with values in [0, 1] as texts of one character a pixel, row by row (see `brightness`)."""
+    levels = (maps.clamp(0, 1) * (len(LEVELS) - 1)).round().long()
+    return ["".join(LEVELS[level] for level in row) for row in levels.flatten(1).tolist()]
+
+
+def brightness(text: str, pixel: str) -> str:
+    """The expression of the value that `as_text` wrote of a pixel; both arguments are expressions."""
+    return f"indexof('{LEVELS}', substring({text}, {pixel}, {pixel} + 1)) / {len(LEVELS) - 1}"
+
+
+def as_html(chapter: NotebookNode, loaded: str) -> NotebookNode:
+    """The chapter, its explorers as HTML; `loaded`, below the last of them, is the tag that brings `script`."""
+    shown = [output for cell in chapter.cells for output in cell.get("outputs", []) if MIME in output.get("data", {})]
+    for output in shown:
+        spec = json.dumps(output.data[MIME]).replace("</", r"<\/")
+        html = f'<div class="explorer"><script type="application/json">{spec}</script></div>'
+        output.data = {"text/html": html + (loaded if output is shown[-1] else "")}
+    return chapter
+
+
+@cache
+def script() -> str:
+    """The JavaScript that draws every explorer of a page: Vega itself, which is asked of nobody, and a few lines."""
+    import vl_convert
+
+    return vl_convert.javascript_bundle(_DRAW, vl_version="5.20")
