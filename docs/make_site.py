@@ -66,7 +66,7 @@ def _link_to_pages(chapter: nbformat.NotebookNode) -> None:
     """Links between chapters in what cells show as HTML, which Sphinx leaves as it is."""
     for data in (output.get("data", {}) for cell in chapter.cells for output in cell.get("outputs", [])):
         if "text/html" in data:
-            data["text/html"] = re.sub(r'href="(\d\d_\w+)\.ipynb(#[^"]*)?"', _page_link, data["text/html"])
+            data["text/html"] = re.sub(r'href="((?:\d\d|appendix)_\w+)\.ipynb(#[^"]*)?"', _page_link, data["text/html"])
 
 
 def _page_link(link: re.Match) -> str:
@@ -91,7 +91,8 @@ def _automodule(name: str, members: bool = True) -> str:
 def index_page(reference: list[str]) -> str:
     """The README, and the order of all pages."""
     chapters = [
-        f"{path.stem[:2].lstrip('0') or '0'} · {_title(path)} <notebooks/{path.stem}>" for path in chapter_paths()
+        f"{path.stem.split('_')[0].lstrip('0') or '0'} · {_title(path)} <notebooks/{path.stem}>"
+        for path in chapter_paths()
     ]
     trees = {
         "The book": chapters,

@@ -28,8 +28,13 @@ class BookError(RuntimeError):
 
 
 def chapter_paths(chapters: Sequence[str] = ()) -> list[Path]:
-    """The notebooks of those names (with or without .ipynb), or all, in order; ValueError for an unknown one."""
-    known = {path.stem: path for path in sorted((system.root() / "notebooks").glob("[0-9]*.ipynb"))}
+    """The notebooks of those names (with or without .ipynb), or all, in order; ValueError for an unknown one.
+
+    Chapters have a number, and appendices follow them.
+    """
+    folder = system.root() / "notebooks"
+    paths = [path for kind in ("[0-9]*", "appendix_*") for path in sorted(folder.glob(f"{kind}.ipynb"))]
+    known = {path.stem: path for path in paths}
     wanted = [Path(name).stem for name in chapters] or list(known)
     for name in wanted:
         if name not in known:

@@ -63,6 +63,12 @@ def test_a_dataset_is_refused_where_a_chapter_says_that_it_needs_more(project, d
     assert not (project / "build").exists()
 
 
+def test_appendices_follow_the_chapters(project):
+    for name in ("appendix_b", "appendix_a", "01_second", "draft"):
+        notebook(project / "notebooks" / f"{name}.ipynb", "seed = 0", "1")
+    assert [path.stem for path in book.chapter_paths()] == ["00_first", "01_second", "appendix_a", "appendix_b"]
+
+
 def test_the_chapters_that_show_durations_say_so():
     needy = [n for n in book.chapter_paths() if nbformat.read(n, as_version=4).metadata.get("fixlib")]
     assert [n.stem for n in needy] == ["01_sparsity_analysis", "06_hybrid_regression"]

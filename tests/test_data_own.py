@@ -100,7 +100,7 @@ MISTAKES = {
     "of the height": (scaled(x=(1 / 1024, -0.625), y=(1 / 1024, -0.5)), {}, "--unit height", dict(unit="height")),
     "degrees": (scaled(x=(1 / 40, -16), y=(1 / 32, -16)), {}, "--unit degrees", dict(unit="degrees:32x32")),
     "no screen": (scaled(), dict(screen=None), "--screen WxH", dict(screen="1280x1024")),
-    "screen half as large": (scaled(), dict(screen=(640, 512)), "outside of 640 x 512", dict(screen=(1280, 1024))),
+    "screen half as large": (scaled(), dict(screen=(640, 512)), "640 x 512 (they reach", dict(screen=(1280, 1024))),
     "twice as large": (scaled(), dict(screen=(2560, 2048)), "fills only", dict(picture=(0, 0, 1280, 1024))),
     "s for ms": (SECONDS, {}, "--time s", dict(time="s")),
     "us for ms": (MICROSECONDS, {}, "--time", dict(time="us")),
@@ -414,9 +414,12 @@ def test_an_interruption_leaves_no_dataset(tmp_path, monkeypatch):
         open_dataset(str(tmp_path))
 
 
-def test_a_notebook_shows_report_and_picture():
-    shown = readable(BASE)._repr_html_()
-    assert "median" in shown and "data:image/png;base64,iVBOR" in shown
+def test_a_notebook_shows_report_and_picture(capsys):
+    """One after the other, so that the report is compared with the stored one and the picture is not."""
+    with mock.patch("IPython.display.display") as display:
+        readable(BASE)._ipython_display_()
+    assert "median" in capsys.readouterr().out
+    assert display.call_args.args[0].data.startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

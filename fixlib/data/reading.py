@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import re
 from collections.abc import Iterable
@@ -99,12 +97,12 @@ class Reading:
         lines = [*self.lines, *(f"Note: {note}" for note in self.notes), *(f"STOP: {each}" for each in self.findings)]
         return "\n".join(lines) + "\n"
 
-    def _repr_html_(self) -> str:
-        shown = f"<pre>{html.escape(self.report)}</pre>"
+    def _ipython_display_(self) -> None:
+        from IPython.display import Image, display
+
+        print(self.report, end="")
         if len(self.placed):
-            shown += f'<img alt="gaze of {html.escape(self.name)}" src="data:image/png;base64,'
-            shown += f'{base64.b64encode(self.picture()).decode()}">'
-        return shown
+            display(Image(self.picture(), alt=f"gaze of {self.name}: {self.picture.__doc__}"))
 
     def picture(self) -> bytes:
         """A .png of four panels: all gaze and the picture's frame; one scanpath; the map; durations (or speeds)."""

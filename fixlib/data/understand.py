@@ -262,6 +262,7 @@ def _check_place(
     """Whether gaze lies in the picture and fills it; `full` is the screen's size, px, and `whole` that in words."""
     outside, points, stop = _outside(shares), shares.dropna(), reading.findings.append
     low, high = np.percentile(points, (0.5, 99.5), axis=0)
+    corners = "{:.3g}, {:.3g} to {:.4g}, {:.4g}".format(*(low * full), *(high * full))
     sure = "if all is right as it is, say where the picture was: --picture 0,0,WIDTH,HEIGHT"
     if outside > 0.02 and swapped < outside / 4 and not trusted:
         stop(
@@ -269,9 +270,10 @@ def _check_place(
             f"--columns x=...,y=... the other way round; {sure}"
         )
     elif outside > 0.2 and not (trusted or told):
-        stop(f"{outside:.0%} of positions are outside of {whole}: another --screen WxH? {sure}")
+        stop(
+            f"{outside:.0%} of positions are outside of {whole} (they reach from {corners}): another --screen WxH? {sure}"
+        )
     if len(points) >= 100 and (high - low).min() < 0.6 and outside < 0.2 and not (trusted or told):
-        corners = "{:.3g}, {:.3g} to {:.4g}, {:.4g}".format(*(low * full), *(high * full))
         stop(
             f"gaze fills only {high[0] - low[0]:.0%} x {high[1] - low[1]:.0%} of {whole} (from {corners}): if the "
             f"picture was smaller than the screen, say where: --picture LEFT,TOP,WIDTH,HEIGHT; {sure}"

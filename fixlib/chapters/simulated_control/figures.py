@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from fixlib.chapters.simulated_control.runs import IDLE, LOSSES, NAME
+from fixlib.chapters.simulated_control.runs import IDLE, NAME
 from fixlib.chapters.simulated_control.tables import left_to_learn, optimum_of
 from fixlib.plots import OPTIMUM_COLOR, Row, color_of, dots, figure, name_of
 from fixlib.runs.study import Study
@@ -29,7 +29,7 @@ def beside_optimum(study: Study) -> Figure:
 
     Below them what needs no network; across all of them a line at the best that anyone can do.
     """
-    names, idle = ([name for name in of if name in study.variants()] for of in (LOSSES, IDLE))
+    names, idle = study.variants(trained=True), [name for name in IDLE if name in study.variants()]
     size = (2.1 * (1 + len(SCORES)) + 2.2, 0.36 * len(names + idle) + 1.4)
     drawn, (share, *others) = plt.subplots(1, 1 + len(SCORES), sharey=True, figsize=size)
     dots(
