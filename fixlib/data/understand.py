@@ -271,7 +271,8 @@ def _check_place(
         )
     elif outside > 0.2 and not (trusted or told):
         stop(
-            f"{outside:.0%} of positions are outside of {whole} (they reach from {corners}): another --screen WxH? {sure}"
+            f"{outside:.0%} of positions are outside of {whole} (they reach from {corners}): another --screen WxH? "
+            f"{sure}"
         )
     if len(points) >= 100 and (high - low).min() < 0.6 and outside < 0.2 and not (trusted or told):
         stop(
