@@ -6,7 +6,7 @@ figures` finds it. It is drawn, and saved, in the book's style; nothing process-
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -115,6 +115,19 @@ def in_text(predictor: str) -> str:
 def name_of(predictor: str) -> str:
     """A predictor's name as a label."""
     return in_text(predictor)[:1].upper() + in_text(predictor)[1:]
+
+
+def listed(predictors: Iterable[str]) -> str:
+    """Names in the middle of a sentence: "MSE, focal and Dice"; "none" where there are none."""
+    *first, last = [in_text(name) for name in predictors] or ["none"]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def say(text: str) -> None:
+    """A paragraph of a notebook, in Markdown, whose numbers a cell has computed."""
+    from IPython.display import Markdown, display  # there wherever a notebook runs, and nowhere else needed
+
+    display(Markdown(text))
 
 
 def color_of(predictor: str) -> str:

@@ -16,9 +16,9 @@ from fixlib.chapters.predictable_motion.runs import AHEAD, N_IN, NAME, NOISY
 from fixlib.chapters.predictable_motion.tables import METRICS, by_horizon, exact_score, networks, noises, score
 from fixlib.data.lattice import KINDS, SPEEDS, lattice_paths
 from fixlib.plots import OPTIMUM_COLOR, Row, color_of, dots, figure, name_of
-from fixlib.runs.study import Number, Study
+from fixlib.runs.study import Study
 
-RECALL, PRECISION = "white_pixel_recall", "white_pixel_precision"  # at 0.5; no precision where nothing is called
+RECALL = "white_pixel_recall"  # at 0.5
 SEEN, LATER = "#E69F00", "#56B4E9"
 MOTION = dict(of=NAME, dataset="patterns")
 TOP = dict(loc="outside upper center")
@@ -89,10 +89,10 @@ def finding_the_pixel(study: Study) -> Figure:
     drawn, panels = plt.subplots(1, len(METRICS), figsize=(11.2, 0.44 * len(losses) + 1.5), sharey=True)
     for axes, (metric, title) in zip(panels, METRICS.items()):
         for way, shift, hollow in (("scratch", 0.16, True), ("onwards", -0.16, False)):
-            found = {name: [_called(score(study, f"{way}.{name}", metric), metric)] for name in losses}
+            found = {name: [score(study, f"{way}.{name}", metric)] for name in losses}
             dots(axes, [Row(name_of(name), color_of(name), found[name], hollow=hollow) for name in losses], "", shift)
         for height, name in zip(range(len(losses))[::-1], losses):
-            best = _called(exact_score(study, name, metric), metric)["value"]
+            best = exact_score(study, name, metric)["value"]
             axes.plot([best, best], [height - 0.36, height + 0.36], color=OPTIMUM_COLOR, lw=3, zorder=1)
         velocity = exact_score(study, "constant_velocity", metric)["value"]
         axes.axvline(velocity, color=color_of("constant_velocity"), ls="-.", zorder=0)
@@ -106,11 +106,6 @@ def finding_the_pixel(study: Study) -> Figure:
     }
     plots.legend(drawn, marks, ncols=4, **TOP)
     return drawn
-
-
-def _called(found: Number, metric: str) -> Number:
-    """Precision is nothing, and not 0, where nothing was called white."""
-    return dict.fromkeys(found, np.nan) if metric == PRECISION and found["value"] == 0 else found
 
 
 @figure("03_falling_with_noise", **MOTION)

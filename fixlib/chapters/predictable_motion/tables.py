@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from fixlib.chapters.predictable_motion.runs import AHEAD, LOSSES, N_IN, paths_of_test, tag
+from fixlib.chapters.predictable_motion.runs import AHEAD, LOSSES, N_IN, POINT_BASELINES, paths_of_test, tag
 from fixlib.data.lattice import lattice_paths
-from fixlib.plots import name_of
+from fixlib.plots import interval, name_of
 from fixlib.runs.study import Number, Study
 
 # What a loss is judged by: the order of the pixels, where the brightest lies, and the two that need p > 0.5.
@@ -22,6 +22,7 @@ METRICS = {
     "white_pixel_recall": "recall at 0.5",
     "white_pixel_precision": "precision at 0.5",
 }
+PRECISION = "white_pixel_precision"
 SLANT = 4.0  # frames' worth of way along both axes, for a picture with room in it
 
 
@@ -32,17 +33,18 @@ def networks(study: Study, way: str) -> list[str]:
 
 def score(study: Study, variant: str, metric: str, noise: float = 0.0) -> Number:
     """A network's metric at a noise; KeyError where it was not trained there."""
-    return _numbers(study.run(variant).payload["stages"][tag(noise)]["metrics"][metric])
+    return _known(study.run(variant).payload["stages"][tag(noise)]["metrics"][metric], metric)
 
 
 def exact_score(study: Study, predictor: str, metric: str, noise: float = 0.0) -> Number:
     """The same of the best output under a loss, or of another of the predictors under `exact`."""
-    return _numbers(study.run(f"exact.{tag(noise)}").payload["exact"][predictor]["metrics"][metric])
+    return _known(study.run(f"exact.{tag(noise)}").payload["exact"][predictor]["metrics"][metric], metric)
 
 
-def _numbers(found: dict) -> Number:
-    """null, of an undefined number, as NaN."""
-    return {key: np.nan if value is None else value for key, value in found.items()}
+def _known(found: dict, metric: str) -> Number:
+    """NaN for null, of an undefined number, and for a precision where no pixel was called white."""
+    nothing = metric == PRECISION and not found["value"]
+    return {key: np.nan if nothing or value is None else value for key, value in found.items()}
 
 
 def beside_best(study: Study, way: str, noise: float = 0.0) -> pd.DataFrame:
@@ -51,10 +53,26 @@ def beside_best(study: Study, way: str, noise: float = 0.0) -> pd.DataFrame:
     for name in (name for name in networks(study, way) if noise in noises(study, f"{way}.{name}")):
         found = {metric: score(study, f"{way}.{name}", metric, noise) for metric in METRICS}
         best = {metric: exact_score(study, name, metric, noise)["value"] for metric in METRICS}
-        rows[name_of(name)] = {
-            METRICS[metric]: f"{one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}] ({best[metric]:.2f})"
-            for metric, one in found.items()
-        }
+        rows[name_of(name)] = {METRICS[metric]: _written(one, best[metric]) for metric, one in found.items()}
+    return pd.DataFrame(rows).T
+
+
+def _written(found: Number, best: float) -> str:
+    if np.isnan(found["value"]):
+        return "–"
+    return f"{interval(found, '.2f')} ({'–' if np.isnan(best) else f'{best:.2f}'})"
+
+
+def point_errors(study: Study) -> pd.DataFrame:
+    """Mean error (px) by noise: the hybrid's point, the medians of two frame networks, two rules, the best possible."""
+    networks = {"hybrid_l1": "error", "softmax_cross_entropy": "error_median", "weighted_mse": "error_median"}
+    rows = {}
+    for level in noises(study, "onwards.hybrid_l1"):
+        found = {name: score(study, f"onwards.{name}", metric, level) for name, metric in networks.items()}
+        found |= {name: exact_score(study, name, "error_argmax", level) for name in POINT_BASELINES}
+        best = exact_score(study, "softmax_cross_entropy", "error_median", level)["value"]
+        row = {name_of(name): number["value"] for name, number in found.items()}
+        rows[f"noise {level:g}"] = row | {"best possible": best}
     return pd.DataFrame(rows).T
 
 
