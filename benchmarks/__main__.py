@@ -14,10 +14,12 @@ import json
 import os
 from importlib import import_module
 
+import pandas as pd
+
 from fixlib import system
 from fixlib.training import best_device
 
-PARTS = ("steps", "losses", "frames", "startup", "workers", "kills", "coverage", "fuzz", "mistakes")
+PARTS = ("steps", "losses", "kills", "coverage", "fuzz", "mistakes")
 
 
 def main() -> None:
@@ -42,19 +44,7 @@ def main() -> None:
             record = dict(part=name, dataset=options.dataset, quick=options.quick, machine=where, rows=rows)
             (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
             print(".", end="", flush=True)
-        print(f"\n### {name}\n\n{markdown(rows)}\n")
-
-
-def markdown(rows: list[dict]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [names, ["---"] * len(names), *([_text(row.get(name, "")) for name in names] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+        print(f"\n{name}\n{pd.DataFrame(rows).to_string(index=False, float_format='%.3g')}\n")
 
 
 if __name__ == "__main__":

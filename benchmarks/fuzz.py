@@ -14,23 +14,7 @@ import numpy as np
 from fixlib.data import DataFileError, read_recordings
 from tests import own_exports
 
-NASTY = [
-    b"\x00",
-    b"\xff",
-    b"\xfe\xff",
-    b"\n",
-    b"\r",
-    b"\t",
-    b",",
-    b";",
-    b'"',
-    b"'",
-    b"-",
-    b".",
-    b"nan",
-    b"inf",
-    b"1e308",
-]
+NASTY = [b"\x00", b"\xff", b"\xfe\xff", *(bytes([each]) for each in b"\n\r\t,;\"'-."), b"nan", b"inf", b"1e308"]
 NASTY += [b"-1e308", b"9" * 30, b"0", b"-1", b"{", b"[" * 3000, b"null", b"\xc3\x28", b"START 1\n", b"EFIX L "]
 
 

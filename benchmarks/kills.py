@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from fixlib import data
@@ -37,18 +36,11 @@ def start_sweep(root: Path, dataset: Path, *more: str) -> subprocess.Popen:
     """A `smoke` sweep of two workers in a process group of its own, in a project folder of its own."""
     what = f"run loss_comparison --profile smoke --losses {LOSSES} --workers 2 --dataset".split()
     command = [sys.executable, "-m", "fixlib", *what, str(dataset), *more]
-    here = Path(__file__).resolve().parents[1]
-    environment = os.environ | {"FIXLIB_ROOT": str(root), "PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"}
+    here = str(Path(__file__).resolve().parents[1])
+    env = os.environ | {"FIXLIB_ROOT": str(root), "PYTHONPATH": here, "OMP_NUM_THREADS": "1"}
     root.mkdir(parents=True, exist_ok=True)
-    return subprocess.Popen(
-        command,
-        env=environment,
-        start_new_session=True,
-        cwd=root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    output = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(command, env=env, start_new_session=True, cwd=root, **output)
 
 
 def kill_at_random(sweep: subprocess.Popen, root: Path, moments: random.Random) -> bool:
@@ -90,9 +82,14 @@ def compare(reference: Path, root: Path) -> tuple[int, list[str]]:
     return len(runs), wrong
 
 
-def measure(kills: int, seeds: str, seed: int = 0, tell: Callable[[str], None] = lambda text: None) -> dict:
-    """Kill sweeps `kills` times in all, let each come to its end, and compare with a sweep left in peace."""
-    moments, done, sweeps, runs, wrong = random.Random(seed), 0, 0, 0, []
+def run(quick: bool, threads: int, dataset: str) -> list[dict]:
+    """One row."""
+    return [measure(4, "0") if quick else measure(50, "0-5")]
+
+
+def measure(kills: int, seeds: str) -> dict:
+    """Kill sweeps so often in all, let each come to its end, and compare with a sweep left in peace."""
+    moments, done, sweeps, runs, wrong = random.Random(0), 0, 0, 0, []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         dataset = make_dataset(folder / "gaze")
@@ -102,16 +99,9 @@ def measure(kills: int, seeds: str, seed: int = 0, tell: Callable[[str], None] =
             while done < kills and kill_at_random(start_sweep(root, dataset, "--seeds", seeds), root, moments):
                 done += 1
                 recorded = len(Results(root / "results").runs())  # ResultError if a file is half-written
-                tell(f"kill {done}: {recorded} runs recorded")
+                print(f"kill {done}: {recorded} runs recorded", flush=True)
             finish(start_sweep(root, dataset, "--seeds", seeds))
             runs, found = compare(folder / "peace", root)
             wrong, sweeps = wrong + found, sweeps + 1
             shutil.rmtree(root)
     return dict(kills=done, sweeps=sweeps, runs=runs, wrong=wrong)
-
-
-def run(quick: bool, threads: int, dataset: str) -> list[dict]:
-    """One row."""
-    found = measure(4, "0") if quick else measure(50, "0-5", tell=lambda text: print(text, flush=True))
-    wrong = found.pop("wrong")
-    return [found | {"runs lost, different or half-written": len(wrong), "which": "; ".join(wrong[:5])}]

@@ -37,17 +37,15 @@ SIDES = {
 }
 
 
-def cases(quick: bool) -> Iterator[tuple[str, int, int, dict, int]]:
-    """Network, frames in and out, options, and the least number of turns."""
-    for network in NETWORKS:
-        for case in CASES.get(network, [(10, 10, {})])[: 1 if quick else None]:
-            yield network, *case, 3 if quick else 9
-    yield "simvp", *NARROW, 20
+def cases(quick: bool) -> list[tuple[str, int, int, dict]]:
+    """Network, frames in and out, options."""
+    return [(name, *case) for name in NETWORKS for case in CASES.get(name, [(10, 10, {})])[: 1 if quick else None]]
 
 
 def run(quick: bool, threads: int, dataset: str) -> Iterator[dict]:
     """A row a case and side."""
-    for network, n_in, n_out, options, turns in cases(quick):
+    for network, n_in, n_out, options in [*cases(quick), ("simvp", *NARROW)]:
+        turns = 20 if options == NARROW[-1] else 3 if quick else 9
         task = dict(network=NETWORKS[network], n_in=n_in, n_out=n_out, options=options, dataset=dataset)
         timed = take_turns({side: Side(training_step, task | dict(side=side)) for side in SIDES}, turns, threads)
         width = "".join(f", {name} {value}" for name, value in options.items() if name.startswith("hid"))
