@@ -40,11 +40,8 @@ def _packages() -> Line:
     installed = {each.name: each.version.partition("+")[0] for each in metadata.distributions()}
     found = {name: installed.get(name, "missing") for name in NEEDED}
     other = [f"{name} {version}, pinned {pins[name]}" for name, version in found.items() if version != pins[name]]
-    return (
-        "packages",
-        not other,
-        f"{python}; {'; '.join(other) + '; run make install' if other else 'the pinned versions'}",
-    )
+    told = f"{'; '.join(other)}; run make install" if other else "the pinned versions"
+    return "packages", not other, f"{python}; {told}"
 
 
 def _kernel() -> Line:
@@ -55,11 +52,8 @@ def _kernel() -> Line:
     except (ImportError, *EXPECTED_ERRORS) as reason:
         todo = "run make install; if a firewall is in the way, let connections to 127.0.0.1 pass"
         return "kernel", False, f"chapters cannot run: {reason}; {todo}"
-    return (
-        "kernel",
-        True,
-        f"starts and imports fixlib in {time.perf_counter() - start:.0f} s; make lab opens the book in it",
-    )
+    seconds = time.perf_counter() - start
+    return "kernel", True, f"starts and imports fixlib in {seconds:.0f} s; make lab opens the book in it"
 
 
 def _device() -> Line:
@@ -88,13 +82,9 @@ def _results() -> Line:
         found = len(Results().runs())
     except EXPECTED_ERRORS as reason:
         return "recorded runs", False, str(reason)
-    return (
-        "recorded runs",
-        found > 0,
-        f"{found} in results/; `fixlib verify --sample 5` repeats some"
-        if found
-        else "none; `git checkout results` brings them back",
-    )
+    if not found:
+        return "recorded runs", False, "none; `git checkout results` brings them back"
+    return "recorded runs", True, f"{found} in results/; `fixlib verify --sample 5` repeats some"
 
 
 def _failures() -> Line:

@@ -13,6 +13,7 @@ from torch import Tensor
 SURE = 30.0
 # Frames decoded at once: bounds the memory of the median (a handful of arrays of this many maps).
 _CHUNK = 512
+TOLERANCE_PX, MOST_STEPS = 1e-4, 500  # of the median
 
 
 def create_sparse_frames(coordinates: Tensor, fixation_mask: Tensor, size: int = 32) -> Tensor:
@@ -31,7 +32,10 @@ def create_sparse_frames(coordinates: Tensor, fixation_mask: Tensor, size: int =
         TypeError: not tensors, or a mask that is not bool.
         ValueError: wrong shapes, or a point that is not finite although its mask is True.
     """
-    index = white_pixel_index(coordinates, fixation_mask, size)
+    _check_points(coordinates, fixation_mask, size)
+    inside = fixation_mask & ((coordinates >= 0) & (coordinates < size)).all(dim=-1)
+    column, row = coordinates.floor().long().unbind(dim=-1)  # of no meaning outside
+    index = torch.where(inside, row * size + column, -1)
     frames = torch.zeros(*index.shape, size * size, dtype=torch.float32, device=index.device)
     frames.scatter_(2, index.clamp(min=0)[..., None], (index >= 0)[..., None].to(torch.float32))
     return frames.view(*index.shape, 1, size, size)
@@ -41,17 +45,6 @@ def certain_frames(points: Tensor, size: int = 32) -> Tensor:
     """Logits (N, T, 1, size, size) of who is sure of one pixel a frame, that of `points` (N, T, 2), and of no other."""
     frames = create_sparse_frames(points, torch.ones(points.shape[:-1], dtype=torch.bool), size)
     return SURE * (2 * frames - 1)
-
-
-def white_pixel_index(coordinates: Tensor, fixation_mask: Tensor, size: int = 32) -> Tensor:
-    """Number floor(y) * size + floor(x) of the pixel that `create_sparse_frames` makes white, or -1: int64 (B, T).
-
-    Arguments and errors are those of `create_sparse_frames`.
-    """
-    _check_points(coordinates, fixation_mask, size)
-    inside = fixation_mask & ((coordinates >= 0) & (coordinates < size)).all(dim=-1)
-    column, row = coordinates.floor().long().unbind(dim=-1)  # of no meaning outside
-    return torch.where(inside, row * size + column, -1)
 
 
 def _check_points(coordinates: Tensor, mask: Tensor, size: int) -> None:
@@ -116,15 +109,15 @@ def decode_mean(probabilities: Tensor) -> Tensor:
     return (_normalize(maps) @ centers).reshape(*probabilities.shape[:-2], 2)
 
 
-def decode_median(probabilities: Tensor, tolerance: float = 1e-4, max_iterations: int = 500) -> Tensor:
+def decode_median(probabilities: Tensor) -> Tensor:
     """Geometric median of the pixel centers weighted by probability, (..., H, W) -> (..., 2) px.
 
     The point m that minimizes sum_k p_k |m - c_k|, by Weiszfeld's iteration started at the mean, with the
     step of Vardi and Zhang (2000, PNAS 97(4):1423) where m sits on a pixel center. A map stops as
-    soon as a step moves it less than `tolerance` px.
+    soon as a step moves it less than TOLERANCE_PX.
     """
     maps, centers = _flatten(probabilities)
-    points = [_weiszfeld(_normalize(chunk), centers, tolerance, max_iterations) for chunk in maps.split(_CHUNK)]
+    points = [_weiszfeld(_normalize(chunk), centers, TOLERANCE_PX, MOST_STEPS) for chunk in maps.split(_CHUNK)]
     return torch.cat(points).reshape(*probabilities.shape[:-2], 2)
 
 

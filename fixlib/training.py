@@ -25,7 +25,6 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.auto import tqdm
 
 from fixlib.grid import create_sparse_frames, mirrored_points, seen_points
-from fixlib.metrics import white_pixel_counts
 from fixlib.system import atomic_write, bits, environment
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -186,7 +185,7 @@ def train_model_with_loss(
     passes = _in_precision(model, precision, cuda_graphs)
     left = range(len(history) + 1, epochs + 1)
     for epoch in tqdm(left, disable=not progress, initial=len(history), total=epochs, unit="epoch"):
-        if patience and _since_best(history) >= patience:
+        if patience and history and len(history) - min(history, key=lambda past: past["val_loss"])["epoch"] >= patience:
             break
         start = time.perf_counter()
         if hasattr(train_loader, "epoch"):
@@ -212,12 +211,6 @@ def train_model_with_loss(
             on_epoch(history[-1])
     model.load_state_dict(best)
     return model, history
-
-
-def _since_best(history: list[dict]) -> int:
-    """Epochs since the one with the lowest validation loss."""
-    losses = [entry["val_loss"] for entry in history]
-    return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 
 def _owner(run: str, model: nn.Module, loss: Loss, loaders: list[Iterable], settings: dict) -> dict[str, Any]:
@@ -427,7 +420,9 @@ def evaluate_model(model: nn.Module, test_loader: Iterable, loss_fn: Loss, thres
     model.eval()
     batches = [(model(inputs).float().cpu(), targets.cpu()) for inputs, targets in test_loader]
     logits, frames = map(torch.cat, zip(*batches))
-    found, in_vain, missed = white_pixel_counts(torch.sigmoid(logits), frames, threshold)
+    called, white = torch.sigmoid(logits) > threshold, frames > 0.5
+    found = int((called & white).sum())
+    in_vain, missed = int(called.sum()) - found, int(white.sum()) - found
     return dict(
         white_pixel_recall=found / max(found + missed, 1),
         white_pixel_precision=found / max(found + in_vain, 1),

@@ -3,7 +3,13 @@
 import numpy as np
 import scipy
 
-from fixlib.data.simulator import DEFAULT, SimulatorParameters, axis_components
+from fixlib.data.simulator import DEFAULT, SimulatorParameters, axis_components, cell_masses
+
+
+def first_pixel_probabilities(size: int = 32) -> np.ndarray:
+    """Probability (size^2,) of the first fixation's pixel."""
+    along_x, along_y = (cell_masses(axis, DEFAULT, size)[2, 0] for axis in (0, 1))
+    return np.kron(along_y, along_x)
 
 
 def next_fixation_density(

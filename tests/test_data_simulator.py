@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import chi2, kstest
 
 from examples.fit_simulator import OSIE_STATISTICS, expected_statistics, fit_parameters, scanpath_statistics
-from fixlib.data import SimulatorParameters, first_pixel_probabilities, simulate_scanpaths, transition_matrix
-from tests.known_density import next_fixation_density
+from fixlib.data import SimulatorParameters, simulate_scanpaths, transition_matrix
+from tests.known_density import first_pixel_probabilities, next_fixation_density
 
 
 @pytest.fixture(scope="module")

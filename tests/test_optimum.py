@@ -8,7 +8,7 @@ import torch
 from scipy.linalg import expm
 
 from fixlib.chapters.simulated_control.runs import _optimum as optimum
-from fixlib.data import cut_windows, first_pixel_probabilities, lattice_windows, simulate_scanpaths, transition_matrix
+from fixlib.data import cut_windows, lattice_windows, simulate_scanpaths, transition_matrix
 from fixlib.data.simulator import DEFAULT
 from fixlib.grid import pixel_center, pixel_index
 from fixlib.losses import LOSSES, make_loss
@@ -28,7 +28,7 @@ from fixlib.theory.forecast import (
     saccade_counts,
 )
 from fixlib.theory.outputs import best_output
-from tests.known_density import next_fixation_density
+from tests.known_density import first_pixel_probabilities, next_fixation_density
 
 PHASES, PHASE_RATE = DEFAULT.duration_shape, DEFAULT.duration_shape / DEFAULT.duration_mean_ms  # per ms
 ALL_LOSSES = [(name, {}) for name in LOSSES] + [

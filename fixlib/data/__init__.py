@@ -20,8 +20,8 @@ from fixlib.data.osie import read_osie
 from fixlib.data.own import prepare_recordings, read_recordings
 from fixlib.data.reading import Reading, Unsettled
 from fixlib.data.recordings import Recordings, Scanpaths, rotated_splits, split_by_stimulus_and_subject
-from fixlib.data.simulator import SimulatorParameters, first_pixel_probabilities, simulate_scanpaths, transition_matrix
-from fixlib.grid import create_sparse_frames, pixel_center, pixel_index, white_pixel_index
+from fixlib.data.simulator import SimulatorParameters, simulate_scanpaths, transition_matrix
+from fixlib.grid import create_sparse_frames, pixel_center, pixel_index
 
 pixel_centre = pixel_center  # its name until 0.4
 for _module in pkgutil.iter_modules(__path__):  # a dataset registers itself where it is defined: in a file of its own

@@ -109,12 +109,6 @@ def transition_matrix(parameters: SimulatorParameters = DEFAULT, size: int = 32)
     return np.sum([w * np.kron(y, x) for w, x, y in zip(parameters.weights, along_x, along_y)], axis=0)
 
 
-def first_pixel_probabilities(parameters: SimulatorParameters = DEFAULT, size: int = 32) -> np.ndarray:
-    """Probability (size^2,) float64 of the first fixation's pixel."""
-    along_x, along_y = (cell_masses(axis, parameters, size)[2, 0] for axis in (0, 1))
-    return np.kron(along_y, along_x)
-
-
 def simulate_scanpaths(
     n_subjects: int, n_stimuli: int, seed: int = 0, size: int = 32, parameters: SimulatorParameters = DEFAULT
 ) -> Scanpaths:

@@ -3,4 +3,3 @@
 from fixlib.metrics.calibration import Calibration
 from fixlib.metrics.evaluation import Evaluation, Truth, evaluate_density, evaluate_frames, evaluate_points
 from fixlib.metrics.intervals import cluster_weights, clustered_bootstrap, paired_difference
-from fixlib.metrics.white_pixels import WhitePixelCounts, white_pixel_counts

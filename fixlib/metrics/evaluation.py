@@ -123,16 +123,14 @@ class Evaluation:
     pr_curve: dict[str, list[float]] | None = None
 
 
-def evaluate_frames(
-    logits: Tensor, truth: Truth, calibrated: Tensor | None = None, n_boot: int = 1000, seed: int = 0
-) -> Evaluation:
+def evaluate_frames(logits: Tensor, truth: Truth, calibrated: Tensor | None = None, n_boot: int = 1000) -> Evaluation:
     """Score predicted frames. p = sigmoid(logit); for decoding, p is normalised to sum 1 in each frame.
 
     Args:
         logits: (N, T, 1, H, W) or (N, T, H, W), any device.
         truth: what was recorded, inside the grid where its mask is True.
         calibrated: the same prediction as a log density (N, T, H, W), see `Calibration`; gives bits.
-        n_boot, seed: of the bootstrap.
+        n_boot: resamples behind the intervals.
 
     Raises:
         ValueError: shapes that do not fit, NaN, or what must be probabilities: no value is negative or above 1, and
@@ -142,7 +140,7 @@ def evaluate_frames(
     frames, ranking = _score_maps(maps, truth, lambda logits: logits.float().sigmoid(), _weights_of_logits)
     if calibrated is not None:
         frames["bits"] = _bits(_read_maps(calibrated, "calibrated", truth), truth, "calibrated")
-    return _evaluate(frames, truth, n_boot, seed, (ranking, torch.sigmoid))
+    return _evaluate(frames, truth, n_boot, (ranking, torch.sigmoid))
 
 
 def evaluate_density(
@@ -151,7 +149,6 @@ def evaluate_density(
     reference_log_density: Tensor | None = None,
     calibrated: Tensor | None = None,
     n_boot: int = 1000,
-    seed: int = 0,
 ) -> Evaluation:
     """Score predicted densities: as `evaluate_frames`, with p the pixel's probability, and information gain.
 
@@ -174,17 +171,17 @@ def evaluate_density(
         reference = _read_maps(reference_log_density.expand_as(maps), "reference_log_density", truth)
         gain = frames["information_gain_uniform"][0] - _bits(reference, truth, "reference_log_density")[0]
         frames["information_gain_reference"] = (gain, 1.0)
-    return _evaluate(frames, truth, n_boot, seed, (ranking, torch.exp))
+    return _evaluate(frames, truth, n_boot, (ranking, torch.exp))
 
 
-def evaluate_points(points: Tensor, truth: Truth, n_boot: int = 1000, seed: int = 0) -> Evaluation:
+def evaluate_points(points: Tensor, truth: Truth, n_boot: int = 1000) -> Evaluation:
     """Score predicted points (N, T, 2) px, which may lie outside the grid. Others: see `evaluate_frames`."""
     points = torch.as_tensor(points).detach().cpu().double()
     if points.shape != truth.coordinates.shape:
         shapes = f"points {tuple(points.shape)} and coordinates {tuple(truth.coordinates.shape)}"
         raise ValueError(f"{shapes} must have the same shape (N, T, 2)")
     _refuse(~points.isfinite().all(-1) & truth.mask, "points are not finite")
-    return _evaluate(_score_points(points.numpy(), truth), truth, n_boot, seed)
+    return _evaluate(_score_points(points.numpy(), truth), truth, n_boot)
 
 
 def _refuse(wrong: Tensor, what: str) -> None:
@@ -284,12 +281,10 @@ def _score_points(points: np.ndarray, truth: Truth) -> Frames:
     )
 
 
-def _evaluate(
-    frames: Frames, truth: Truth, n_boot: int, seed: int, ranked: tuple[Ranking, OfMaps] | None = None
-) -> Evaluation:
+def _evaluate(frames: Frames, truth: Truth, n_boot: int, ranked: tuple[Ranking, OfMaps] | None = None) -> Evaluation:
     """All metrics; of maps also those over all thresholds, with what makes a score a probability."""
     valid, who = truth.mask.numpy(), dict(subject=truth.subject.numpy(), stimulus=truth.stimulus.numpy())
-    weights = cluster_weights(**who, n_boot=n_boot, seed=seed)
+    weights = cluster_weights(**who, n_boot=n_boot)
     summary, by_horizon, per_window = {}, {}, {}
     for name, parts in frames.items():
         numerator, denominator = (np.where(valid, part, 0.0) for part in parts)

@@ -26,10 +26,6 @@ def cluster_weights(subject: ArrayLike, stimulus: ArrayLike, n_boot: int = 1000,
     alone: the outer one. A factor with a single value cannot be resampled, and the interval then says nothing about
     other viewers (or images). With one subject *and* one stimulus all weights are NaN, and so is every interval.
     """
-    subject, stimulus = np.asarray(subject), np.asarray(stimulus)
-    if subject.ndim != 1 or subject.shape != stimulus.shape or len(subject) == 0:
-        shapes = f"{subject.shape} and {stimulus.shape}"
-        raise ValueError(f"subject and stimulus must be one label a window each, (N,): got shapes {shapes}")
     (subject, n_subjects), (stimulus, n_stimuli) = _labels(subject), _labels(stimulus)
     if n_subjects == n_stimuli == 1:
         return np.full((n_boot, len(subject)), np.nan)
@@ -46,7 +42,7 @@ def cluster_weights(subject: ArrayLike, stimulus: ArrayLike, n_boot: int = 1000,
     return weights
 
 
-def _labels(values: np.ndarray) -> tuple[np.ndarray, int]:
+def _labels(values: ArrayLike) -> tuple[np.ndarray, int]:
     names, labels = np.unique(values, return_inverse=True)
     return labels.astype(np.int64), len(names)
 
@@ -91,7 +87,7 @@ def clustered_bootstrap(
     Returns:
         (low, high).
     """
-    labels = np.stack([_labels(np.asarray(each))[0] for each in (subject, stimulus)])
+    labels = np.stack([_labels(each)[0] for each in (subject, stimulus)])
     counts = np.ones(labels.shape[1]) if denominator is None else denominator
     sums = [np.asarray(each, dtype=np.float64) for each in (numerator, counts)]
     if any(each.shape != labels.shape[1:] for each in sums):
@@ -108,13 +104,7 @@ def clustered_bootstrap(
 
 
 def paired_difference(
-    a: ArrayLike,
-    b: ArrayLike,
-    subject: ArrayLike,
-    stimulus: ArrayLike,
-    weight: ArrayLike | None = None,
-    n_boot: int = 1000,
-    seed: int = 0,
+    a: ArrayLike, b: ArrayLike, subject: ArrayLike, stimulus: ArrayLike, weight: ArrayLike | None = None
 ) -> dict[str, float]:
     """Mean of a - b over windows that both have, with its 95% interval: dict(value, low, high).
 
@@ -135,5 +125,5 @@ def paired_difference(
         return dict(value=np.nan, low=np.nan, high=np.nan)
     numerator = ((a - b) * weight)[both]
     clusters = dict(subject=np.asarray(subject)[both], stimulus=np.asarray(stimulus)[both])
-    low, high = clustered_bootstrap(numerator, weight[both], **clusters, n_boot=n_boot, seed=seed)
+    low, high = clustered_bootstrap(numerator, weight[both], **clusters)
     return dict(value=float(numerator.sum() / weight[both].sum()), low=low, high=high)

@@ -1,7 +1,6 @@
-"""How well a map finds the white pixel: at one threshold, and over all of them."""
+"""How well a map finds the white pixel over all thresholds."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,37 +12,6 @@ from fixlib.metrics.intervals import percentile_interval, ratio
 _COARSE = 512
 _CURVE_POINTS = 100
 _CHUNK = 64
-
-
-class WhitePixelCounts(NamedTuple):
-    """Pixels counted over all frames given."""
-
-    true_positives: int
-    false_positives: int
-    false_negatives: int
-
-
-def white_pixel_counts(probabilities: Tensor, target: Tensor, threshold: float = 0.5) -> WhitePixelCounts:
-    """White pixels found, raised in vain, and missed, over all frames.
-
-    Args:
-        probabilities: any shape, in [0, 1] (sigmoid of the logits). White is predicted where p > threshold,
-            strictly.
-        target: the same shape; white where > 0.5.
-        threshold: a probability.
-
-    Raises:
-        ValueError: shapes that differ, or a value outside [0, 1] (NaN, or a logit).
-    """
-    if probabilities.shape != target.shape:
-        raise ValueError(
-            f"probabilities {tuple(probabilities.shape)} and target {tuple(target.shape)} must have the same shape"
-        )
-    if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise ValueError("probabilities must lie in [0, 1]; of logits take the sigmoid, and look for NaN")
-    predicted, white = probabilities > threshold, target > 0.5
-    found = int((predicted & white).sum())
-    return WhitePixelCounts(found, int(predicted.sum()) - found, int(white.sum()) - found)
 
 
 def _at_or_above(counts: np.ndarray) -> np.ndarray:
