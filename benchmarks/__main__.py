@@ -7,8 +7,6 @@ Each part is a module of this folder whose `run(quick, threads, dataset)` gives 
 row is written to build/benchmarks/PART.json as soon as it is measured, with the machine it was measured on.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

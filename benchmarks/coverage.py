@@ -7,8 +7,6 @@ viewer's, its picture's and its own: three normals, whose variances are those fo
 0. The library's interval resamples viewers and pictures; beside it stand those that know how few viewers there are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Damaged exports: each must be read as data that pass the checks, be stopped with a finding, or be refused."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 import time

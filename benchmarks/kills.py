@@ -3,8 +3,6 @@
 python -m benchmarks kills [--quick]    # 50 kills, or 4
 """
 
-from __future__ import annotations
-
 import os
 import random
 import shutil

@@ -3,8 +3,6 @@
 python -m benchmarks losses [--quick] [--threads 1]
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import torch

@@ -1,7 +1,5 @@
 """How often each mistake in own recordings is noticed, on random subsets of OSIE with the mistake put in."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 import numpy as np

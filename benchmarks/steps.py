@@ -5,8 +5,6 @@
 "plain" is the network as published, trained as textbooks have it: ordinary Adam, freed memory given back.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import torch

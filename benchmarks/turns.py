@@ -1,7 +1,5 @@
 """Timing by turns: every side in a fresh process of its own, one step each in turn, so that all meet the same load."""
 
-from __future__ import annotations
-
 import multiprocessing
 import resource
 import statistics

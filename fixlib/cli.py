@@ -1,7 +1,5 @@
 """The command line: `fixlib …`, also `python -m fixlib …`."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

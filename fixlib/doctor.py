@@ -1,7 +1,5 @@
 """`fixlib doctor`: is this environment fit to run the book, what is at hand, what to do? It changes nothing."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -4,8 +4,6 @@ A figure is a function that draws from a study (`fixlib.runs.Study`), registered
 figures` finds it. It is drawn, and saved, in the book's style; nothing process-wide is changed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What the machine and the project around a run are: folders, files written whole, versions and hardware, memory."""
 
-from __future__ import annotations
-
 import ctypes
 import glob
 import os

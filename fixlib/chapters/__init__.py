@@ -1,7 +1,5 @@
 """The book's chapters: each folder holds what the chapter runs (`runs.py`), and its figures and tables."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Datasets by name: each is registered where it is defined, and opens as train, val and test gaze."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Raw recordings: a local copy, a mirror's or a download, never without the sha256 that they must have."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 from dataclasses import dataclass

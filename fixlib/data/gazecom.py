@@ -5,8 +5,6 @@ One text file a recording, ``VIEWER_film.coord``: the line ``gaze 1280 720`` (px
 (0 or 1). No fixations are told from saccades, pursuit and blinks.
 """
 
-from __future__ import annotations
-
 import hashlib
 import lzma
 import reprlib

@@ -7,8 +7,6 @@ and move whole pixels a frame, so that there are finitely many paths and ten fra
 Nobody's eye was recorded.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache

@@ -4,8 +4,6 @@ Both come as a ``fixations.mat``, a cell array with one struct an image: ``img``
 struct a viewer: ``fix_x``, ``fix_y`` (px of the image) and ``fix_duration`` (ms); no onsets.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 from collections.abc import Iterator

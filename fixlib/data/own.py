@@ -3,8 +3,6 @@
 Nothing is asked and nothing forced: what is not clear stops, and names the option that settles it.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import tempfile

@@ -20,8 +20,6 @@ there, as when a display is switched off; nothing about a frame depends on how l
 Nobody's eye was recorded. Every label says so.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import asdict, dataclass

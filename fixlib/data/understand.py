@@ -1,7 +1,5 @@
 """From files to fixations and samples on the grid; what is not clear, or looks wrong, becomes a finding that stops."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """Maps that are no densities, made densities, so that every predictor has bits."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

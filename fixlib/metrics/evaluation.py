@@ -284,7 +284,7 @@ def _score_points(points: np.ndarray, truth: Truth) -> Frames:
 def _evaluate(frames: Frames, truth: Truth, n_boot: int, ranked: tuple[Ranking, OfMaps] | None = None) -> Evaluation:
     """All metrics; of maps also those over all thresholds, with what makes a score a probability."""
     valid, who = truth.mask.numpy(), dict(subject=truth.subject.numpy(), stimulus=truth.stimulus.numpy())
-    weights = cluster_weights(**who, n_boot=n_boot)
+    weights = cluster_weights(who["subject"], who["stimulus"], n_boot)
     summary, by_horizon, per_window = {}, {}, {}
     for name, parts in frames.items():
         numerator, denominator = (np.where(valid, part, 0.0) for part in parts)

@@ -1,7 +1,5 @@
 """Dask clusters as workers of a sweep; Dask starts them, here, on Slurm or on Kubernetes (see docs)."""
 
-from __future__ import annotations
-
 import os
 import uuid
 from collections.abc import Iterator

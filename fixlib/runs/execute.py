@@ -1,7 +1,5 @@
 """Carrying out one run from its configuration: train, keep the network, score it; or score a baseline."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace

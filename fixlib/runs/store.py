@@ -4,8 +4,6 @@ A run is what was asked for (`RunSpec`) and what came out (a payload). The key i
 of configuration or data can never be answered with an old result: `Results().read(spec).metrics["error_median"]`.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import math

@@ -4,8 +4,6 @@ Every run has a lock, which ends with the process that holds it, however that en
 share them out: a run that another process is training is left for later, waited for at the end, and then read.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

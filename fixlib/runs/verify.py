@@ -10,8 +10,6 @@
 docs/verification.md says how often runs pass. Of a run in stages (chapter 3) the scores of the first are compared.
 """
 
-from __future__ import annotations
-
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The claims of the original document on the hybrid; each function's docstring is the rule by which it is judged."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +19,11 @@ SMALL = f"{CHAPTER}#What-your-laptop-repeats:-small-against-small"
 FRAMINGS = ("fixations", "10hz")
 NO_FRAMES = "frames of the original size, 4 to 1, that learn"
 COUNTED = "counted, at the original size"
+
+
+def of_framings(record: Record) -> list[tuple[Study, str]]:
+    """The hybrid at the original size, at both framings."""
+    return [(record.hybrid, framing) for framing in FRAMINGS]
 
 
 @claim(DOCUMENT, "Improve upon 5.12px mean error", WORTH)
@@ -74,27 +77,54 @@ def single_pass(record: Record) -> Finding:
     return Finding(v.OTHER_REASON if ours < frames else v.REFUTED, v.counted(told, COUNTED))
 
 
-@claim(DOCUMENT, "Faster Convergence: Simpler task should converge faster", COURSE)
-def faster(record: Record) -> Finding:
+@claim(DOCUMENT, "Faster Convergence: Simpler task should converge faster", COURSE, of_framings)
+def faster(study: Study, framing: str) -> Finding:
     """Epochs to the same error as composite frames of the original size. Refuted where the hybrid never gets there,
     since it errs more; else supported if its best epoch comes first with every seed, of two at least.
     """
-    return together([_faster(record.hybrid, framing) for framing in FRAMINGS])
+    ours, frames = study.runs_of(f"hybrid_l1.{framing}"), _frames(study, framing).get("composite", [])
+    epochs = v.over_seeds(map(_best_epoch, ours))
+    evidence = [Evidence("epochs to the best (range of seeds)", epochs, v.where(ours), ".0f")]
+    if not frames:
+        return Finding(v.UNDECIDED, evidence, NO_FRAMES)
+    evidence.insert(0, _minus(ours, frames))
+    first = {_best_epoch(a) < _best_epoch(b) for a, b in zip(ours, frames)}
+    sooner = len(first) == 1 and min(len(ours), len(frames)) > 1
+    verdict = v.UNDECIDED if not sooner else v.SUPPORTED if first == {True} else v.REFUTED
+    errs_more = v.below(evidence[0].number) == v.REFUTED
+    return Finding(v.REFUTED if errs_more else verdict, evidence, "more seeds of both")
 
 
-@claim(DOCUMENT, "Better Accuracy: Direct optimization of pixel error", ORIGINAL_SIZE)
-def accuracy(record: Record) -> Finding:
+@claim(DOCUMENT, "Better Accuracy: Direct optimization of pixel error", ORIGINAL_SIZE, of_framings)
+def accuracy(study: Study, framing: str) -> Finding:
     """Supported if the hybrid errs less than every frame network of its size that has learnt (brightest pixel), refuted
     if it errs more than one. But if it errs less than the composite, its rival in the document, the loss of the frames
     is the reason, and not the frames.
     """
-    return together([_accuracy(record.hybrid, framing) for framing in FRAMINGS])
+    ours, rivals = study.runs_of(f"hybrid_l1.{framing}"), _frames(study, framing)
+    if not rivals:
+        return Finding(v.UNDECIDED, [_minus(ours, study.runs_of(f"repeat_last.{framing}"))], NO_FRAMES)
+    evidence = {loss: _minus(ours, runs) for loss, runs in rivals.items()}
+    verdict = v.all_of(v.below(one.number) for one in evidence.values())
+    if verdict == v.REFUTED and "composite" in evidence and v.below(evidence["composite"].number) == v.SUPPORTED:
+        verdict = v.OTHER_REASON
+    return Finding(verdict, list(evidence.values()), "more seeds")
 
 
-@claim(DOCUMENT, "More Stable Training: No loss component balancing issues", COURSE)
-def stable(record: Record) -> Finding:
+@claim(DOCUMENT, "More Stable Training: No loss component balancing issues", COURSE, of_framings)
+def stable(study: Study, framing: str) -> Finding:
     """Supported if errors spread less over seeds than those of composite frames (95% interval of the ratio)."""
-    return together([_stable(record.hybrid, framing) for framing in FRAMINGS])
+    ours, frames = study.runs_of(f"hybrid_l1.{framing}"), _frames(study, framing).get("composite", [])
+    errors = [mean([run], "error")["value"] for run in ours]
+    evidence = [Evidence("px: error (range of seeds)", v.over_seeds(errors), v.where(ours))]
+    if min(len(ours), len(frames)) < 2:
+        return Finding(v.UNDECIDED, evidence, f"{NO_FRAMES}; 3 seeds")
+    others = [mean([run], "error_argmax")["value"] for run in frames]
+    ratio = np.std(errors, ddof=1) / np.std(others, ddof=1)
+    low, high = ratio / np.sqrt(stats.f.ppf((0.975, 0.025), len(errors) - 1, len(others) - 1))
+    number = dict(value=float(ratio), low=float(low), high=float(high))
+    evidence.append(Evidence("spread over seeds: hybrid / frames, composite", number, v.where(frames)))
+    return Finding(v.below(number, 1.0), evidence, "more seeds of both")
 
 
 @claim(DOCUMENT, "Lower Memory Usage: No need to store/predict full heatmaps", WEIGHS)
@@ -107,24 +137,19 @@ def memory(record: Record) -> Finding:
     return Finding(verdict, v.counted(told, f"{COUNTED}, batch 8", "+.0f"))
 
 
-@claim(DOCUMENT, "L1 [...] More robust to outliers than MSE", SMALL)
-def robust(record: Record) -> Finding:
+@claim(DOCUMENT, "L1 [...] More robust to outliers than MSE", SMALL, lambda record: [(record, f) for f in FRAMINGS])
+def robust(record: Record, framing: str) -> Finding:
     """Supported if the hybrid errs less with L1 than with MSE; but not for the reason given if squared error is as
     costly without outliers: if the mean of the exact density of simulated gaze errs more than its median.
     """
-    found = []
-    for framing in FRAMINGS:
-        study = record.hybrid if record.hybrid.runs_of(f"hybrid_mse.{framing}") else record.small
-        ours, squared = (study.runs_of(f"{name}.{framing}") for name in ("hybrid_l1", "hybrid_mse"))
-        apart, exact = difference(ours, squared, "error"), record.control.runs_of(f"optimum_density.{framing}")
-        costs = mean(exact, "error_mean")["value"] - mean(exact, "error_median")["value"]
-        verdict = v.below(apart) if v.points_learnt(study, "hybrid_mse", framing) else v.UNDECIDED
-        evidence = [Evidence("px: hybrid with L1 minus with MSE", apart, v.where(squared), "+.2f")]
-        evidence += v.counted({"px: mean minus median of the exact density": costs}, v.where(exact), "+.2f")
-        found.append(
-            Finding(v.OTHER_REASON if verdict == v.SUPPORTED and costs > 0 else verdict, evidence, "more seeds")
-        )
-    return together(found)
+    study = record.hybrid if record.hybrid.runs_of(f"hybrid_mse.{framing}") else record.small
+    ours, squared = (study.runs_of(f"{name}.{framing}") for name in ("hybrid_l1", "hybrid_mse"))
+    apart, exact = difference(ours, squared, "error"), record.control.runs_of(f"optimum_density.{framing}")
+    costs = mean(exact, "error_mean")["value"] - mean(exact, "error_median")["value"]
+    verdict = v.below(apart) if v.points_learnt(study, "hybrid_mse", framing) else v.UNDECIDED
+    evidence = [Evidence("px: hybrid with L1 minus with MSE", apart, v.where(squared), "+.2f")]
+    evidence += v.counted({"px: mean minus median of the exact density": costs}, v.where(exact), "+.2f")
+    return Finding(v.OTHER_REASON if verdict == v.SUPPORTED and costs > 0 else verdict, evidence, "more seeds")
 
 
 def _error_under(record: Record, line: float) -> Finding:
@@ -154,45 +179,6 @@ def _minus(ours: Sequence[Run], theirs: Sequence[Run]) -> Evidence:
     frames = theirs[0].spec.config.model.kind == "simvp"
     apart = difference(ours, theirs, "error", "error_argmax" if frames else "error")
     return Evidence(f"px: {v.named(ours)} minus {'frames, ' * frames}{v.named(theirs)}", apart, v.where(ours), "+.2f")
-
-
-def _accuracy(study: Study, framing: str) -> Finding:
-    ours, rivals = study.runs_of(f"hybrid_l1.{framing}"), _frames(study, framing)
-    if not rivals:
-        return Finding(v.UNDECIDED, [_minus(ours, study.runs_of(f"repeat_last.{framing}"))], NO_FRAMES)
-    evidence = {loss: _minus(ours, runs) for loss, runs in rivals.items()}
-    verdict = v.all_of(v.below(one.number) for one in evidence.values())
-    if verdict == v.REFUTED and "composite" in evidence and v.below(evidence["composite"].number) == v.SUPPORTED:
-        verdict = v.OTHER_REASON
-    return Finding(verdict, list(evidence.values()), "more seeds")
-
-
-def _faster(study: Study, framing: str) -> Finding:
-    ours, frames = study.runs_of(f"hybrid_l1.{framing}"), _frames(study, framing).get("composite", [])
-    epochs = v.over_seeds(map(_best_epoch, ours))
-    evidence = [Evidence("epochs to the best (range of seeds)", epochs, v.where(ours), ".0f")]
-    if not frames:
-        return Finding(v.UNDECIDED, evidence, NO_FRAMES)
-    evidence.insert(0, _minus(ours, frames))
-    first = {_best_epoch(a) < _best_epoch(b) for a, b in zip(ours, frames)}
-    sooner = len(first) == 1 and min(len(ours), len(frames)) > 1
-    verdict = v.UNDECIDED if not sooner else v.SUPPORTED if first == {True} else v.REFUTED
-    errs_more = v.below(evidence[0].number) == v.REFUTED
-    return Finding(v.REFUTED if errs_more else verdict, evidence, "more seeds of both")
-
-
-def _stable(study: Study, framing: str) -> Finding:
-    ours, frames = study.runs_of(f"hybrid_l1.{framing}"), _frames(study, framing).get("composite", [])
-    errors = [mean([run], "error")["value"] for run in ours]
-    evidence = [Evidence("px: error (range of seeds)", v.over_seeds(errors), v.where(ours))]
-    if min(len(ours), len(frames)) < 2:
-        return Finding(v.UNDECIDED, evidence, f"{NO_FRAMES}; 3 seeds")
-    others = [mean([run], "error_argmax")["value"] for run in frames]
-    ratio = np.std(errors, ddof=1) / np.std(others, ddof=1)
-    low, high = ratio / np.sqrt(stats.f.ppf((0.975, 0.025), len(errors) - 1, len(others) - 1))
-    number = dict(value=float(ratio), low=float(low), high=float(high))
-    evidence.append(Evidence("spread over seeds: hybrid / frames, composite", number, v.where(frames)))
-    return Finding(v.below(number, 1.0), evidence, "more seeds of both")
 
 
 def _best_epoch(run: Run) -> int:

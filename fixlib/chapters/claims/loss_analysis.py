@@ -1,13 +1,12 @@
 """The claims of the original loss analysis; each function's docstring is the rule by which its claim is judged."""
 
-from __future__ import annotations
-
 from fixlib.chapters.claims import verdicts as v
 from fixlib.chapters.claims.verdicts import Evidence, Finding, Record, claim, together
 from fixlib.chapters.loss_comparison.tables import constant_of, over_constant
 from fixlib.runs.study import Study, difference, mean
 
 DOCUMENT = "Loss analysis"
+UNSEEN = "04_loss_comparison#What-a-threshold-of-0.5-does-not-see"
 LEARNT, RESULT = "04_loss_comparison#Was-anything-learnt?", "04_loss_comparison#The-result"
 SETTINGS, WANTED = "04_loss_comparison#Changing-one-setting", "02_what_each_loss_wants#One-pixel,-one-number"
 IMBALANCES = (8, 16, 32)  # grids: 63, 255 and 1,023 black pixels beside a white one
@@ -15,6 +14,11 @@ WANTING_WHITE = ("mse", "focal", "composite", "dice", "weighted_mse")  # the bes
 PIXELWISE = ("mse", "focal", "sparsity", "composite", "weighted_mse")
 BLACK = 1e-3  # frames whose largest p is below the share of white pixels show nothing
 ESSENTIAL = 0.05  # of the error of repeating: what changes it by less is not essential
+
+
+def of_sizes(record: Record) -> list[tuple[Study]]:
+    """Every loss at the original size and, where recorded, at its best."""
+    return [(study,) for study in record.losses]
 
 
 @claim(DOCUMENT, "only 0.1% of pixels are active", "01_sparsity_analysis#One-pixel-in-1,024")
@@ -60,18 +64,13 @@ def hard_examples(record: Record) -> Finding:
     return v.compared(record.ablations, "focal", ["focal_gamma_0"], "focal with gamma 0 that beats a constant")
 
 
-@claim(DOCUMENT, "Natural sparsity in predictions improves generalization", RESULT)
-def sparsity(record: Record) -> Finding:
+@claim(DOCUMENT, "Natural sparsity in predictions improves generalization", RESULT, of_sizes)
+def sparsity(study: Study) -> Finding:
     """Supported if MSE with the L1 penalty predicts other people's gaze better than MSE alone."""
-    missing = "MSE and sparsity that beat a constant"
-    return together([v.compared(study, "sparsity", ["mse"], missing) for study in record.losses])
+    return v.compared(study, "sparsity", ["mse"], "MSE and sparsity that beat a constant")
 
 
-@claim(
-    DOCUMENT,
-    "Predictions should be spatially concentrated [p as it is]",
-    "02_what_each_loss_wants#One-pixel,-one-number",
-)
+@claim(DOCUMENT, "Predictions should be spatially concentrated [p as it is]", WANTED)
 def concentration(record: Record) -> Finding:
     """Ill-posed if black frames meet it, which are concentrated nowhere; else supported if better than weighted MSE."""
     tries = [study.runs_of("concentration") for study in record.losses]
@@ -94,9 +93,7 @@ def concentration_of_density(record: Record) -> Finding:
     evidence, verdict = v.better(ours, honest)
     no_constant = v.below(difference(ours, centre, "error_median")) == v.SUPPORTED  # that of this loss is the centre
     if no_constant and v.learnt(record.density, names[1]):
-        return Finding(
-            verdict, [evidence], "bits of both on the same windows, or more seeds" if verdict == v.UNDECIDED else ""
-        )
+        return Finding(verdict, [evidence], "bits of both on the same windows, or more seeds")
     return Finding(v.UNDECIDED, [evidence], "a network of that loss that beats the centre")
 
 
@@ -118,11 +115,10 @@ def weights(record: Record) -> Finding:
     return v.compared(record.ablations, "composite", changed, "other weights where the composite beats a constant")
 
 
-@claim(DOCUMENT, "Overlap-based metrics better capture sparse region matching", RESULT)
-def overlap(record: Record) -> Finding:
+@claim(DOCUMENT, "Overlap-based metrics better capture sparse region matching", RESULT, of_sizes)
+def overlap(study: Study) -> Finding:
     """Supported if Dice predicts better than every loss of single pixels that has learnt, refuted if worse than one."""
-    rivals = [[name for name in v.learning(study) if name in PIXELWISE] for study in record.losses]
-    return together([v.compared(study, "dice", names, "more seeds") for study, names in zip(record.losses, rivals)])
+    return v.compared(study, "dice", [name for name in v.learning(study) if name in PIXELWISE], "more seeds")
 
 
 @claim(DOCUMENT, "Higher penalty on missing positive pixels improves recall", SETTINGS)
@@ -143,43 +139,44 @@ def penalty(record: Record) -> Finding:
     verdict = v.above(recall) if v.learnt(record.ablations, *names) else v.UNDECIDED
     if verdict == v.SUPPORTED and v.below(closer) != v.SUPPORTED:
         verdict = v.OTHER_REASON
-    return Finding(verdict, evidence, "more seeds, or networks that learn" if verdict == v.UNDECIDED else "")
+    return Finding(verdict, evidence, "more seeds, or networks that learn")
 
 
 @claim(
     DOCUMENT,
     "[One pixel] captures essential spatial information",
     "06_hybrid_regression#What-is-to-blame?-One-change-at-a-time",
+    lambda record: [(record.hybrid, framing) for framing in ("fixations", "10hz")],
+    opposed=v.ILL_POSED,
 )
-def single_pixel(record: Record) -> Finding:
+def single_pixel(study: Study, framing: str) -> Finding:
     """Supported if repeating the recorded point, not its pixel, lowers the error by under 5%, refuted if by more.
 
     Ill-posed if that depends on the frame rate.
     """
-    found = []
-    for framing in ("fixations", "10hz"):
-        pixel, point = (record.hybrid.runs_of(f"{name}.{framing}") for name in ("repeat_last", "repeat_last_subpixel"))
-        lost, whole = difference(pixel, point, "error"), mean(pixel, "error")["value"]
-        evidence = [Evidence("px: repeating the pixel minus repeating the point", lost, v.where(pixel), "+.2f")]
-        found.append(Finding(v.below(lost, ESSENTIAL * whole), evidence))
-    return together(found, v.ILL_POSED)
+    pixel, point = (study.runs_of(f"{name}.{framing}") for name in ("repeat_last", "repeat_last_subpixel"))
+    lost, whole = difference(pixel, point, "error"), mean(pixel, "error")["value"]
+    evidence = [Evidence("px: repeating the pixel minus repeating the point", lost, v.where(pixel), "+.2f")]
+    return Finding(v.below(lost, ESSENTIAL * whole), evidence)
 
 
-@claim(DOCUMENT, "SimVP [...] suitable for sparse temporal pattern learning", RESULT)
-def simvp(record: Record) -> Finding:
+@claim(
+    DOCUMENT,
+    "SimVP [...] suitable for sparse temporal pattern learning",
+    RESULT,
+    lambda record: [(study, record.sequence) for study in record.losses],
+)
+def simvp(study: Study, sequence: Study | None) -> Finding:
     """Supported if the best SimVP predicts gaze better than the return table and, if it has seen as many windows, the
     sequence model, which take a minute; refuted if worse than one of them.
     """
-    found = []
-    for study in record.losses:
-        rivals = [study.runs_of("return_table")]
-        if record.sequence and study.runs[0].spec.config.data.train is None:
-            rivals.append(record.sequence.runs_of("gru.10to10"))
-        judged = [v.better(study.runs_of(_best(study)), rival) for rival in rivals]
-        verdict = v.all_of(verdict for _, verdict in judged)
-        missing = "SimVP on all windows (tuned), beside the sequence model"
-        found.append(Finding(verdict, [evidence for evidence, _ in judged], missing))
-    return together(found)
+    rivals = [study.runs_of("return_table")]
+    if sequence and study.runs[0].spec.config.data.train is None:
+        rivals.append(sequence.runs_of("gru.10to10"))
+    judged = [v.better(study.runs_of(_best(study)), rival) for rival in rivals]
+    verdict = v.all_of(verdict for _, verdict in judged)
+    missing = "SimVP on all windows (tuned), beside the sequence model"
+    return Finding(verdict, [evidence for evidence, _ in judged], missing)
 
 
 @claim(DOCUMENT, "Standard deep learning training procedures apply", LEARNT)
@@ -197,49 +194,41 @@ def training(record: Record) -> Finding:
         ratio = over_constant(record.ablations.run(variant))
         at = v.where(record.ablations.runs_of(variant))
         evidence += v.counted({f"focal {words}: test loss / best constant's": ratio}, at)
-    return Finding(verdict, evidence, "more seeds" if verdict == v.UNDECIDED else "")
+    return Finding(verdict, evidence, "more seeds")
 
 
-@claim(DOCUMENT, "Tracks best validation loss for model selection", LEARNT)
-def selection(record: Record) -> Finding:
+@claim(DOCUMENT, "Tracks best validation loss for model selection", LEARNT, of_sizes)
+def selection(study: Study) -> Finding:
     """Supported if selection rescues networks and misleads none, refuted if it only misleads.
 
     Rescued: the last epoch's validation loss is above the best constant's, the kept epoch's test loss below it. Misled:
     the kept epoch's validation loss is below it, its test loss above.
     """
-    found = []
-    for study in record.losses:
-        runs = [run for run in study.runs if run.history]
-        losses = [
-            ([epoch["val_loss"] for epoch in run.history], run.payload["test_loss"], constant_of(run)) for run in runs
-        ]
-        rescued = sum(validation[-1] > constant > test for validation, test, constant in losses)
-        misled = sum(min(validation) < constant < test for validation, test, constant in losses)
-        verdict = v.UNDECIDED if bool(rescued) == bool(misled) else v.SUPPORTED if rescued else v.REFUTED
-        told = {f"of {len(runs)} networks, rescued": rescued, f"of {len(runs)} networks, misled": misled}
-        missing = "test scores of each network's last epoch"
-        found.append(Finding(verdict, v.counted(told, v.where(study.runs_of("mse")), ".0f"), missing))
-    return together(found)
+    runs = [run for run in study.runs if run.history]
+    losses = [
+        ([epoch["val_loss"] for epoch in run.history], run.payload["test_loss"], constant_of(run)) for run in runs
+    ]
+    rescued = sum(validation[-1] > constant > test for validation, test, constant in losses)
+    misled = sum(min(validation) < constant < test for validation, test, constant in losses)
+    verdict = v.UNDECIDED if bool(rescued) == bool(misled) else v.SUPPORTED if rescued else v.REFUTED
+    told = {f"of {len(runs)} networks, rescued": rescued, f"of {len(runs)} networks, misled": misled}
+    at = v.where(study.runs_of("mse"))
+    return Finding(verdict, v.counted(told, at, ".0f"), "test scores of each network's last epoch")
 
 
-@claim(DOCUMENT, "Binary classification metrics meaningful", "04_loss_comparison#What-a-threshold-of-0.5-does-not-see")
-def threshold(record: Record) -> Finding:
+@claim(DOCUMENT, "Binary classification metrics meaningful", UNSEEN, of_sizes)
+def threshold(study: Study) -> Finding:
     """Of the networks that have learnt: supported if the one of the highest recall at 0.5 is also the best one, refuted
     if it predicts worse than that.
     """
-    found = []
-    for study in record.losses:
-        recall = {name: mean(study.runs_of(name), "white_pixel_recall") for name in v.learning(study)}
-        first, best = max(recall, key=lambda name: recall[name]["value"]), _best(study)
-        evidence, verdict = v.better(study.runs_of(first), study.runs_of(best))
-        both = [
-            Evidence(f"recall at 0.5: {v.named(study.runs_of(name))}", recall[name], evidence.where)
-            for name in (first, best)
-        ]
-        found.append(
-            Finding(v.SUPPORTED, both[:1]) if first == best else Finding(verdict, [evidence, *both], "more seeds")
-        )
-    return together(found)
+    recall = {name: mean(study.runs_of(name), "white_pixel_recall") for name in v.learning(study)}
+    first, best = max(recall, key=lambda name: recall[name]["value"]), _best(study)
+    evidence, verdict = v.better(study.runs_of(first), study.runs_of(best))
+    both = [
+        Evidence(f"recall at 0.5: {v.named(study.runs_of(name))}", recall[name], evidence.where)
+        for name in (first, best)
+    ]
+    return Finding(v.SUPPORTED, both[:1]) if first == best else Finding(verdict, [evidence, *both], "more seeds")
 
 
 def _best(study: Study) -> str:

@@ -1,7 +1,5 @@
 """The recorded runs that claims are judged by, and what the original networks cost, counted."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from typing import Any

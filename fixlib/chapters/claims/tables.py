@@ -1,7 +1,5 @@
 """The verdicts as the book shows them: one table per document, how often each was given, and what is missing."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

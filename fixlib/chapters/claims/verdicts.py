@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import NamedTuple
 
 import numpy as np
@@ -87,11 +88,21 @@ class Record:
 CLAIMS: dict[str, Claim] = {}  # by the name of the function
 
 
-def claim(document: str, wording: str, shown: str) -> Callable[[Callable], Callable]:
-    """Register how a claim is judged."""
+def claim(
+    document: str,
+    wording: str,
+    shown: str,
+    each: Callable[[Record], Iterable[tuple]] = lambda record: [(record,)],
+    opposed: str = UNDECIDED,
+) -> Callable[[Callable], Callable]:
+    """Register how a claim is judged: in each of these cases of the record, which are then taken `together`."""
 
-    def register(judge: Callable[[Record], Finding]) -> Callable[[Record], Finding]:
-        CLAIMS[judge.__name__] = Claim(document, wording, shown, judge)
+    def register(judge: Callable[..., Finding]) -> Callable[..., Finding]:
+        @wraps(judge)
+        def judged(record: Record) -> Finding:
+            return together([judge(*case) for case in each(record)], opposed)
+
+        CLAIMS[judge.__name__] = Claim(document, wording, shown, judged)
         return judge
 
     return register
@@ -140,7 +151,7 @@ def compared(study: Study, ours: str, rivals: Sequence[str], missing: str) -> Fi
     """Whether frames with one loss are better than with each of the others; undecided where one has not learnt."""
     judged = [better(study.runs_of(ours), study.runs_of(rival)) for rival in rivals]
     verdict = all_of(verdict for _, verdict in judged) if learnt(study, ours, *rivals) else UNDECIDED
-    return Finding(verdict, [evidence for evidence, _ in judged], missing if verdict == UNDECIDED else "")
+    return Finding(verdict, [evidence for evidence, _ in judged], missing)
 
 
 def learnt(study: Study, *variants: str) -> bool:

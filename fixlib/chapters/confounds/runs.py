@@ -7,8 +7,6 @@
 * density.LOSS: beside that loss; the concentration is that of p normalized to sum 1 in the frame.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product

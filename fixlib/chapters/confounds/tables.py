@@ -1,7 +1,5 @@
 """What each change makes of the scores, as a table: changed minus usual on the same windows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

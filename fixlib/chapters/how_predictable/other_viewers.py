@@ -4,8 +4,6 @@ An upper-bound estimate, not a predictor: it is given other people's gaze on the
 which a predictor of gaze on new pictures does not have.
 """
 
-from __future__ import annotations
-
 from itertools import product
 from typing import Any
 

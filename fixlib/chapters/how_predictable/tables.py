@@ -1,7 +1,5 @@
 """The comparisons behind chapter 5: predictors from the centre bias to sequence models, in bits and in px."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any

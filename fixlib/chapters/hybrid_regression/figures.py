@@ -1,7 +1,5 @@
 """Figures of chapter 6: regressing the next point against predicting its frame."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """Chapter 6: regress the next point's (x, y) with a SimVP encoder and an MLP, or predict its frame (4 in, 1 out)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from fixlib import system

@@ -1,7 +1,5 @@
 """The figure of chapter 3 that asks whether the imbalance itself is the problem."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import matplotlib.pyplot as plt

@@ -4,8 +4,6 @@ The next pixel can be known on each of them, and the white one moves as many px 
 black pixels beside it, from 63 to 4,095. Network, windows and steps are those of scratch.LOSS in `predictable_motion`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -3,8 +3,6 @@
 Four frames in, the next one out, every 100 ms: the shortest task in which the losses differ, and the cheapest.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from fixlib.chapters.loss_comparison.runs import LOSSES, PRIOR

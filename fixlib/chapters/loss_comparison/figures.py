@@ -1,7 +1,5 @@
 """Figures of chapter 4: what each loss makes of the same network and the same gaze."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

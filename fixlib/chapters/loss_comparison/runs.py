@@ -1,7 +1,5 @@
 """Chapter 4: every loss under identical conditions (10 frames in, the next 10 out, 100 ms a frame)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The comparisons behind chapter 4: the book's first table, and networks beside the best constant of their loss."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any

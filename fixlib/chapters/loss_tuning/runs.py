@@ -1,7 +1,5 @@
 """The search behind the profile `tuned`: learning rate and clipping of each loss, chosen on validation windows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Figures of chapter 3: motion whose continuation is known, and the same with noise."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

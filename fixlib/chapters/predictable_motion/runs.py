@@ -11,8 +11,6 @@ frames (ahead.LOSS), and what is exact: the best output under each loss, what kn
 (exact.noiseNN, exact.ahead).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

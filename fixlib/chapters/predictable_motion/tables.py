@@ -5,8 +5,6 @@ hybrid_l1), with scores by noise under payload["stages"]; and exact.noiseNN, exa
 payload["exact"].
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -1,7 +1,5 @@
 """The figure of the control: networks and baselines beside the exact optimum, on simulated gaze (chapter 4)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import matplotlib.pyplot as plt

@@ -5,8 +5,6 @@ density allows. Ten frames leave room for it: one frame ahead it is little more 
 6, the hybrid and a few losses at four frames in and one out, in both framings.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ on the same windows: under a loss, by the true probabilities ("density"), by the
 ("distance").
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from fixlib.chapters.loss_comparison.tables import constant_of

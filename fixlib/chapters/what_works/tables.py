@@ -1,7 +1,5 @@
 """The table behind chapter 7: everything tried at a task, what it knows, and what it cost."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """EyeLink's .asc files (what edf2asc makes of .edf): events, or samples."""
 
-from __future__ import annotations
-
 from array import array
 from dataclasses import dataclass, field
 

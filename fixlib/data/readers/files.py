@@ -1,7 +1,5 @@
 """Files from anywhere, read without trusting them: bounded, never unpickled, never unpacked outside a folder."""
 
-from __future__ import annotations
-
 import codecs
 import csv
 import glob

@@ -5,8 +5,6 @@ them; or None for a file that is not of its format. To add a format that is a ta
 function to `READERS`. Both are asked in the order in which they stand, the specific before the general.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 

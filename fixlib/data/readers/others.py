@@ -1,7 +1,5 @@
 """Formats that are no single table: SMI events, jsPsych, BIDS, FixaTons."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re
