@@ -1,4 +1,6 @@
-"""Figures of chapters 0 and 1 draw the recorded numbers, on the axes that their captions describe."""
+"""Figures of chapter 1 draw the recorded numbers, on the axes that their captions describe."""
+
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -6,9 +8,11 @@ import pytest
 
 from fixlib import data
 from fixlib.chapters.sparsity import figures
-from fixlib.runs import obtain
+from fixlib.metrics import clustered_bootstrap
+from fixlib.runs import obtain, recorded
 
 matplotlib.use("Agg")
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 @pytest.fixture(scope="module")
@@ -119,18 +123,32 @@ class TestDescription:
 
 
 class TestDoingNothing:
-    def test_bars_are_the_recorded_scores(self, study):
-        for axes, metric in zip(figures.doing_nothing(study).axes, figures.SCORES):
-            assert axes.get_title(loc="left") == figures.SCORES[metric] and axes.get_xlim() == (0, 1.02)
-            expected = [study.run(name).metrics[metric]["value"] for name in figures.TRIVIAL]
-            assert [bar.get_width() for bar in axes.patches] == pytest.approx(expected)
-        accuracy = figures.doing_nothing(study).axes[0]
-        assert texts(accuracy)[0] == "99.90%"
-        top_first = sorted(zip(accuracy.get_yticks(), accuracy.get_yticklabels()), key=lambda pair: -pair[0])
-        assert [label.get_text() for _, label in top_first] == ["All black", "Centre", "Repeat last point"]
+    def test_accuracy_is_counted_in_wrong_pixels(self, study):
+        wrong, recall = figures.doing_nothing(study).axes
+        scores = [study.run(name).metrics for name in figures.TRIVIAL]
+        dots = {
+            axes: [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"] for axes in (wrong, recall)
+        }
+        assert dots[wrong] == pytest.approx([1024 * (1 - score["accuracy"]["value"]) for score in scores])
+        assert dots[wrong][0] == pytest.approx(1, abs=1e-3)  # all black misses one pixel
+        assert dots[recall] == pytest.approx([100 * score["white_pixel_recall"]["value"] for score in scores])
+        bars = [line.get_xdata() for line in wrong.lines if line.get_marker() == "None"]
+        assert all(low <= dot <= high for (low, high), dot in zip(bars, dots[wrong]))
+        assert [label.get_text() for label in wrong.get_yticklabels()] == ["All black", "Centre", "Repeat last point"]
 
     def test_horizons_are_milliseconds_ahead(self, study):
         recall, error = figures.by_horizon(study).axes
         for axes, metric, scale in ((recall, "white_pixel_recall", 100), (error, "error_argmax", 1)):
             np.testing.assert_allclose(line(axes)[:, 0], 100 * np.arange(1, 11))
             np.testing.assert_allclose(line(axes)[:, 1], scale * np.array(study.run("repeat_last").by_horizon[metric]))
+
+
+def test_solutions_of_the_exercises():
+    rates = recorded("sparsity", "osie", "quick", results_dir=str(RESULTS)).run("description").payload["rates"]
+    assert [rate["rate_hz"] for rate in rates if rate["repeat_last_error"] < 1] == [30, 60]
+    precision, recall = 1 / 64**2, 1
+    assert 2 * precision * recall / (precision + recall) == pytest.approx(2 / 4097)
+    stayed, (viewer, picture) = np.tile([14, 12, 13], (4, 1)), np.indices((4, 3)).reshape(2, -1)
+    low, high = clustered_bootstrap(stayed.ravel(), np.full(12, 20), subject=viewer, stimulus=picture)
+    single = np.random.default_rng(0).binomial(240, stayed.sum() / 240, 1000) / 240
+    assert high - low < np.subtract(*np.percentile(single, [97.5, 2.5]))

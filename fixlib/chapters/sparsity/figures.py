@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,12 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fixlib.plots import LINES, color_of, figure, name_of, note, only_ticks, reference
+from fixlib.plots import LINES, Row, color_of, dots, figure, name_of, note, only_ticks, reference
 from fixlib.runs.study import Study, facts
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 TRIVIAL = ("black", "centre", "repeat_last")
-SCORES = dict(accuracy="Accuracy", white_pixel_recall="Recall", white_pixel_precision="Precision", f1_score="F1")
 
 
 @figure("01_positions", of="sparsity")
@@ -105,7 +103,7 @@ def _by_rate(axes: Axes, payload: dict, name: str, by_fixation: str, scale: floa
     low, high = scale * np.array(payload["intervals"][by_fixation])
     axes.axhline(scale * payload["statistics"][by_fixation], color=ORANGE, lw=1.2)
     axes.axhspan(low, high, color=ORANGE, alpha=0.2, lw=0)
-    axes.text(min(between), high, "one frame a fixation", color=ORANGE, va="bottom", fontsize=9)
+    axes.text(min(between), high, "one frame per fixation", color=ORANGE, va="bottom", fontsize=9)
 
 
 @figure("01_memory", of="sparsity")
@@ -122,40 +120,37 @@ def memory(study: Study) -> Figure:
             note(axes, name, (lag, values[lag]), offset, **look)
         axes.axhline(0, color="#777777", lw=0.8)
         axes.set(xlabel=label, xticks=range(0, len(values), 2))
-    panels[0].set(ylabel="correlation", title="One frame a fixation", ylim=(-0.25, 1.05))
+    panels[0].set(ylabel="correlation", title="One frame per fixation", ylim=(-0.25, 1.05))
     panels[1].set(title="One frame every 100 ms")
     return drawn
 
 
 @figure("01_doing_nothing", of="sparsity")
-def doing_nothing(study: Study, predictors: Sequence[str] = TRIVIAL) -> Figure:
-    """What predictors that learn nothing score on the metrics of the original experiment, at its threshold of 0.5."""
-    drawn, panels = plt.subplots(1, 4, figsize=(10, 2.4), sharey=True)
-    places = np.arange(len(predictors))[::-1]
-    frame = study.frame().set_index(["metric", "variant"])
-    for axes, (metric, title) in zip(panels, SCORES.items()):
-        values, low, high = frame.loc[metric].loc[list(predictors), ["value", "low", "high"]].to_numpy(float).T
-        axes.barh(places, values, color=BLUE, height=0.6)
-        errors = [values - low, high - values]
-        axes.errorbar(values, places, xerr=errors, fmt="none", ecolor="black", lw=1, capsize=2)
-        for place, value, end in zip(places, values, high):
-            text = f"{value:.2%}" if metric == "accuracy" else f"{value:.1%}"
-            inside = dict(ha="right", color="white") if value > 0.6 else dict(ha="left", color="black")
-            axes.text(value - 0.04 if value > 0.6 else end + 0.03, place, text, va="center", fontsize=9, **inside)
-        axes.set(xlim=(0, 1.02), title=title, xticks=[0, 0.5, 1], xticklabels=["0", "50%", "100%"])
-    panels[0].set_yticks(places, [name_of(name) for name in predictors])
+def doing_nothing(study: Study) -> Figure:
+    """Wrong pixels in a frame, which is accuracy counted, beside recall: best by the one is worst by the other."""
+    pixels = study.run("black").spec.config.data.size ** 2
+    scores = [study.run(name).metrics for name in TRIVIAL]
+    turned = dict(value="value", low="high", high="low")  # much accuracy is few mistakes
+    wrong = [{end: pixels * (1 - score["accuracy"][of]) for end, of in turned.items()} for score in scores]
+    recall = [{end: 100 * score["white_pixel_recall"][end] for end in turned} for score in scores]
+    drawn, (left, right) = plt.subplots(1, 2, figsize=(9.5, 2.4), sharey=True)
+    for axes, numbers, written in ((left, wrong, ".2f"), (right, recall, ".1f")):
+        dots(axes, [Row(name_of(name), color_of(name), [number]) for name, number in zip(TRIVIAL, numbers)], written)
+        axes.set_xlim(-0.02 * axes.get_xlim()[1], 1.06 * axes.get_xlim()[1])  # room for the number of the last dot
+    left.set(xlabel="wrong pixels per frame", title="Accuracy, counted: fewer is better")
+    right.set(xlabel="white pixels that were found (%)", title="Recall: more is better")
     return drawn
 
 
 @figure("01_by_horizon", of="sparsity")
-def by_horizon(study: Study, predictors: Sequence[str] = tuple(LINES)) -> Figure:
+def by_horizon(study: Study) -> Figure:
     """Recall and pixel error of predictors that learn nothing, by how far ahead they predict."""
     drawn, (recall, error) = plt.subplots(1, 2, figsize=(9.5, 3.3))
     for axes, metric, scale in ((recall, "white_pixel_recall", 100), (error, "error_argmax", 1)):
-        for name, lift in zip(predictors, (0, 10)):
+        for name, lift in zip(LINES, (0, 10)):
             values = scale * np.array(study.run(name).by_horizon[metric], dtype=float)
             ahead = 1000 / facts(study.run(name))["rate_hz"] * np.arange(1, len(values) + 1)
-            axes.plot(ahead, values, marker="o", ms=4, color=color_of(name), ls=LINES.get(name, "-"))
+            axes.plot(ahead, values, marker="o", ms=4, color=color_of(name), ls=LINES[name])
             note(axes, name_of(name), (ahead[1], values[1]), (8, lift), color=color_of(name), fontsize=9)
         axes.set(xlabel="time ahead (ms)", xlim=(0, None), ylim=(0, None))
     recall.set(ylabel="recall (% of fixated pixels)", title="Finding the pixel")
