@@ -37,7 +37,7 @@ HOW_TO = (
 )
 REFERENCE = ("docs/glossary", "docs/bibliography", "docs/data_formats", "data/README", "benchmarks/README")
 ABOUT = ("status", "CONTRIBUTING", "CHANGELOG")
-LINKED = ("fixlib", "examples", "LICENSE", "CITATION.cff")  # files, not pages, that pages link to
+LINKED = ("fixlib", "examples", "figures", "LICENSE", "CITATION.cff")  # files, not pages, that pages link to or show
 EXPLORERS = "explorers.js"  # what draws the charts with sliders, once for all chapters
 NOT_DOCUMENTED = ("__main__", "cli", "chapters")  # commands have a page of their own, and chapters are the book
 

@@ -204,7 +204,7 @@ def _execute(notebook: Path, executed: Path, parameters: dict[str, Any]) -> str 
 
 
 def _write_html(executed: Path) -> None:
-    """nbconvert shows pictures that come out of a cell without their description."""
+    """What nbconvert does not do: pictures from cells are described, and texts' links are found from build/book/."""
     from bs4 import BeautifulSoup
     from nbconvert import HTMLExporter
 
@@ -215,6 +215,9 @@ def _write_html(executed: Path) -> None:
     pictures = [output.metadata.get("image/png", {}) for output in outputs if "image/png" in output.get("data", {})]
     for image, about in zip(page.select("div.jp-RenderedImage img"), pictures):
         image["alt"] = about.get("alt", image["alt"])
+    for tag, name in (("a", "href"), ("img", "src")):
+        for link in page.select(f"{tag}[{name}^='../']"):
+            link[name] = f"../{link[name]}"
     executed.with_suffix(".html").write_text(str(page), encoding="utf-8")
 
 

@@ -132,6 +132,18 @@ def test_pages_give_figures_the_alt_text_told_below_them(project):
     assert [image["alt"] for image in page.select("img")] == ["a rising & falling line.", "a map."]
 
 
+def test_what_texts_link_to_and_show_is_found_from_where_pages_are_put(project):
+    cells = [
+        nbformat.v4.new_code_cell("dataset = 'osie'", metadata=dict(tags=["parameters"])),
+        nbformat.v4.new_markdown_cell("![a film](../figures/a.gif) [more](../docs/more.md)"),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), project / "notebooks" / "01_second.ipynb")
+    book.make_book(["01_second"])
+    page = BeautifulSoup((project / "build" / "book" / "01_second.html").read_text(), "html.parser")
+    assert page.img["alt"] == "a film" and page.img["src"] == "../../figures/a.gif"
+    assert page.select("a[href$='more.md']")[0]["href"] == "../../docs/more.md"
+
+
 def test_update_stores_the_executed_chapter_without_times_and_paths(project):
     book.make_book(update=True)
     stored = nbformat.read(project / "notebooks" / "00_first.ipynb", as_version=4)

@@ -65,7 +65,7 @@ def book_map() -> Figure:
         else:  # to the next row
             axes.plot([x, x, to_x, to_x], [y - 0.34, y - 0.5, y - 0.5, y - 0.5], color=BASELINE_COLOR, lw=1)
             arrow(axes, (to_x, y - 0.5), (to_x, to_y + 0.34))
-    text = "Half an hour: the filled boxes, 4 down to its table.\nAn afternoon: 1 to 7 in order; 8 is for looking up."
+    text = "Half an hour: the filled boxes, 4 down to its table, 7 down to its\ndrawing. An afternoon: 1 to 7 in order. 8 is for looking up."
     axes.text(-0.3, -0.25, text, fontsize=9, va="center")
     return drawn
 
