@@ -23,6 +23,10 @@ CHAPTERS = {
 }
 ROWS = ("The problem", "The results", "The answers")
 HALF_AN_HOUR = ("4", "7")  # after chapter 0
+PATHS = (
+    "Half an hour: the filled boxes, 4 down to its table, 7 down to its\n"
+    "drawing. An afternoon: 1 to 7 in order. 8 is for looking up."
+)
 # A made-up recording: x and y on the grid, and for how many frames gaze rests there.
 FIXATIONS = ((5.5, 24.5, 3), (14.5, 8.5, 2), (25.5, 13.5, 4), (15.5, 20.5, 1))
 STAGES = {
@@ -65,8 +69,7 @@ def book_map() -> Figure:
         else:  # to the next row
             axes.plot([x, x, to_x, to_x], [y - 0.34, y - 0.5, y - 0.5, y - 0.5], color=BASELINE_COLOR, lw=1)
             arrow(axes, (to_x, y - 0.5), (to_x, to_y + 0.34))
-    text = "Half an hour: the filled boxes, 4 down to its table, 7 down to its\ndrawing. An afternoon: 1 to 7 in order. 8 is for looking up."
-    axes.text(-0.3, -0.25, text, fontsize=9, va="center")
+    axes.text(-0.3, -0.25, PATHS, fontsize=9, va="center")
     return drawn
 
 
