@@ -1,17 +1,20 @@
 """Figures of chapter 6: regressing the next point against predicting its frame."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from fixlib.chapters.hybrid_regression import tables
 from fixlib.chapters.hybrid_regression.tables import HOPED_PX, REPORTED_PX, Predictor, find, predictors_of
-from fixlib.plots import Row, dots, figure, note, only_ticks, reference
+from fixlib.plots import BASELINE_COLOR, Row, book_style, dots, figure, note, only_ticks, reference, stamp
 from fixlib.runs.study import Study
 
 CLAIM: dict[str, Any] = dict(color="#D55E00", ls="--")
+ByTask = Mapping[str, Predictor]  # framing -> the predictor there
 
 
 @figure("06_frame_rate", of="sparsity")
@@ -58,3 +61,44 @@ def _row(predictor: Predictor) -> Row:
     numbers = [run.metrics[f"error{predictor.decoding}"] for run in predictor.runs]
     marker = "o" if predictor.about["trained"] else "D"
     return Row(predictor.label, predictor.color, numbers, marker=marker, hollow=predictor.sees_more)
+
+
+@book_style()
+def by_movement(shown: Mapping[str, ByTask], idle: ByTask, study: Study) -> Figure:
+    """Error minus that of repeating (`idle`), by how far gaze really moved; `shown`: a legend's text -> predictor."""
+    ahead = tables.tasks(study)
+    drawn, panels = plt.subplots(1, len(ahead), figsize=(9.8, 4.2))
+    for axes, (framing, task) in zip(panels, ahead.items()):
+        axes.axhline(0, color=BASELINE_COLOR, ls="--", label="repeat (= hold, then the prior)")
+        for label, predictor in shown.items():
+            bins, line = tables.by_movement(predictor[framing], idle[framing]), "-." if "displacement" in label else "-"
+            axes.plot(
+                bins["movement"], bins["more"], line, color=predictor[framing].color, marker="o", ms=4, label=label
+            )
+        for movement, share in zip(bins["movement"], bins["share"]):
+            at = (movement, 0.02)
+            axes.text(*at, f"{100 * share:.0f}", transform=axes.get_xaxis_transform(), ha="center", fontsize=8)
+        axes.margins(y=0.12)
+        axes.set(xlabel="true movement from the last frame (px)", title=task.capitalize(), xlim=(-1, 19.5))
+    panels[0].text(9, 0.08, "% of windows:", transform=panels[0].get_xaxis_transform(), ha="center", fontsize=8)
+    panels[0].set_ylabel("error minus that of repeating (px)")
+    panels[-1].legend(loc="upper right")
+    return stamp(drawn, study.label, study.simulated)
+
+
+@book_style()
+def training_course(network: ByTask, study: Study) -> Figure:
+    """Training and validation loss by epoch, one line per seed, with the epoch whose weights are kept."""
+    ahead = tables.tasks(study)
+    drawn, panels = plt.subplots(1, len(ahead), figsize=(9.2, 3.8), sharey=True)
+    for axes, (framing, task) in zip(panels, ahead.items()):
+        color = network[framing].color
+        for losses in (pd.DataFrame(run.history).set_index("epoch") for run in network[framing].runs):
+            kept = losses["val_loss"].idxmin()
+            axes.plot(losses["val_loss"], color=color, lw=1.3, label="validation windows")
+            axes.plot(losses["train_loss"], color=color, ls=":", lw=1.3, label="training windows")
+            axes.plot(kept, losses["val_loss"][kept], "o", color=color, label="epoch that is kept")
+        axes.set(xlabel="epoch", title=task.capitalize(), ylim=(0, None))
+    panels[0].set_ylabel("L1 per coordinate (px)")
+    panels[-1].legend(handles=panels[-1].lines[:3], loc="upper right")
+    return stamp(drawn, study.label, study.simulated)
