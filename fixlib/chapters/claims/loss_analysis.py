@@ -34,8 +34,8 @@ def active(record: Record) -> Finding:
 def standard_losses(record: Record) -> Finding:
     """Read as: MSE cannot be trained at 1000:1, because of the imbalance. Refuted if MSE beats its best constant.
 
-    Supported if it does so with no seed; but not for the reason given if it does where the next pixel can be known,
-    among 1,023 black ones. The reason stands if there it does among few black pixels only.
+    Supported if it does so with no seed. The reason is judged where the next pixel can be known. It stands if MSE
+    learns there among few black pixels, and does not among 1,023. If it learns among 1,023, too, it is not the reason.
     """
     tries = [study.runs_of("mse") for study in record.losses]
     ratios = [v.over_seeds(map(over_constant, runs)) for runs in tries]
@@ -181,8 +181,8 @@ def simvp(study: Study, sequence: Study | None) -> Finding:
 
 @claim(DOCUMENT, "Standard deep learning training procedures apply", LEARNT)
 def training(record: Record) -> Finding:
-    """Of the five losses that ask for a white pixel, at the original settings: supported if every seed of each beats
-    the best constant, refuted if one loss does so with no seed.
+    """Of the losses that ask for a white pixel (MSE, focal, composite, Dice, weighted MSE), at the original settings:
+    supported if every seed of each beats the best constant, refuted if one loss does so with no seed.
     """
     study = record.losses[0]
     beats = {name: [over_constant(run) < 1 for run in study.runs_of(name)] for name in WANTING_WHITE}
@@ -201,8 +201,9 @@ def training(record: Record) -> Finding:
 def selection(study: Study) -> Finding:
     """Supported if selection rescues networks and misleads none, refuted if it only misleads.
 
-    Rescued: the last epoch's validation loss is above the best constant's, the kept epoch's test loss below it. Misled:
-    the kept epoch's validation loss is below it, its test loss above.
+    A network is rescued if the validation loss of its last epoch is above the best constant's, and the test loss of the
+    epoch that was kept is below it. It is misled if the kept epoch's validation loss is below the best constant's, and
+    its test loss above.
     """
     runs = [run for run in study.runs if run.history]
     losses = [
