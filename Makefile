@@ -9,6 +9,7 @@ export OMP_NUM_THREADS ?= 1
 
 help:
 	@echo "make book     install, train every model of the book at quick size, execute the chapters (build/)"
+	@echo "make book DATASET=data/lab  the same on recordings of your own (docs/own_recordings.md)"
 	@echo "make site     the executed chapters and the documentation as one site, to be read offline (build/site/html)"
 	@echo "make lint     ruff, mypy on fixlib, and that a file imports only what stands below it"
 	@echo "make test     install, lint, unit tests, repeat recorded smoke runs, pytest --nbval on the committed chapters"
@@ -24,8 +25,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,scale,test,site,dev]'
 	touch $@
 
+# DATASET=data/lab: on recordings of your own, see docs/own_recordings.md
 book: $(INSTALLED)
-	@$(BIN)/fixlib book --results build/results
+	@$(BIN)/fixlib book --results build/results $(if $(DATASET),-p dataset=$(DATASET))
 
 site: $(INSTALLED)
 	@$(BIN)/python docs/make_site.py

@@ -59,7 +59,7 @@ def parse_parameters(given: Sequence[str], notebooks: Sequence[Path]) -> dict[st
 
     Raises:
         ValueError: text without "=", a name that no chapter has, a value of another type than the default's, an
-            unknown profile, or a dataset that a chapter cannot use.
+            unknown profile or dataset.
     """
     known = {name: value for notebook in notebooks for name, value in chapter_parameters(notebook).items()}
     found = {}
@@ -73,7 +73,7 @@ def parse_parameters(given: Sequence[str], notebooks: Sequence[Path]) -> dict[st
     if "profile" in found:
         get_profile(found["profile"])
     if "dataset" in found:
-        found["dataset"] = _usable_dataset(found["dataset"], notebooks)
+        found["dataset"] = _from_chapters(found["dataset"])
     return found
 
 
@@ -87,18 +87,29 @@ def _parse_value(text: str, value: str, wanted: type) -> Any:
     return parsed
 
 
-def _usable_dataset(name: str, notebooks: Sequence[Path]) -> str:
-    """The dataset as chapters find it, who run in notebooks/; a chapter says in its metadata what it needs."""
+def _from_chapters(name: str) -> str:
+    """The dataset as chapters find it, who run in notebooks/; ValueError where there is none."""
     data.describe(name)
-    with_durations = [known for known, dataset in data.DATASETS.items() if dataset.has_fixations]
-    needy = [n.stem for n in notebooks if _read(n).metadata.get("fixlib", {}).get("needs_durations")]
-    if needy and name not in with_durations:
-        raise ValueError(
-            f"{' and '.join(needy)} need fixations with their durations, which {name!r} does not hold: choose of "
-            f"{', '.join(with_durations)}, or name other chapters"
-        )
     folder = Path(name).expanduser()
     return str(folder.resolve()) if folder.is_dir() and folder.parts[0] != "data" else name
+
+
+def _without_needy(notebooks: Sequence[Path], dataset: str, named: bool) -> list[Path]:
+    """The chapters that a dataset is enough for; a chapter says in its metadata what it needs.
+
+    Raises:
+        ValueError: it is not enough for a chapter that was asked for by name.
+    """
+    needy = [path for path in notebooks if _read(path).metadata.get("fixlib", {}).get("needs_durations")]
+    if not needy or data.has_fixations(dataset):
+        return list(notebooks)
+    reason = f"need fixations with their durations, which {dataset!r} does not hold"
+    names = " and ".join(path.stem for path in needy)
+    if named:
+        with_durations = [known for known, each in data.DATASETS.items() if each.has_fixations]
+        raise ValueError(f"{names} {reason}: choose of {', '.join(with_durations)}, or name other chapters")
+    print(f"left out: {names} {reason}", flush=True)
+    return [path for path in notebooks if path not in needy]
 
 
 def make_book(
@@ -109,7 +120,8 @@ def make_book(
     Args:
         chapters: names; none means all.
         parameters: NAME=VALUE texts, given to the chapters that have such a parameter.
-        results: folder (relative to the project) where the chapters read and record runs instead of results/.
+        results: folder (relative to the project) where the chapters read and record runs instead of results/ (of a
+            folder's data: instead of build/results/).
         update: replace the notebooks under notebooks/ by the executed ones.
 
     Raises:
@@ -120,6 +132,11 @@ def make_book(
     values = parse_parameters(parameters, notebooks) | (dict(results_dir=results) if results else {})
     if update and values:
         raise ValueError("--update stores the chapters with their own parameters; leave out -p and --results")
+    if "dataset" in values:
+        notebooks = _without_needy(notebooks, values["dataset"], named=bool(chapters))
+        record = [path.stem for path in notebooks if "dataset" not in chapter_parameters(path)]
+        if record:
+            print(f"as in the book, whatever the dataset: {', '.join(record)}", flush=True)
     _warn_without_recordings({(chapter_parameters(notebook) | values).get("dataset", "") for notebook in notebooks})
     out = system.root() / "build" / "book"
     out.mkdir(parents=True, exist_ok=True)

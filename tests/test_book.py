@@ -53,14 +53,20 @@ def test_wrong_parameters_are_refused_before_anything_runs(project, given, compl
 
 
 @pytest.mark.parametrize("name", ["gazecom", "patterns", "a folder"])
-def test_a_dataset_is_refused_where_a_chapter_says_that_it_needs_more(project, dataset, name):
+def test_a_dataset_is_refused_where_a_chapter_says_that_it_needs_more(project, dataset, name, capsys):
     path = notebook(project / "notebooks" / "04_fourth.ipynb", "dataset = 'osie'", "1")
     needy = nbformat.read(path, as_version=4)
     needy.metadata["fixlib"] = dict(needs_durations=True)
     nbformat.write(needy, path)
+    used = f"dataset={dataset if name == 'a folder' else name}"
     with pytest.raises(ValueError, match="04_fourth need fixations with their durations.*of osie, crowd, simulated"):
-        book.make_book(parameters=[f"dataset={dataset if name == 'a folder' else name}"])
+        book.make_book(["04_fourth"], [used])
     assert not (project / "build").exists()
+    notebook(project / "notebooks" / "05_fifth.ipynb", "record = ''", "1")
+    book.make_book(parameters=[used])  # the whole book
+    printed = capsys.readouterr().out
+    assert "left out: 04_fourth need fixations" in printed and "whatever the dataset: 05_fifth" in printed
+    assert [path.stem for path in (project / "build" / "book").glob("*.html")] == ["00_first", "05_fifth"]
 
 
 def test_appendices_follow_the_chapters(project):

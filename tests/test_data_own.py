@@ -14,20 +14,24 @@ from hypothesis import strategies as st
 
 from benchmarks import fuzz
 from fixlib import cli
+from fixlib.chapters.how_predictable import runs as how_predictable
+from fixlib.chapters.sparsity import runs as sparsity
 from fixlib.data import (
     DataFileError,
     Gaze,
     Reading,
     Unsettled,
     fingerprint,
+    has_fixations,
     open_dataset,
     open_scanpaths,
     prepare_recordings,
     read_recordings,
 )
-from fixlib.data.own import RULES
+from fixlib.data.own import RULES, _split
 from fixlib.data.readers import files as reading_files
 from fixlib.data.recordings import cut_by_time
+from fixlib.runs import obtain
 from tests import own_exports as exports
 
 
@@ -376,10 +380,50 @@ def test_of_slow_samples_only_frames_are_prepared(tmp_path):
     assert not (tmp_path / "web" / "fixations").exists() and not (tmp_path / "web" / "fixations.csv").exists()
     train = open_dataset(str(tmp_path / "web"))["train"]
     assert train.rate_hz == 10 and train.fixation_mask.float().mean() > 0.5
+    assert not has_fixations(str(tmp_path / "web"))
+    assert "description" not in [spec.variant for spec in sparsity.specs(str(tmp_path / "web"), "smoke")]
     with pytest.raises(ValueError, match="one frame a fixation was asked for"):
         open_dataset(str(tmp_path / "web"), None)
     with pytest.raises(ValueError, match="has no fixations.csv"):
         open_scanpaths(str(tmp_path / "web"))
+
+
+@pytest.mark.parametrize(
+    "viewers, pictures, split", [(1, 6, "pictures"), (12, 1, "viewers"), (1, 1, "time")], ids=["one", "twelve", "alone"]
+)
+def test_chapters_run_on_few_viewers_or_pictures(tmp_path, project, capsys, viewers, pictures, split):
+    gaze = exports.gaze(
+        [f"v{k}" for k in range(viewers)], [f"p{k}.jpg" for k in range(pictures)], n=180 if split == "time" else 14
+    )
+    prepare_recordings(gaze, "lab", screen=exports.SCREEN, out=project / "data" / "lab")
+    study = obtain("sparsity", "data/lab", "smoke", workers=1)
+    assert study.own and f"split by {split}" in study.label and "Recordings of your own" in study.notice
+    assert all(run.path.is_relative_to(project / "build" / "results") for run in study.runs)
+    assert study.run("description").payload["statistics"]["scanpaths"] == viewers * pictures
+    scores = study.run("repeat_last").metrics["error_argmax"]
+    assert scores["low"] < scores["value"] < scores["high"]
+    amplitude = study.run("description").payload["intervals"]["amplitude_mean"]
+    assert np.isfinite(amplitude).all() == (split != "time")  # one viewer of one picture says nothing of others
+    assert [spec.variant for spec in how_predictable.specs("data/lab", "smoke")]
+
+
+def test_too_little_says_what_would_be_enough():
+    one = BASE[(BASE["subject"] == "a") & (BASE["stimulus"] == "1.jpg")]
+    with pytest.raises(
+        Unsettled, match="Enough are three such trials, of three viewers or on three pictures, or one of 27 s"
+    ):
+        prepare_recordings(one, "lab", screen=exports.SCREEN)
+    for seconds, enough in ((26, False), (28, True)):
+        long = pd.DataFrame(dict(x=640.0, y=512.0, duration=200.0), index=range(5 * seconds))
+        long["x"] += np.arange(len(long)) % 2 * 500
+        reading = read_recordings(long, "lab", screen=exports.SCREEN, picture=(0, 0, *exports.SCREEN))
+        parts = _split(reading, "")
+        assert bool(parts) == enough
+
+
+def test_what_many_files_share_is_noted_once(tmp_path):
+    files = exports.write("EyeLink .asc, events of both eyes", BASE, tmp_path)[0]
+    assert str(read_recordings(files, "lab").notes).count("ended before their picture was shown") == 1
 
 
 def test_data_of_others_are_not_replaced(tmp_path):

@@ -7,6 +7,7 @@ from fixlib.data.datasets import (
     DATASETS,
     describe,
     fingerprint,
+    has_fixations,
     load_real_training_data,
     open_dataset,
     open_rotated,

@@ -183,7 +183,7 @@ class Folder(Dataset):
         if Gaze.load(self.path / "train_data.pt").frames == "unknown":
             raise ValueError(
                 f"{self.path} has no subfolder `fixations` with the same gaze, one frame a fixation: add it (see "
-                "docs/data_formats.md), or leave these runs out (--framings 10hz)"
+                "docs/data_formats.md), or leave these runs out (--framings 10hz, or --tasks)"
             )
         return self.path
 
@@ -264,6 +264,11 @@ def fingerprint(name: str, rate_hz: float | None = 10.0, size: int = 32) -> str:
         FileNotFoundError: a folder that lacks one of the files.
     """
     return _named(name).fingerprint(rate_hz, size)
+
+
+def has_fixations(name: str) -> bool:
+    """Whether a dataset or folder has fixations with their durations; ValueError for what is neither."""
+    return _named(name).has_fixations
 
 
 def describe(name: str) -> Source:

@@ -24,6 +24,8 @@ from fixlib.data.recordings import cut_by_time, deal
 from fixlib.data.understand import RATE_HZ, understand
 
 WINDOW = 20  # frames, 10 in and 10 out
+FEWEST_FIXATIONS = 5  # in a scanpath of each part: 4 in and 1 out
+VAL_SHARE = 0.15  # of a trial that is cut by time
 SHARES = dict(subject=(8 / 15, 3 / 15, 4 / 15), stimulus=(0.6, 0.15, 0.25))  # of train, val and test, as OSIE's
 
 
@@ -151,9 +153,12 @@ def _split(reading: Reading, asked: str) -> dict[str, dict[str, Gaze]]:
         f"{WINDOW / RATE_HZ:g} s, and give no window"
     )
     if min(counts) == 0:
+        seconds, shortest = WINDOW / RATE_HZ, 2 * WINDOW / RATE_HZ / VAL_SHARE  # of a trial that is cut by time
         reading.findings.append(
-            f"split by {RULES[rule][0]}, no trial of the {PARTS[counts.index(0)]} part lasts {WINDOW / RATE_HZ:g} s "
-            f"({WINDOW} frames); the longest of all is {int(lasting.max()) / RATE_HZ:g} s: another --split?"
+            f"too little for train, val and test: split by {RULES[rule][0]}, the {PARTS[counts.index(0)]} part has no "
+            f"trial with {seconds:g} s ({WINDOW} frames) of gaze in the picture; the longest of all has "
+            f"{int(lasting.max()) / RATE_HZ:g} s. Enough are three such trials, of three viewers or on three pictures, "
+            f"or one of {shortest:.0f} s" + (": another --split?" if asked else "; --look draws what there is")
         )
         return {}
     kept = [len(parts["."][part]) for part in PARTS]
@@ -167,8 +172,15 @@ def _split(reading: Reading, asked: str) -> dict[str, dict[str, Gaze]]:
     if rule == "both" and counts[2] < 100 and not asked:
         others = ", ".join(map(str, _windows(_dealt(whole["."], "pictures", whole["."]))))
         reading.lines[-1] += f". FEW: --split pictures gives {others} (same viewers in all parts)"
-    if not all(gaze.fixation_mask.any() for gaze in parts.get("fixations", {}).values()):
+    if "fixations" in parts and min(_windows(parts["fixations"], FEWEST_FIXATIONS)) == 0:
         del parts["fixations"]
+        reading.notes.append(
+            f"not every part has {FEWEST_FIXATIONS} fixations in a row: what needs fixations is left out"
+        )
+    if rule != "time":
+        for count, one, others in ((viewers, "viewer", "pictures"), (pictures, "picture", "viewers")):
+            if count == 1:
+                reading.notes.append(f"one {one}: intervals are over {others}, and say nothing of other {one}s")
     label = f"{reading.name} (own recordings, split by {RULES[rule][0]})"
     return {
         folder: {
@@ -192,10 +204,10 @@ def _dealt(gaze: Gaze, rule: str, all_of: Gaze) -> dict[str, Gaze]:
     return {part: gaze.rows(torch.from_numpy(mask)) for part, mask in zip(PARTS, keep)}
 
 
-def _windows(parts: dict[str, Gaze]) -> list[int]:
+def _windows(parts: dict[str, Gaze], length: int = WINDOW) -> list[int]:
     """How many each part has."""
-    masks = [torch.nn.functional.pad(parts[part].fixation_mask, (0, WINDOW)) for part in PARTS]
-    return [int(mask.unfold(1, WINDOW, WINDOW).all(dim=-1).sum()) for mask in masks]
+    masks = [torch.nn.functional.pad(parts[part].fixation_mask, (0, length)) for part in PARTS]
+    return [int(mask.unfold(1, length, length).all(dim=-1).sum()) for mask in masks]
 
 
 def _keep(reading: Reading, parts: dict[str, dict[str, Gaze]], folder: Path) -> Path:
@@ -216,7 +228,7 @@ def _keep(reading: Reading, parts: dict[str, dict[str, Gaze]], folder: Path) -> 
     _write(folder / "names.csv", reading.names.to_csv(index=False).encode())
     _write(folder / "look.png", reading.picture())
     reading.lines.append(f"Look at {_shown(folder)}/look.png: are faces and text where the points are?")
-    reading.lines.append(f"prepared in {_shown(folder)}: fixlib run loss_comparison --dataset {_shown(folder)}")
+    reading.lines.append(f"prepared in {_shown(folder)}: make book DATASET={_shown(folder)}")
     _write(folder / "report.txt", reading.report.encode())
     for sub, of in parts.items():
         for part, gaze in of.items():

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,8 @@ def _tables(files: list[File], reading: Reading) -> list[Table]:
     aside += [f"{len(each)} file(s) of {kind}: another format" for kind, each in found.items() if each is not best]
     reading.notes += [f"left aside: {why}" for why in aside[:5]]
     reading.notes += [f"left aside, too: {len(aside) - 5} more files"] * (len(aside) > 5)
+    if len(found) > 1:
+        reading.notes.append("several formats: each makes a dataset of its own, so name the files of one (*.asc)")
     return best
 
 
@@ -91,13 +94,22 @@ def _from_name(rows: pd.DataFrame, file: File, columns: dict[str, str]) -> pd.Da
     return rows
 
 
+def _noted(tables: Iterable[Table]) -> list[str]:
+    """The readers' notes; what several files share but for its numbers, once."""
+    alike: dict[str, list[str]] = {}
+    for table in tables:
+        for note in table.notes:
+            alike.setdefault(re.sub(r"\d+", "", note), []).append(f"{table.rows['file'].iloc[0]}: {note}")
+    return [notes[0] + f" (and {len(notes) - 1} more files the like)" * (len(notes) > 1) for notes in alike.values()]
+
+
 def _together(tables: list[Table], reading: Reading) -> pd.DataFrame:
     """One table, of the rows that count, each with the numbers of its file's table and of its trial (`scanpath`)."""
     for number, table in enumerate(tables):
         table.rows["table"] = number
-        reading.notes += [f"{table.rows['file'].iloc[0]}: {note}" for note in table.notes if len(table.rows)]
         if table.stop and table.stop not in reading.findings:
             reading.findings.append(table.stop)
+    reading.notes += _noted(table for table in tables if len(table.rows))
     rows = pd.concat([table.rows for table in tables], ignore_index=True)
     if not len(rows):
         raise DataFileError("there is no fixation and no sample in these files")
@@ -124,7 +136,8 @@ def _together(tables: list[Table], reading: Reading) -> pd.DataFrame:
             if len(same) > 1:
                 reading.notes.append(f"are {' and '.join(map(repr, same))} the same {name}? They are taken for two")
         shown = ", ".join([*names[:2], *(["..."] if len(names) > 3 else []), *names[2:][-1:]])
-        source = tables[0].found.get(name) or ("of the files' names" if name == "subject" else "not told")
+        unnamed = "of the files' names" if name == "subject" else "not told" if [*names] == ["all"] else "in the file"
+        source = tables[0].found.get(name) or unnamed
         reading.lines.append(f"  {name:<10}{source}: {len(names)}: {shown:.200}")
         reading.names = pd.concat([reading.names, pd.DataFrame(dict(what=name, number=range(len(names)), name=names))])
     rows["scanpath"] = rows.groupby(["subject", "stimulus", "table", "trial"], observed=True).ngroup()
@@ -261,7 +274,7 @@ def _check_place(
     outside, points, stop = _outside(shares), shares.dropna(), reading.findings.append
     low, high = np.percentile(points, (0.5, 99.5), axis=0)
     corners = "{:.3g}, {:.3g} to {:.4g}, {:.4g}".format(*(low * full), *(high * full))
-    sure = "if all is right as it is, say where the picture was: --picture 0,0,WIDTH,HEIGHT"
+    sure = "if all is right as it is: --picture 0,0,{:g},{:g}".format(*full)
     if outside > 0.02 and swapped < outside / 4 and not trusted:
         stop(
             f"{outside:.1%} of positions are outside of {whole}, {swapped:.1%} if x and y change places: "

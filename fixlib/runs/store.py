@@ -20,7 +20,8 @@ from fixlib.system import atomic_write, root
 
 FORMAT_VERSION = 1
 _OURS = ("format_version", "key", "spec")
-NUMBERS = ("metrics", "by_horizon", "history")  # parts of a payload in which null is a number that is not defined
+# Parts of a payload in which null is a number that is not defined.
+NUMBERS = ("metrics", "by_horizon", "history", "intervals", "rates", "visited", "autocorrelation")
 # Columns of Evaluation.per_window that a run keeps: what paired comparisons, error histograms and errors by
 # amplitude need. The others have their value and interval in the summary, and would double the file.
 PER_WINDOW = (

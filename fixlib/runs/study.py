@@ -20,6 +20,11 @@ from fixlib.runs.sweep import carry_out, experiment_module, remove_old_checkpoin
 from fixlib.training import check_precision
 
 FALLBACK = "simulated"
+OWN_RESULTS = "build/results"  # of recordings of one's own, so that they do not mix with the book's
+OWN = (
+    "Recordings of your own. In a chapter, figures and tables that name them are about them; its text, and what it "
+    "shows as recorded, are about the book's data."
+)
 Number = dict[str, float]  # value, low, high: ends of a 95% interval
 SINGLE = ("test_loss", "parameters")
 
@@ -53,6 +58,11 @@ class Study:
     trained: int = 0
 
     @property
+    def own(self) -> bool:
+        """Whether the data are the reader's own, a folder."""
+        return self.dataset not in data.DATASETS
+
+    @property
     def label(self) -> str:
         """What the data is, for captions: e.g. "OSIE (recorded gaze)"."""
         return self.runs[0].payload["data_label"] if self.runs else data.describe(self.dataset).label
@@ -68,7 +78,8 @@ class Study:
         if self.dataset != self.requested:
             return fallback_notice(self.requested)
         told = f"Data: {self.label}. Runs: {len(self.runs)}, of which trained just now: {self.trained}."
-        return f"{told}\n{data.describe(self.dataset).notice}".rstrip()
+        more = [data.describe(self.dataset).notice, OWN if self.own else ""]
+        return "\n".join([told, *filter(None, more)])
 
     def variants(self, **wanted: Any) -> list[str]:
         """Names of the variants, each once, in order; of those that have these `facts`, e.g. `trained=True`."""
@@ -216,7 +227,7 @@ def recorded(
     Raises:
         NotRecorded: runs are missing; it names them, and the command that records them.
     """
-    specs, results = _specs(experiment, dataset, profile, seeds, choices), _results(results_dir)
+    specs, results = _specs(experiment, dataset, profile, seeds, choices), _results(results_dir, dataset)
     if missing := [f"{spec.variant} (seed {spec.seed})" for spec in specs if not results.has(spec)]:
         lists = {name: ",".join(map(str, value)) for name, value in (dict(seeds=seeds) | choices).items()}
         options = dict(dataset=dataset, profile=profile, results=results_dir) | lists
@@ -248,7 +259,8 @@ def obtain(
             dataset are needed but cannot be had, `simulated` stands in and `Study.notice` says so.
         profile: "smoke", "quick", "paper" or "tuned".
         seeds: one run of every network for each.
-        results_dir: where runs are read from and written to, relative to the project; "" is `results`.
+        results_dir: where runs are read from and written to, relative to the project; "" is `results`, and
+            `build/results` for a folder.
         workers: processes; by default one a processor core, and one altogether where there is a GPU.
         dask: "" for processes of this machine, "local" or a scheduler's address for a Dask cluster.
         precision: of the training, see `fixlib.training`; one other than the default makes other runs.
@@ -260,7 +272,7 @@ def obtain(
             build/failed until the run succeeds.
     """
     precision = check_precision(precision)
-    results = _results(results_dir)
+    results = _results(results_dir, dataset)
     for used in (dataset, FALLBACK):
         specs = _specs(experiment, used, profile, seeds, choices, precision)
         missing = [spec for spec in specs if not results.has(spec)]
@@ -278,7 +290,8 @@ def obtain(
     return study
 
 
-def _results(folder: str) -> Results:
+def _results(folder: str, dataset: str) -> Results:
+    folder = folder or ("" if dataset in data.DATASETS else OWN_RESULTS)
     return Results(system.root() / folder if folder else None)
 
 

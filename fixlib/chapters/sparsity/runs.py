@@ -36,21 +36,19 @@ TRIVIAL = ("black", "repeat_last", "centre")
 def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSpec]:
     """The description of the recordings, and one run for each predictor that learns nothing.
 
-    The seeds are ignored: nothing here is random. A folder of one's own files, or samples of gaze, hold no
-    durations, which the description needs: it is left out.
+    The seeds are ignored: nothing here is random. The description needs durations: without them it is left out.
     """
     size = get_profile(profile)
     where = size.data(dataset, rate_hz=10.0, n_in=WINDOW, n_out=WINDOW, stride=WINDOW)
     described = Config(where, Model(DESCRIPTION, dict(rates_hz=list(RATES_HZ), lags=LAGS["fixations"])))
-    has_durations = dataset in data.DATASETS and data.DATASETS[dataset].has_fixations
-    description = [make_spec(NAME, DESCRIPTION, size, 0, described)] if has_durations else []
+    description = [make_spec(NAME, DESCRIPTION, size, 0, described)] if data.has_fixations(dataset) else []
     return description + [make_spec(NAME, name, size, 0, Config(where, Model(name))) for name in TRIVIAL]
 
 
 def run(spec: RunSpec, attempt: Attempt) -> dict:
     """Describe the recordings, or score a predictor that learns nothing."""
     if spec.config.model.kind == DESCRIPTION:
-        return describe(data.open_scanpaths(spec.config.data.dataset))
+        return describe(data.open_scanpaths(spec.config.data.source))
     return _score_trivial(spec.config)
 
 
