@@ -360,7 +360,10 @@ def test_prepared_it_is_a_dataset(tmp_path, project, capsys):
     assert cli.main(command) == 0
     report_text = folder.joinpath("report.txt").read_text()
     assert report_text in capsys.readouterr().out
-    assert "Split by viewers and pictures" in report_text and "fixlib run" in report_text
+    assert (
+        "Split by viewers and pictures" in report_text
+        and "fixlib book 01_sparsity_analysis -p dataset=data/lab" in report_text
+    )
     parts, fixations = open_dataset("data/lab"), open_scanpaths("data/lab").fixations
     assert {part: len(gaze.subject.unique()) for part, gaze in parts.items()} == dict(train=3, val=1, test=2)
     assert len(fixations) == len(gaze)

@@ -24,7 +24,7 @@ from fixlib.data.recordings import cut_by_time, deal
 from fixlib.data.understand import RATE_HZ, understand
 
 WINDOW = 20  # frames, 10 in and 10 out
-FEWEST_FIXATIONS = 5  # in a scanpath of each part: 4 in and 1 out
+FEWEST_FIXATIONS = 5  # of a window: 4 in and 1 out
 VAL_SHARE = 0.15  # of a trial that is cut by time
 SHARES = dict(subject=(8 / 15, 3 / 15, 4 / 15), stimulus=(0.6, 0.15, 0.25))  # of train, val and test, as OSIE's
 
@@ -194,7 +194,7 @@ def _split(reading: Reading, asked: str) -> dict[str, dict[str, Gaze]]:
 def _dealt(gaze: Gaze, rule: str, all_of: Gaze) -> dict[str, Gaze]:
     """Parts of gaze; viewers and pictures are dealt as `all_of` has them, so that all framings have the same parts."""
     if rule == "time":
-        return cut_by_time(gaze, WINDOW)
+        return cut_by_time(gaze, WINDOW if gaze.rate_hz else FEWEST_FIXATIONS)
     keep = np.ones((len(PARTS), len(gaze)), bool)
     generator = np.random.default_rng(0)
     for name, by in (("subject", "viewers"), ("stimulus", "pictures")):
@@ -228,7 +228,11 @@ def _keep(reading: Reading, parts: dict[str, dict[str, Gaze]], folder: Path) -> 
     _write(folder / "names.csv", reading.names.to_csv(index=False).encode())
     _write(folder / "look.png", reading.picture())
     reading.lines.append(f"Look at {_shown(folder)}/look.png: are faces and text where the points are?")
-    reading.lines.append(f"prepared in {_shown(folder)}: make book DATASET={_shown(folder)}")
+    chapter = "01_sparsity_analysis" if "fixations" in parts else "04_loss_comparison"
+    reading.lines.append(
+        f"prepared in {_shown(folder)}: fixlib book {chapter} -p dataset={_shown(folder)}; all chapters: make book "
+        f"DATASET={_shown(folder)}"
+    )
     _write(folder / "report.txt", reading.report.encode())
     for sub, of in parts.items():
         for part, gaze in of.items():
