@@ -21,7 +21,7 @@ from fixlib.system import atomic_write, root
 FORMAT_VERSION = 1
 _OURS = ("format_version", "key", "spec")
 # Parts of a payload in which null is a number that is not defined.
-NUMBERS = ("metrics", "by_horizon", "history", "intervals", "rates", "visited", "autocorrelation")
+NUMBERS = ("metrics", "by_horizon", "history", "intervals", "rates", "autocorrelation")
 # Columns of Evaluation.per_window that a run keeps: what paired comparisons, error histograms and errors by
 # amplitude need. The others have their value and interval in the summary, and would double the file.
 PER_WINDOW = (
