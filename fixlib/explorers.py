@@ -97,4 +97,5 @@ def script() -> str:
     """The JavaScript that draws every explorer of a page: Vega itself, which is asked of nobody, and a few lines."""
     import vl_convert
 
-    return vl_convert.javascript_bundle(_DRAW, vl_version="5.20")
+    bundle = vl_convert.javascript_bundle(_DRAW, vl_version="5.20")
+    return f"(() => {{\n{bundle}\n}})();"  # its names in a scope of their own: pages of Sphinx have a `_`, too
