@@ -31,7 +31,7 @@ LOOK: dict[str, Any] = dict(
     legend=dict(labelColor=INK, titleColor=INK, labelFontSize=12, titleFontWeight="normal"),
     text=dict(color=INK, fontSize=12),
 )
-LEVELS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # of brightness, one character a pixel
+LEVELS = "0123456789ABCDEFGHIJKLMNOPQRSTUV"  # of brightness, one character a pixel; 32, as recorded maps have
 _DRAW = """
 for (const place of document.querySelectorAll(".explorer")) {
   const spec = JSON.parse(place.querySelector("script").textContent);
@@ -72,14 +72,32 @@ def menu(name: str, label: str, options: Sequence[str]) -> alt.Parameter:
 
 
 def as_text(maps: Tensor) -> list[str]:
-    """Maps (N, H, W) with values in [0, 1] as texts of one character a pixel, row by row (see `brightness`)."""
+    """Maps (N, H, W) with values in [0, 1] as texts of one character a pixel, row by row (see `as_pixels`)."""
     levels = (maps.clamp(0, 1) * (len(LEVELS) - 1)).round().long()
     return ["".join(LEVELS[level] for level in row) for row in levels.flatten(1).tolist()]
 
 
-def brightness(text: str, pixel: str) -> str:
-    """The expression of the value that `as_text` wrote of a pixel; both arguments are expressions."""
-    return f"indexof('{LEVELS}', substring({text}, {pixel}, {pixel} + 1)) / {len(LEVELS) - 1}"
+def as_pixels(chart: alt.Chart, size: int) -> alt.Chart:
+    """Of a chart whose rows have a map as `text`, its pixels: number, edges x, x1, y, y1, and level, 0 to 1."""
+    rows = chart.transform_calculate(letter="split(datum.text, '')", pixel=f"sequence({size**2})")
+    return rows.transform_flatten(["letter", "pixel"]).transform_calculate(
+        level=f"indexof('{LEVELS}', datum.letter) / {len(LEVELS) - 1}",
+        x=f"datum.pixel % {size}",
+        y=f"floor(datum.pixel / {size})",
+        x1=f"datum.pixel % {size} + 1",
+        y1=f"floor(datum.pixel / {size}) + 1",
+    )
+
+
+def in_grid(size: int, x: str = "x", y: str = "y") -> dict[str, Any]:
+    """Where a mark with its place in the fields x and y stands in a picture of the grid, px, y downwards."""
+    import altair as alt
+
+    look = dict(axis=None, type="quantitative")
+    return dict(
+        x=alt.X(x, scale=alt.Scale(domain=[0, size], nice=False), **look),
+        y=alt.Y(y, scale=alt.Scale(domain=[size, 0], nice=False), **look),
+    )
 
 
 def as_html(chapter: NotebookNode, loaded: str) -> NotebookNode:

@@ -1,38 +1,17 @@
 """The site: built once, crawled for what is missing or asked for elsewhere, and opened in a browser if there is one."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-import filelock
 import pytest
 from bs4 import BeautifulSoup
 
 from fixlib.book import chapter_paths
 
-pytest.importorskip("sphinx", reason="the site's builder is missing: pip install -c constraints.txt -e '.[site]'")
-pytest.importorskip("myst_nb")
-
 ROOT = Path(__file__).resolve().parents[1]
 WIDTHS = (1280, 390)  # a desktop, a phone
 REQUESTED = dict(img="src", script="src", link="href", source="src", iframe="src", video="src")
-
-
-@pytest.fixture(scope="session")
-def html(tmp_path_factory):
-    """The folder of the built site; workers that run beside each other build it once."""
-    of_this_worker = tmp_path_factory.getbasetemp()
-    out = (of_this_worker.parent if "PYTEST_XDIST_WORKER" in os.environ else of_this_worker) / "site"
-    with filelock.FileLock(f"{out}.lock"):
-        if not (out / "html" / "index.html").exists():
-            build = [sys.executable, ROOT / "docs" / "make_site.py", out]
-            done = subprocess.run(build, capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr[-3000:]
-    return out / "html"
 
 
 @pytest.fixture(scope="session")
@@ -114,17 +93,6 @@ def test_what_chapters_cite_is_in_the_bibliography(pages, html):
             if not re.search(rf"^{author}\b[^\n]*(\n[^\n]+)?\({year}\)", known, re.MULTILINE):
                 missing.append(f"{chapter.stem}: {entry.text.strip()}")
     assert not missing
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: pip install -e '.[site]'")
-    with playwright.sync_playwright() as started:
-        installed = shutil.which("chromium") or shutil.which("chromium-browser") or started.chromium.executable_path
-        if not Path(installed).exists():
-            pytest.skip("Chromium is missing: apt-get install chromium, or python -m playwright install chromium")
-        with started.chromium.launch(executable_path=installed, args=["--no-sandbox"]) as opened:
-            yield opened
 
 
 @pytest.mark.parametrize("width", WIDTHS)
