@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fixlib.data import Gaze, Recordings, Scanpaths, Source, cut_windows, rotated_splits, split_by_stimulus_and_subject
-from fixlib.grid import create_sparse_frames, pixel_center, pixel_index
+from fixlib.grid import create_sparse_frames, decode_argmax, decode_mean, decode_median, pixel_center, pixel_index
 
 SOURCE = Source("toy", "toy", "0" * 64, "none", "none", True)
 
@@ -40,12 +42,17 @@ def test_point_lights_row_y_column_x():
     assert frames.sum() == 1
 
 
-def test_encode_then_decode_pixel_centers_is_exact():
-    generator = torch.Generator().manual_seed(0)
-    centres = torch.randint(0, 32, (1000, 7, 2), generator=generator).float() + 0.5
-    frames = create_sparse_frames(centres, torch.ones(1000, 7, dtype=torch.bool))
-    assert torch.equal(pixel_center(frames.flatten(2).argmax(-1), 32), centres)
-    assert torch.equal(pixel_center(pixel_index(centres, 32), 32), centres)
+@given(st.integers(1, 40), st.integers(0, 10**6), st.sampled_from([decode_argmax, decode_mean, decode_median]))
+@settings(max_examples=30, deadline=None)
+def test_decoding_inverts_drawing(size, seed, decode):
+    """A point of any grid comes back as the centre of its pixel; a centre comes back exactly."""
+    points = torch.rand(4, 7, 2, generator=torch.Generator().manual_seed(seed)) * size
+    centers, shown = points.clamp(max=size - 1e-3).floor() + 0.5, torch.ones(4, 7, dtype=torch.bool)
+    frames = create_sparse_frames(points.clamp(max=size - 1e-3), shown, size)
+    torch.testing.assert_close(decode(frames[:, :, 0]), centers)
+    assert torch.equal(create_sparse_frames(centers, shown, size), frames)
+    assert torch.equal(pixel_center(frames.flatten(2).argmax(-1), size), centers)
+    assert torch.equal(pixel_center(pixel_index(centers, size), size), centers)
 
 
 def test_frames_equal_a_plain_double_loop():

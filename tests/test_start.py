@@ -41,7 +41,8 @@ def test_drawings_can_be_read(draw):
 
 def test_the_map_has_every_chapter_and_no_other():
     numbers = [path.stem[:2].lstrip("0") for path in chapter_paths() if path.stem[:2].isdigit()]
-    assert ["", *figures.CHAPTERS] == numbers
+    assert ["", *figures.CHAPTERS] == [*numbers, "A"]
+    assert [path.stem.partition("_")[0] for path in chapter_paths()[len(numbers) :]] == ["appendix", "appendix"]
 
 
 def test_simvp_is_drawn_with_the_shapes_of_the_original():

@@ -321,7 +321,7 @@ def _in_ms(rows: pd.DataFrame, table: Table, reading: Reading) -> pd.DataFrame:
             stop(f"a sample would come every {median:g} ms: another unit? --time s, ms, us or ns")
         return rows
     low, median, high = rows["duration"].quantile([0.025, 0.5, 0.975])
-    reading.lines.append(f"  {'':<10}median {median:g} ms, 95% between {low:g} and {high:g}")
+    reading.lines.append(f"  {'':<10}median {median:.4g} ms, 95% between {low:.4g} and {high:.4g}")
     past = rows["duration"].shift()
     ratio = (step / past)[step.notna() & (past > 0)]
     early = (ratio < 0.5).mean() if len(ratio) >= 10 else 0.0

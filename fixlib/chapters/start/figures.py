@@ -20,6 +20,7 @@ CHAPTERS = {
     "6": (2, 1, "Points, or\nframes?"),
     "7": (0, 2, "What should\nI use?"),
     "8": (1, 2, "Which claims\nstand?"),
+    "A": (2, 2, "My own data,\nloss, network"),  # appendices
 }
 ROWS = ("The problem", "The results", "The answers")
 HALF_AN_HOUR = ("4", "7")  # after chapter 0
