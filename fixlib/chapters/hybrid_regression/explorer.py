@@ -76,7 +76,7 @@ def _errors(points: pd.DataFrame) -> alt.LayerChart:
     now = alt.Chart(points).transform_filter(NOW)
     said = "format(datum.px, '.1f') + ' px; within 1 px: ' + format(datum.hit, '.0%')"
     name = alt.Y("point:N", title=None, sort=list(DECODERS), axis=alt.Axis(labels=False, ticks=False, domain=False))
-    long = alt.X("px:Q", title="mean error (px)", scale=alt.Scale(domain=[0, 30], nice=False), axis=alt.Axis(tickCount=5))
+    long = alt.X("px:Q", title="mean error (px)", scale=alt.Scale(domain=[0, 30]), axis=alt.Axis(tickCount=5))
     bars = now.mark_bar(height=14).encode(y=name, x=long, color=alt.Color("point:N", scale=COLORS))
     text = now.transform_calculate(said=said).mark_text(align="left", dx=5, fontSize=11, color=INK)
     return alt.layer(bars, text.encode(y=name, x=long, text="said:N"), width=SIDE, height=66)
