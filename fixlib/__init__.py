@@ -8,25 +8,15 @@ from importlib import import_module
 __version__ = "0.4.0"
 
 # Where each public name lives. They are imported when first used, so that `import fixlib` is quick.
-_HOME = {
-    **dict.fromkeys(
-        (
-            "FocalLoss",
-            "SparsityLoss",
-            "ConcentrationLoss",
-            "CompositeLoss",
-            "DiceLoss",
-            "WeightedMSE",
-            "get_loss_function",
-        ),
-        "fixlib.losses",
-    ),
-    **dict.fromkeys(("SimVP", "SimVP_RegressionHead", "create_model"), "fixlib.models"),
-    **dict.fromkeys(("create_sparse_frames", "load_real_training_data"), "fixlib.data"),
-    **dict.fromkeys(("train_model_with_loss", "evaluate_model"), "fixlib.training"),
-    **dict.fromkeys(("load_network", "rescore"), "fixlib.runs.execute"),
-    "run_real_loss_function_analysis": "fixlib.chapters.loss_comparison.runs",
+_HOMES = {
+    "fixlib.losses": "FocalLoss SparsityLoss ConcentrationLoss CompositeLoss DiceLoss WeightedMSE get_loss_function",
+    "fixlib.models": "SimVP SimVP_RegressionHead create_model",
+    "fixlib.data": "create_sparse_frames load_real_training_data",
+    "fixlib.training": "train_model_with_loss evaluate_model",
+    "fixlib.runs.execute": "load_network rescore",
+    "fixlib.chapters.loss_comparison.runs": "run_real_loss_function_analysis",
 }
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = sorted(_HOME)
 

@@ -7,7 +7,7 @@
 True
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -18,10 +18,11 @@ class Registry(dict[str, T], Generic[T]):
 
     Args:
         what: what its entries are called in messages, e.g. "loss".
+        entries: those that are there from the beginning.
     """
 
-    def __init__(self, what: str) -> None:
-        super().__init__()
+    def __init__(self, what: str, entries: Mapping[str, T] = {}) -> None:
+        super().__init__(entries)
         self.what = what
 
     def register(self, name: str) -> Callable[[T], T]:

@@ -141,7 +141,7 @@ class TestFailures:
             (["run", "loss_comparison", "--losses", "mse,focl"], "focl"),
             (["run", "loss_comparison", "--profile", "papr"], "unknown profile 'papr'"),
             (["run", "loss_comparison", "--dataset", "osi"], "osi"),
-            (["run", "hybrid_regression", "--networks", "hybrid"], "unknown network 'hybrid'; choose of hybrid_l1"),
+            (["run", "hybrid_regression", "--networks", "hybrid"], "unknown network 'hybrid'; known: hybrid_l1"),
             (["run", "sparsity", "--losses", "mse"], "sparsity has no choice 'losses'"),
             (["data", "prepare", "osi"], "osi"),
         ],

@@ -220,7 +220,7 @@ class TestHiddenInPixels:
 
 
 def test_specs_need_patterns_and_a_known_profile():
-    with pytest.raises(ValueError, match="unknown profile"):
+    with pytest.raises(ValueError, match="unknown profile for predictable_motion"):
         specs("patterns", "papr")
     with pytest.raises(ValueError, match="known on 'patterns' only, not on 'osie'"):
         specs("osie", "quick")

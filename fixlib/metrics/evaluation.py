@@ -209,17 +209,11 @@ def _read_maps(maps: Tensor, name: str, truth: Truth) -> Tensor:
 
 
 def _bits(log_density: Tensor, truth: Truth, name: str) -> tuple[np.ndarray, float]:
-    """log2 p(fixated pixel) over that of the uniform map, of each frame."""
-    nats = _at_white(log_density, truth, name)
-    return (nats + np.log(log_density[0, 0].numel())) / np.log(2), 1.0
-
-
-def _at_white(log_density: Tensor, truth: Truth, name: str) -> np.ndarray:
-    """Log density at the recorded fixation, (N, T); 0 where the mask is False."""
+    """log2 p(fixated pixel) over that of the uniform map, of each frame; of no meaning where the mask is False."""
     white = truth.white_pixel(log_density.shape[-1]).to(log_density.device)
     nats = log_density.flatten(-2).gather(-1, white[..., None])[..., 0].cpu().double().where(truth.mask, 0.0)
     _refuse(nats.isneginf(), f"{name} gives probability 0 to a recorded fixation")
-    return nats.numpy()
+    return (nats.numpy() + np.log(log_density[0, 0].numel())) / np.log(2), 1.0
 
 
 def _weights_of_logits(logits: Tensor) -> Tensor:

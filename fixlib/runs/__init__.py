@@ -15,15 +15,3 @@ and where it needs them
 
 from fixlib.runs.config import PROFILES, Profile, get_profile
 from fixlib.runs.study import ExperimentError, NotRecorded, Study, fallback_notice, obtain, recorded
-
-__all__ = [
-    "PROFILES",
-    "ExperimentError",
-    "NotRecorded",
-    "Profile",
-    "Study",
-    "fallback_notice",
-    "get_profile",
-    "obtain",
-    "recorded",
-]

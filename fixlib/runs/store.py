@@ -68,10 +68,10 @@ class Run:
 
 
 class Results:
-    """The recorded runs in a folder (default `root()/results`); their networks are kept in `weights`."""
+    """The recorded runs in a folder of the project, "results" by default; their networks are kept in `weights`."""
 
     def __init__(self, folder: str | Path | None = None, weights: Path | None = None) -> None:
-        self.folder = Path(folder or root() / "results").resolve()
+        self.folder = (root() / (folder or "results")).resolve()
         self.weights = weights or root() / "build" / "weights"
 
     def path(self, spec: RunSpec) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fixlib import data, system
+from fixlib import data
 from fixlib.metrics import paired_difference
 from fixlib.runs.store import Results, Run, RunSpec
 from fixlib.runs.sweep import carry_out, experiment_module, remove_old_checkpoints
@@ -187,6 +187,18 @@ def mean(runs: Sequence[Run], metric: str) -> Number:
     return {key: float(np.mean([run.metrics[metric][key] for run in runs])) for key in ("value", "low", "high")}
 
 
+def value(runs: Sequence[Run], metric: str) -> float:
+    """A metric averaged over runs; NaN where none of them has it."""
+    values = [run.metrics[metric]["value"] for run in runs if metric in run.metrics]
+    return float(np.mean(values)) if values else np.nan
+
+
+def px_difference(a: Sequence[Run], b: Sequence[Run]) -> Number:
+    """Error of a minus that of b, see `difference`; where a predictor gives maps, that of their geometric median."""
+    names = ("error_median" if "error_median" in runs[0].metrics else "error" for runs in (a, b))
+    return difference(a, b, *names)
+
+
 def difference(a: Sequence[Run], b: Sequence[Run], metric: str, metric_of_b: str = "") -> Number:
     """Mean over windows of a's metric minus b's, with its paired 95% interval.
 
@@ -240,6 +252,14 @@ def recorded(
     return Study(dataset, dataset, tuple(results.read(spec) for spec in specs))
 
 
+def if_recorded(*which: Any, **choices: Any) -> Study | None:
+    """As `recorded`; None where runs are missing."""
+    try:
+        return recorded(*which, **choices)
+    except NotRecorded:
+        return None
+
+
 def obtain(
     experiment: str,
     dataset: str = "osie",
@@ -291,8 +311,7 @@ def obtain(
 
 
 def _results(folder: str, dataset: str) -> Results:
-    folder = folder or ("" if dataset in data.DATASETS else OWN_RESULTS)
-    return Results(system.root() / folder if folder else None)
+    return Results(folder or ("" if dataset in data.DATASETS else OWN_RESULTS))
 
 
 def _specs(

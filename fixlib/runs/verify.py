@@ -180,9 +180,7 @@ def _short(value: Any) -> str:
 
 def table(checks: Sequence[Check]) -> pd.DataFrame:
     """One row a check."""
-    names = ("experiment", "dataset", "variant", "profile", "seed")
-    rows = [{name: getattr(check.run.spec, name) for name in names} for check in checks]
-    return pd.DataFrame(
-        row | dict(rule=check.rule, verdict="DIFFERS" if check.wrong else "as recorded")
-        for row, check in zip(rows, checks)
-    )
+    names = ["experiment", "dataset", "variant", "profile", "seed"]
+    found = pd.DataFrame([[getattr(check.run.spec, name) for name in names] for check in checks], columns=names)
+    verdicts = ["DIFFERS" if check.wrong else "as recorded" for check in checks]
+    return found.assign(rule=[check.rule for check in checks], verdict=verdicts)

@@ -86,7 +86,9 @@ def best_constant(loss: LossFunction, q: float, size: int = 32) -> float:
     parts = [(w, _distinct(loss, moving_frames(white, size))) for white, w in shares.items() if w]
 
     def mean_loss(logits: np.ndarray) -> np.ndarray:
-        return np.array([[sum(w * _constant_loss(loss, z, frames) for w, frames in parts) for z in logits[0]]])
+        return np.array(
+            [[sum(w * _value(loss, torch.full_like(frames, z), frames) for w, frames in parts) for z in logits[0]]]
+        )
 
     coarse = mean_loss(PROBES[None])
     if np.ptp(coarse) <= 1e-9 * np.abs(coarse).max():
@@ -101,7 +103,8 @@ def best_constant_loss(loss: LossFunction, size: int = 32) -> float:
     """
     constant = 0.5 if isinstance(loss, SoftmaxCrossEntropy) else best_constant(loss, 1 / size**2, size)
     logit = torch.logit(torch.tensor(constant, dtype=torch.float64), eps=1e-13)
-    return _constant_loss(loss, float(logit), moving_frames(1, size))
+    frames = moving_frames(1, size)
+    return _value(loss, torch.full_like(frames, float(logit)), frames)
 
 
 @dataclass(frozen=True)
@@ -256,10 +259,6 @@ def per_frame(loss: LossFunction, logits: Tensor, targets: Tensor) -> np.ndarray
     if isinstance(loss, Loss) and "reduction" in loss.options:
         return _call(unreduced(loss), logits, targets).reshape(len(logits), -1).mean(1).numpy()
     return np.array([_value(loss, z, y) for z, y in zip(logits, targets)])
-
-
-def _constant_loss(loss: LossFunction, logit: float, frames: Tensor) -> float:
-    return _value(loss, torch.full_like(frames, logit), frames)
 
 
 def _value(loss: LossFunction, logits: Tensor, target: Tensor) -> float:

@@ -2,19 +2,17 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fixlib import system
 from fixlib.chapters.claims.loss_analysis import IMBALANCES
 from fixlib.chapters.claims.verdicts import Record
 from fixlib.chapters.hybrid_regression.tables import original_networks, training_memory
 from fixlib.chapters.loss_comparison.runs import FURTHER_LOSSES, LOSSES
 from fixlib.models import count_parameters
 from fixlib.runs.store import Results
-from fixlib.runs.study import NotRecorded, Study, facts, recorded
+from fixlib.runs.study import facts, if_recorded, recorded
 
 SEEDS = (0, 1, 2)
 
@@ -28,14 +26,13 @@ def read_record(results_dir: str = "") -> Record:
     Raises:
         NotRecorded: runs are missing that are part of the book's record.
     """
-    read, if_there = partial(recorded, results_dir=results_dir), partial(_if_recorded, results_dir=results_dir)
+    read, if_there = partial(recorded, results_dir=results_dir), partial(if_recorded, results_dir=results_dir)
     every = (*LOSSES, *FURTHER_LOSSES)
     tuned = if_there("loss_comparison", "osie", "tuned", SEEDS, losses=every)
     quick = read("loss_comparison", "osie", "quick", losses=every)
     density = if_there("confounds", "osie", "quick", parts=("density",))
     hybrid = read("hybrid_regression", "osie", "paper", SEEDS, networks=("hybrid_l1",))
-    folder = Results(system.root() / results_dir if results_dir else None)
-    of_its_size = folder.runs("hybrid_regression", "osie", "paper")
+    of_its_size = Results(results_dir).runs("hybrid_regression", "osie", "paper")
     rivals = [run for run in of_its_size if facts(run)["model"] == "simvp" or facts(run)["predictor"] == "hybrid_mse"]
     return Record(
         losses=[read("loss_comparison", "osie", "paper", SEEDS, losses=every), *([tuned] if tuned else [])],
@@ -50,13 +47,6 @@ def read_record(results_dir: str = "") -> Record:
         sequence=if_there("how_predictable", "osie", "quick", SEEDS, tasks=("10to10",), networks=("gru",)),
         costs=costs(),
     )
-
-
-def _if_recorded(*which: Any, **choices: Any) -> Study | None:
-    try:
-        return recorded(*which, **choices)
-    except NotRecorded:
-        return None
 
 
 def costs() -> dict[str, dict[str, float]]:

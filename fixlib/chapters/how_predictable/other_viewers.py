@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fixlib import data, metrics
 from fixlib.data import Scanpaths
-from fixlib.grid import decode_median, pixel_index
+from fixlib.grid import pixel_index
 from fixlib.models.baselines import spreading_kernel
 from fixlib.runs.config import Data
 from fixlib.runs.execute import Windows, center_bias
@@ -23,24 +23,18 @@ BANDWIDTHS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)  # px
 CENTER_SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5)
 POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
-# What `mix` tries. In bits the best mix is sharp, with peaks at several things; its median lies between them, so that
-# the best point is that of another mix.
-SETTINGS = dict(bits=list(product(POWERS, POWERS, SHARES)), px=[(0.0, 0.0, share) for share in SHARES])
 
 
-def estimate(
-    where: Data, windows: Windows, viewers: int, history: dict[str, Tensor] | None = None, aim: str = "bits"
-) -> dict[str, Any]:
+def estimate(where: Data, windows: Windows, viewers: int, history: dict[str, Tensor] | None = None) -> dict[str, Any]:
     """The scores, as those of a run, of the other viewers' density on test windows, alone or with a history's.
 
-    Bandwidth, share of the centre bias, and how the two are mixed are those best on validation windows.
+    Bandwidth, share of the centre bias, and how the two are mixed are those of most bits on validation windows.
 
     Args:
         where: which windows they are.
         windows: train, val and test.
         viewers: how many others, drawn anew for each window.
         history: log densities (N, T, H, W) of the windows of val and test, by any model of the history.
-        aim: what the mix is to be good at, "bits" or "px" (by median).
     """
     n_in, size = where.n_in, where.size
     truth = {part: metrics.Truth.of(windows[part], n_in) for part in ("val", "test")}
@@ -51,9 +45,6 @@ def estimate(
 
     def bits(log_density: Tensor) -> float:
         return log_density.flatten(-2).gather(-1, pixels["val"][:, n_in:, None]).mean().item()
-
-    def px(log_density: Tensor) -> float:
-        return -(decode_median(log_density.exp()) - windows["val"].coordinates[:, n_in:]).norm(dim=-1).mean().item()
 
     def density(part: str, bandwidth: float, center_share: float) -> Tensor:
         seen = smooth(looks[part], bandwidth)
@@ -66,8 +57,7 @@ def estimate(
         found = others["test"].log()
     else:
         given = {part: (history[part], others[part], center, pixels[part][:, n_in - 1]) for part in truth}
-        score = dict(bits=bits, px=px)[aim]
-        chosen = max(SETTINGS[aim], key=lambda each: score(mix(*given["val"], *each)))
+        chosen = max(product(POWERS, POWERS, SHARES), key=lambda each: bits(mix(*given["val"], *each)))
         settings |= dict(zip(("power", "stay_power", "share"), chosen))
         found = mix(*given["test"], *chosen)
     return payload_of(metrics.evaluate_density(found, truth["test"])) | dict(settings=settings, note=NOTE)

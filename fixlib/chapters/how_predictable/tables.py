@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from fixlib.chapters.how_predictable.runs import NAME, NETWORKS
 from fixlib.plots import interval
 from fixlib.runs.store import Run
-from fixlib.runs.study import Number, Study, difference, recorded
+from fixlib.runs.study import Number, Study, difference, px_difference, recorded, value
 
 SEEDS = (0, 1, 2)
 IN_WORDS = {"10to10": "ten frames ahead", "4to1_10hz": "the next frame (100 ms)", "4to1_fixations": "the next fixation"}
@@ -42,20 +41,9 @@ def compared(named: Mapping[str, Sequence[Run]], table: Sequence[Run], rule: Seq
 
 
 def _row(runs: Sequence[Run], table: Sequence[Run], rule: Sequence[Run]) -> dict[str, Any]:
-    def mean(metric: str) -> float:
-        return float(np.mean([run.metrics.get(metric, {}).get("value", np.nan) for run in runs]))
-
     alone = runs[0].spec == table[0].spec or "bits" not in runs[0].per_window
     gained = "–" if alone else interval(difference(runs, table, "bits"))
     moved = "–" if runs[0].spec == rule[0].spec else interval(px_difference(runs, rule))
-    bits = {"bits": mean("bits"), "bits − transition table": gained}
-    return bits | {"px": mean(_px(runs)), "px − hold, then prior": moved, "AP": mean("average_precision")}
-
-
-def px_difference(a: Sequence[Run], b: Sequence[Run]) -> Number:
-    """Error of a minus that of b; a density's is that of its geometric median."""
-    return difference(a, b, _px(a), _px(b))
-
-
-def _px(runs: Sequence[Run]) -> str:
-    return "error_median" if "error_median" in runs[0].metrics else "error"
+    px = value(runs, "error_median" if "error_median" in runs[0].metrics else "error")
+    bits = {"bits": value(runs, "bits"), "bits − transition table": gained}
+    return bits | {"px": px, "px − hold, then prior": moved, "AP": value(runs, "average_precision")}

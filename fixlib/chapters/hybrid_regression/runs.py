@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from fixlib import system
 from fixlib.chapters.loss_comparison.runs import LOSSES
 from fixlib.models import BASELINES
+from fixlib.registry import Registry
 from fixlib.runs.config import Config, Loss, Model, Profile, RunSpec, get_profile, make_spec
 from fixlib.system import atomic_write
 
 NAME = "hybrid_regression"
 N_IN, N_OUT = 4, 1
 # One fixation a frame (None), or the gaze every 100 ms.
-FRAMINGS: dict[str, float | None] = {"fixations": None, "10hz": 10.0}
+FRAMINGS: Registry[float | None] = Registry("framing", {"fixations": None, "10hz": 10.0})
 # Compared with the others where asked for: the hybrid with a translator as narrow as that of frame prediction.
 NARROW = "hybrid_l1_narrow"
 
@@ -42,12 +43,8 @@ def specs(
     """
     size, found = get_profile(profile), []
     every = networks_of(size)
-    known = every | {NARROW: (Model("regression", size.simvp), Loss("l1"))}
-    if unknown := [name for name in networks if name not in known]:
-        raise ValueError(f"unknown network {unknown[0]!r}; choose of {', '.join(known)}")
+    known = Registry("network", every | {NARROW: (Model("regression", size.simvp), Loss("l1"))})
     for framing in framings:
-        if framing not in FRAMINGS:
-            raise ValueError(f"unknown framing {framing!r}; choose one of {', '.join(FRAMINGS)}")
         where = size.data(dataset, rate_hz=FRAMINGS[framing], n_in=N_IN, n_out=N_OUT, stride=N_IN + N_OUT)
         for name in networks or every:
             config = Config(where, *known[name], size.training)

@@ -11,7 +11,7 @@ from fixlib.chapters.loss_comparison.runs import FURTHER_LOSSES, LOSSES, NAME
 from fixlib.losses import make_loss
 from fixlib.plots import interval, name_of
 from fixlib.runs.store import Run
-from fixlib.runs.study import NotRecorded, Study, difference, recorded
+from fixlib.runs.study import Study, difference, if_recorded, recorded, value
 from fixlib.theory.outputs import best_constant_loss
 
 EVERY_LOSS = (*LOSSES, *FURTHER_LOSSES)
@@ -74,19 +74,15 @@ def compared(named: Mapping[str, Sequence[Run]], reference: Sequence[Run]) -> pd
 def _row(runs: Sequence[Run], reference: Sequence[Run]) -> dict[str, Any]:
     cost = np.mean([over_constant(run) for run in runs]) if runs[0].history else np.nan
     row: dict[str, Any] = {LOSS: "> 1000" if cost > 1000 else "–" if np.isnan(cost) else f"{cost:.3f}"}
-    for metric, (column, _, _) in COLUMNS.items():
-        values = [run.metrics[metric]["value"] for run in runs if metric in run.metrics]
-        row[column] = np.mean(values) if values else np.nan
+    row |= {column: value(runs, metric) for metric, (column, _, _) in COLUMNS.items()}
     itself = runs[0].spec == reference[0].spec
     return row | {DIFFERENCE: "–" if itself else interval(difference(runs, reference, "error_median"))}
 
 
 def _if_recorded(experiment: str, variant: str, profile: str, **choices: Any) -> list[Run]:
     """Its runs on OSIE; none where one of the three seeds is missing."""
-    try:
-        return recorded(experiment, "osie", profile, SEEDS, **choices).runs_of(variant)
-    except NotRecorded:
-        return []
+    study = if_recorded(experiment, "osie", profile, SEEDS, **choices)
+    return study.runs_of(variant) if study else []
 
 
 def by_horizon(study: Study, variant: str, metric: str) -> np.ndarray:

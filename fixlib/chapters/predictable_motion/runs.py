@@ -25,6 +25,7 @@ from fixlib.data import Gaze, lattice
 from fixlib.grid import certain_frames, pixel_center, pixel_index
 from fixlib.losses import make_loss
 from fixlib.models import BASELINES, count_parameters
+from fixlib.registry import Registry
 from fixlib.runs.config import PROFILES, Config, Data, Loss, Model, Profile, RunSpec, Training, make_spec
 from fixlib.runs.execute import Attempt, evaluate, fit, loader, loss_of, new_network, seen
 from fixlib.runs.store import Run
@@ -71,11 +72,14 @@ SMALL = dict(hid_S=8, hid_T=32, N_S=2, N_T=2, mlp_ratio=4.0)
 SMOKE = replace(PROFILES["smoke"], val=8, test=24)
 QUICK = replace(PROFILES["quick"], simvp=SMALL, val=200, test=600)
 PAPER = replace(PROFILES["paper"], val=400, test=2000)
-SIZES = {
-    "smoke": Size(16, SMOKE, scratch=(16, 1), start=(16, 1), stage=(16, 1), ahead=(16, 1)),
-    "quick": Size(16, QUICK, scratch=(4000, 2), start=(4000, 5), stage=(1200, 1), ahead=(6000, 1)),
-    "paper": Size(32, PAPER, scratch=(8000, 10), start=(8000, 20), stage=(8000, 4), ahead=(8000, 8)),
-}
+SIZES = Registry(
+    f"profile for {NAME}",
+    {
+        "smoke": Size(16, SMOKE, scratch=(16, 1), start=(16, 1), stage=(16, 1), ahead=(16, 1)),
+        "quick": Size(16, QUICK, scratch=(4000, 2), start=(4000, 5), stage=(1200, 1), ahead=(6000, 1)),
+        "paper": Size(32, PAPER, scratch=(8000, 10), start=(8000, 20), stage=(8000, 4), ahead=(8000, 8)),
+    },
+)
 
 
 def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSpec]:
@@ -86,8 +90,6 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     """
     if dataset != DATASET:
         raise ValueError(f"motion is known on {DATASET!r} only, not on {dataset!r}")
-    if profile not in SIZES:
-        raise ValueError(f"unknown profile {profile!r} for {NAME}; known: {', '.join(SIZES)}")
     size = SIZES[profile]
     found: list[RunSpec] = []
     simvp, hybrid = size.networks.frames, size.networks.hybrid

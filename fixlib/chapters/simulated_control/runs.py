@@ -13,6 +13,7 @@ from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.data import Gaze
 from fixlib.losses import SoftmaxCrossEntropy, make_loss
 from fixlib.metrics import Calibration, Truth, evaluate_density, evaluate_frames, evaluate_points
+from fixlib.registry import Registry
 from fixlib.runs.config import Config, Loss, Model, RunSpec, get_profile, make_spec
 from fixlib.runs.execute import Attempt, center_bias, load_windows, log_weights, run_predictor, seen
 from fixlib.runs.store import payload_of
@@ -24,11 +25,14 @@ LOSSES = {**loss_comparison.LOSSES, "softmax_cross_entropy": {}}
 # Besides the best output under each loss: the exact density (most bits) and the point of least expected distance.
 EXACT = ("density", "distance")
 IDLE = ("repeat_last", "hold_then_prior", "transition_table", "dwell_table")  # what needs no network
-TASKS: dict[str, dict[str, Any]] = {
-    "10to10": dict(rate_hz=10.0, n_in=10, n_out=10, stride=10),
-    "4to1_10hz": dict(rate_hz=10.0, n_in=4, n_out=1, stride=5),
-    "4to1_fixations": dict(rate_hz=None, n_in=4, n_out=1, stride=5),
-}
+TASKS: Registry[dict[str, Any]] = Registry(
+    "task",
+    {
+        "10to10": dict(rate_hz=10.0, n_in=10, n_out=10, stride=10),
+        "4to1_10hz": dict(rate_hz=10.0, n_in=4, n_out=1, stride=5),
+        "4to1_fixations": dict(rate_hz=None, n_in=4, n_out=1, stride=5),
+    },
+)
 HYBRIDS = ("hybrid_l1", "hybrid_mse")
 BESIDE_HYBRID = ("softmax_cross_entropy", "dice", "composite", "weighted_mse")
 
@@ -54,8 +58,6 @@ def specs(
     beside_hybrid = {f"frames_{name}": frames[name] for name in BESIDE_HYBRID}
     beside_hybrid |= {name: hybrid_regression.networks_of(size)[name] for name in HYBRIDS}
     for task in tasks:
-        if task not in TASKS:
-            raise ValueError(f"unknown task {task!r}; choose of {', '.join(TASKS)}")
         where = size.data(dataset, **TASKS[task])
         ten_ahead, framing = where.n_out > 1, ".fixations" if where.rate_hz is None else ".10hz"
         networks, suffix = (frames, "") if ten_ahead else (beside_hybrid, framing)

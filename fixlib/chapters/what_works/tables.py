@@ -9,7 +9,7 @@ import pandas as pd
 from fixlib.chapters.loss_comparison import tables as losses
 from fixlib.plots import in_text, interval, name_of
 from fixlib.runs.store import Run
-from fixlib.runs.study import Number, difference, facts, recorded
+from fixlib.runs.study import facts, px_difference, recorded, value
 
 SEEDS = (0, 1, 2)
 COUNTED = ("repeat_last", "hold_then_prior", "centre_bias", "transition_table", "dwell_table", "return_table")
@@ -62,15 +62,10 @@ def _counted_and_densities(task: str) -> dict[str, list[Run]]:
     return found | {name_of(f"density_{core}"): study.runs_of(f"{core}.{task}") for core in DENSITIES}
 
 
-def against(runs: Sequence[Run], reference: Sequence[Run]) -> Number:
-    """Error (px; of the geometric median, where a predictor gives maps) minus that of the reference."""
-    return difference(runs, reference, _error(runs[0]), _error(reference[0]))
-
-
 def costs(tried: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """A row per predictor, closest to gaze first; means over its seeds. See `WRITTEN`, `BEST`."""
     reference = tried["Hold, then the prior"]
-    apart = {name: against(runs, reference) for name, runs in tried.items()}
+    apart = {name: px_difference(runs, reference) for name, runs in tried.items()}
     rows = {name: _row(tried[name]) for name in sorted(apart, key=lambda name: apart[name]["value"])}
     found = pd.DataFrame.from_dict(rows, orient="index").rename_axis("predictor")
     own = {name for name, runs in tried.items() if runs[0].spec == reference[0].spec}
@@ -78,16 +73,12 @@ def costs(tried: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 
 def _row(runs: Sequence[Run]) -> dict[str, Any]:
-    def average(metric: str) -> float:
-        values = [run.metrics[metric]["value"] for run in runs if metric in run.metrics]
-        return float(np.mean(values)) if values else np.nan
-
     return {
         "training windows": runs[0].payload["windows"]["train"],
         "parameters": runs[0].payload.get("parameters", np.nan),
         "seconds": seconds(runs),
-        "bits": average("bits"),
-        "average precision": average("average_precision"),
+        "bits": value(runs, "bits"),
+        "average precision": value(runs, "average_precision"),
     }
 
 
@@ -96,7 +87,3 @@ def seconds(runs: Sequence[Run]) -> str:
     cpu = [run.payload["seconds"] for run in runs if run.payload["environment"]["device"] == "cpu"]
     took = float(np.median(cpu or [run.payload["seconds"] for run in runs]))
     return ("< 1" if took < 1 else f"{float(f'{took:.2g}'):,.0f}") + ("" if cpu else " (GPU)")
-
-
-def _error(run: Run) -> str:
-    return "error_median" if "error_median" in run.metrics else "error"

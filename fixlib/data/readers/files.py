@@ -37,7 +37,7 @@ class Grid:
     skip: int  # lines up to and with the header
     names: tuple[str, ...]  # "1", "2", ... where there is no header
     decimal: str
-    quoted: bool
+    quoting: Literal[0, 3]  # of the csv module
     preamble: dict[str, str]  # "key: value" lines above the header, keys in small letters
 
 
@@ -197,10 +197,10 @@ def _gunzip(archive: File, scratch: Scratch, place: str) -> list[File]:
 def _sniff(lines: list[str]) -> Grid | None:
     """The separator under which most lines have the same number of fields; the header is the first of these."""
     shown = [(number, line) for number, line in enumerate(lines) if line.strip() and not line.startswith("##")]
-    quoted = all(line.count('"') % 2 == 0 for _, line in shown)
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if any(line.count('"') % 2 for _, line in shown) else csv.QUOTE_MINIMAL
     best: tuple[int, str, int, list] = (0, "", 0, [])
     for separator in "\t;,| ":
-        rows = [(number, fields(line, separator, quoted)) for number, line in shown]
+        rows = [(number, fields(line, separator, quoting)) for number, line in shown]
         counts = Counter(len(row) for _, row in rows if len(row) > 1)
         width, many = counts.most_common(1)[0] if counts else (0, 0)
         if many > best[0] and (separator != " " or not best[0]):
@@ -221,17 +221,17 @@ def _sniff(lines: list[str]) -> Grid | None:
         number if headless else number + 1,
         tuple(str(place) for place in range(1, width + 1)) if headless else tuple(name.strip() for name in header),
         "," if commas > points else ".",
-        quoted,
+        quoting,
         {match[1].strip().lower(): match[2].strip() for match in above if match},
     )
 
 
-def fields(line: str, separator: str, quoted: bool = True) -> list[str]:
+def fields(line: str, separator: str, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL) -> list[str]:
     """The cells of a line."""
     if separator == " ":
         return line.split()
     try:
-        return next(csv.reader([line], delimiter=separator, quoting=_quoting(quoted)), [])
+        return next(csv.reader([line], delimiter=separator, quoting=quoting), [])
     except csv.Error:
         return []
 
@@ -259,7 +259,7 @@ def read_columns(file: File, where: dict[str, int], numbers: Iterable[str]) -> p
                 usecols=sorted(set(where.values())),
                 dtype=str,
                 keep_default_na=False,
-                quoting=_quoting(grid.quoted),
+                quoting=grid.quoting,
                 chunksize=CHUNK,
             ):
                 chunks.append(
@@ -285,7 +285,3 @@ def as_numbers(values: pd.Series, decimal: str = ".") -> np.ndarray:
         values = values.astype(str).str.replace(",", ".", regex=False)
     found = pd.to_numeric(values, errors="coerce").to_numpy(float, na_value=np.nan)
     return np.where(np.abs(found) < LARGEST, found, np.nan)
-
-
-def _quoting(quoted: bool) -> Literal[0, 3]:
-    return csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
