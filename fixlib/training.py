@@ -4,8 +4,6 @@ The settings are those of the original experiment: Adam (learning rate 1e-3, wei
 clipping, ReduceLROnPlateau, and the weights of the epoch with the lowest validation loss are kept.
 """
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import io
@@ -132,7 +130,7 @@ def train_model_with_loss(
     plateau_factor: float = 0.5,
     patience: int | None = None,
     precision: str = "float32",
-    checkpoint: Checkpoint | Path | str | None = None,
+    checkpoint: "Checkpoint | Path | str | None" = None,
     on_epoch: Callable[[dict], None] | None = None,
     progress: bool = True,
     cuda_graphs: bool = False,
@@ -364,7 +362,7 @@ class Checkpoint:
     def __init__(self, path: Path | str, run: str = "") -> None:
         self.path, self.run = Path(path), run
 
-    def stage(self, name: str) -> Checkpoint:
+    def stage(self, name: str) -> "Checkpoint":
         """That of one stage of a training in several."""
         return Checkpoint(f"{self.path}.{name}", self.run)
 

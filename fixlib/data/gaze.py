@@ -3,8 +3,6 @@
 (x, y) in px of the grid, x right, y down; the pixel of a point is its floor, the point of a pixel its centre.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 from collections.abc import Mapping
@@ -116,7 +114,7 @@ class Gaze:
                 raise DataFileError(f"coordinates[{row}, {frame}] = ({point}) {why} ({many})")
 
     @classmethod
-    def of(cls, content: Any, name: str = "sequences", size: int = 32) -> Gaze:
+    def of(cls, content: Any, name: str = "sequences", size: int = 32) -> "Gaze":
         """From a dict as files hold it.
 
         A bare pair of ``coordinates`` and ``fixation_mask`` will do: each row is then another viewer's of another
@@ -171,11 +169,11 @@ class Gaze:
     def __getitem__(self, key: str) -> Any:
         return getattr(self, key) if key == "meta" or key in TENSORS else self.meta[key]
 
-    def rows(self, chosen: Tensor | slice) -> Gaze:
+    def rows(self, chosen: Tensor | slice) -> "Gaze":
         """Some of the sequences: by numbers, by a mask, or a slice."""
         return replace(self, **{key: getattr(self, key)[chosen] for key in TENSORS})
 
-    def windows(self, length: int, stride: int | None = None, limit: int | None = None, seed: int = 0) -> Gaze:
+    def windows(self, length: int, stride: int | None = None, limit: int | None = None, seed: int = 0) -> "Gaze":
         """Windows of ``length`` frames, each wholly inside one sequence, every frame valid, none padded.
 
         In each row windows begin at frames 0, stride, 2 stride, ...; those that hold an invalid frame are left out.
@@ -206,7 +204,7 @@ class Gaze:
         )
         return found if limit is None else found.drawn(limit, seed)
 
-    def drawn(self, limit: int, seed: int = 0) -> Gaze:
+    def drawn(self, limit: int, seed: int = 0) -> "Gaze":
         """So many of the sequences, drawn without replacement, in their order; ValueError where there are fewer."""
         if not 1 <= limit <= len(self):
             there_are = f"there are {len(self)}: limit must be at least 1 and no more than that"
@@ -229,7 +227,7 @@ class Gaze:
             file.write(written.getvalue())
 
     @classmethod
-    def load(cls, path: Path | str, size: int = 32) -> Gaze:
+    def load(cls, path: Path | str, size: int = 32) -> "Gaze":
         """Read a file, on the CPU; ``size`` is that of the grid where it does not say. No code in it is ever run.
 
         Raises:

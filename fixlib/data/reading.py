@@ -1,7 +1,5 @@
 """What was read of recordings of one's own, and how it was understood: the report and the picture."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Iterable
@@ -48,7 +46,7 @@ class Unsettled(DataFileError):
         reading: what was understood so far.
     """
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: "Reading") -> None:
         super().__init__("\n".join(reading.findings))
         self.reading = reading
 

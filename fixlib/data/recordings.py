@@ -1,7 +1,5 @@
 """Tables of fixations and of samples of gaze, dealt to train, val and test, and the frames that are made of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -75,7 +73,7 @@ class Scanpaths:
         """Number of scanpaths."""
         return int(self.fixations["scanpath"].nunique())
 
-    def select(self, keep: np.ndarray) -> Scanpaths:
+    def select(self, keep: np.ndarray) -> "Scanpaths":
         """The scanpaths of the fixations where ``keep`` (bool, one a row) is True; whole scanpaths only."""
         return replace(self, fixations=self.fixations[keep].reset_index(drop=True))
 
@@ -157,7 +155,7 @@ class Recordings:
         """Number of recordings."""
         return len(self.samples)
 
-    def select(self, keep: np.ndarray) -> Recordings:
+    def select(self, keep: np.ndarray) -> "Recordings":
         """The recordings where ``keep`` (bool, one a row) is True."""
         return replace(self, rows=self.rows[keep], samples=tuple(self.samples[i] for i in np.flatnonzero(keep)))
 

@@ -5,8 +5,6 @@ table of numerators and denominators gives its value, its course over the horizo
 matrix product, its interval. Frames whose mask is False are left out of everything: the truth is unknown.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -52,7 +50,7 @@ class Truth:
     stimulus: Tensor
 
     @classmethod
-    def of(cls, windows: Gaze, n_in: int) -> Truth:
+    def of(cls, windows: Gaze, n_in: int) -> "Truth":
         """All frames of `windows` after the first `n_in`."""
         points, mask = windows.coordinates, windows.fixation_mask
         return cls(points[:, n_in:], mask[:, n_in:], points[:, n_in - 1], windows.subject, windows.stimulus)
@@ -75,7 +73,7 @@ class Truth:
         for name, value in (given | dict(coordinates=points.where(mask[..., None], 0.0), last_point=last)).items():
             object.__setattr__(self, name, value)
 
-    def __getitem__(self, rows: Any) -> Truth:
+    def __getitem__(self, rows: Any) -> "Truth":
         """The truth of some windows."""
         return Truth(*(getattr(self, each.name)[rows] for each in fields(self)))
 

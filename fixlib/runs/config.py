@@ -4,8 +4,6 @@ A configuration holds everything that the result follows from besides the data. 
 0.3 wrote, so that every run keeps its key: what has its default is left out where it was left out then.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -52,7 +50,7 @@ class Data:
     location: str = field(default="", compare=False, repr=False)
 
     @classmethod
-    def of(cls, dataset: str, **windows: Any) -> Data:
+    def of(cls, dataset: str, **windows: Any) -> "Data":
         """The windows of a dataset's name or of a folder, however its path is spelt."""
         folder = resolve_folder(dataset).resolve()
         if dataset in data.DATASETS or not folder.is_dir():
@@ -144,14 +142,14 @@ class Config:
     loss: Loss = Loss()
     training: Training = Training()
     noises: tuple[float, ...] = ()
-    start: Config | None = None
+    start: "Config | None" = None
 
     @property
     def epochs(self) -> int:
         """Passes over the training windows in all; 0 where nothing is trained."""
         return self.training.epochs * max(1, len(self.noises))
 
-    def in_precision(self, precision: str) -> Config:
+    def in_precision(self, precision: str) -> "Config":
         """The same, trained in that precision, and so what it starts from."""
         start = self.start and self.start.in_precision(precision)
         return replace(self, training=replace(self.training, precision=precision), start=start)
@@ -174,7 +172,7 @@ class Config:
         return found
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Config:
+    def from_json(cls, content: dict[str, Any]) -> "Config":
         """What `to_json` was of; TypeError or KeyError for what is none."""
         rest = dict(content)
         where, loss, training = (dict(rest.pop(name, {})) for name in ("data", "loss", "training"))
@@ -204,7 +202,7 @@ class RunSpec:
             if not _NAME.fullmatch(value := str(getattr(self, name))):
                 raise ValueError(f"{name} {value!r} must be of letters, digits and _.+-: it is part of a file name")
 
-    def located(self, folder: str) -> RunSpec:
+    def located(self, folder: str) -> "RunSpec":
         """The same, with where the folder of its data lies."""
         return replace(self, config=replace(self.config, data=replace(self.config.data, location=folder)))
 
@@ -226,7 +224,7 @@ class RunSpec:
         return {each.name: getattr(self, each.name) for each in fields(self)} | dict(config=self.config.to_json())
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> RunSpec:
+    def from_json(cls, content: dict[str, Any]) -> "RunSpec":
         """What `to_json` was of; TypeError, ValueError or KeyError for what is none."""
         return cls(**content | dict(config=Config.from_json(content["config"])))
 
@@ -241,7 +239,7 @@ def sha256(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode("utf-8")).hexdigest()
 
 
-def make_spec(experiment: str, variant: str, profile: Profile, seed: int, config: Config) -> RunSpec:
+def make_spec(experiment: str, variant: str, profile: "Profile", seed: int, config: Config) -> RunSpec:
     """A run's specification, with the fingerprint of the data it names."""
     where = config.data
     return RunSpec(experiment, where.dataset, variant, profile.name, seed, config, where.fingerprint)

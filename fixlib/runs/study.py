@@ -3,8 +3,6 @@
 `obtain` reads those recorded and trains those missing; `recorded` reads, and says what is missing.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +30,7 @@ SINGLE = ("test_loss", "parameters")
 class ExperimentError(RuntimeError):
     """One or more runs of an experiment failed; the others are recorded, and `study` has them."""
 
-    def __init__(self, message: str, study: Study | None = None) -> None:
+    def __init__(self, message: str, study: "Study | None" = None) -> None:
         super().__init__(message)
         self.study = study
 
@@ -118,7 +116,7 @@ class Study:
         names = dict(index=["variant", "seed"], columns="metric", values="value")
         return self.frame().pivot_table(**names, sort=False).reset_index().rename_axis(columns=None)
 
-    def difference(self, a: str, b: str, metric: str, other: Study | None = None) -> Number:
+    def difference(self, a: str, b: str, metric: str, other: "Study | None" = None) -> Number:
         """Mean over windows of variant a's metric minus b's, with its 95% interval; b is of `other`, where given."""
         return difference(self.runs_of(a), (other or self).runs_of(b), metric)
 

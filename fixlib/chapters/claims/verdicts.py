@@ -10,8 +10,6 @@ No verdict rests on a network that is worse than the best constant of its loss, 
 trained.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -56,7 +54,7 @@ class Claim(NamedTuple):
     document: str
     wording: str
     shown: str
-    judge: Callable[[Record], Finding]
+    judge: "Callable[[Record], Finding]"
 
 
 @dataclass(frozen=True)

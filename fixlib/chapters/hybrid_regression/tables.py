@@ -1,7 +1,5 @@
 """The comparisons behind chapter 6: predictors on the same windows, and what the original networks weigh."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +77,7 @@ class Predictor:
         """Error (px) of each test window, (seeds, windows); the same windows in the same order within a framing."""
         return np.array([run.per_window[f"error{self.decoding}"].astype(float) for run in self.runs])
 
-    def minus(self, other: Predictor) -> Number:
+    def minus(self, other: "Predictor") -> Number:
         """Mean error less that of another on the same windows (px). Below 0, this one is better."""
         return difference(self.runs, other.runs, f"error{self.decoding}", f"error{other.decoding}")
 
