@@ -1,7 +1,5 @@
 """How often do 95% intervals hold the truth, with as few viewers as a test part has?
 
-python -m benchmarks coverage [--quick]    # 1,000 simulated test parts a row, or 100
-
 As many windows as OSIE's have, spread at random over viewers x 175 pictures. A window's score is the sum of what is its
 viewer's, its picture's and its own: three normals, whose variances are those found in OSIE's test windows. The truth is
 0. The library's interval resamples viewers and pictures; beside it stand those that know how few viewers there are.

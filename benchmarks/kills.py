@@ -1,7 +1,4 @@
-"""Does a sweep survive being killed? SIGKILL to all of its processes at random moments, again and again.
-
-python -m benchmarks kills [--quick]    # 50 kills, or 4
-"""
+"""Does a sweep survive being killed? SIGKILL to all of its processes at random moments, again and again."""
 
 import os
 import random

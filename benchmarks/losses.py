@@ -1,13 +1,11 @@
-"""Every registered loss, forward and backward, beside the mean squared error of PyTorch on the same frames.
-
-python -m benchmarks losses [--quick] [--threads 1]
-"""
+"""Every registered loss, forward and backward, beside the mean squared error of PyTorch on the same frames."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
-from benchmarks.turns import Side, against, take_turns
+from benchmarks.turns import against, take_turns
 from fixlib.grid import create_sparse_frames
 from fixlib.losses import LOSSES
 
@@ -25,8 +23,7 @@ def measure(name: str, size: int, threads: int, turns: int) -> list[dict]:
     """One row."""
     calls = max(1, 20 * 32**2 // size**2)  # in a turn
     functions = dict(ours=LOSSES[name].function, least=torch.nn.functional.mse_loss)
-    task = dict(size=size, calls=calls)
-    sides = {side: Side(forward_and_backward, task | dict(loss=loss)) for side, loss in functions.items()}
+    sides = {side: partial(forward_and_backward, loss, size, calls) for side, loss in functions.items()}
     timed = take_turns(sides, turns, threads)
     found = {side: 1e6 * timed[side].median / calls for side in timed}
     frames = f"({BATCH}, {FRAMES}, 1, {size}, {size})"

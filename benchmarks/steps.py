@@ -1,16 +1,15 @@
 """Training steps of every registered network: plain PyTorch, accelerated, and in bfloat16, by turns in one run.
 
-    python -m benchmarks steps [--quick] [--threads 2]
-
 "plain" is the network as published, trained as textbooks have it: ordinary Adam, freed memory given back.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import nn
 
-from benchmarks.turns import Side, against, take_turns
+from benchmarks.turns import against, take_turns
 from fixlib import data
 from fixlib.losses import get_loss_function
 from fixlib.models import NETWORKS, accelerate
@@ -44,8 +43,8 @@ def run(quick: bool, threads: int, dataset: str) -> Iterator[dict]:
     """A row a case and side."""
     for network, n_in, n_out, options in [*cases(quick), ("simvp", *NARROW)]:
         turns = 20 if options == NARROW[-1] else 3 if quick else 9
-        task = dict(network=NETWORKS[network], n_in=n_in, n_out=n_out, options=options, dataset=dataset)
-        timed = take_turns({side: Side(training_step, task | dict(side=side)) for side in SIDES}, turns, threads)
+        task = NETWORKS[network], n_in, n_out, options, dataset
+        timed = take_turns({side: partial(training_step, side, *task) for side in SIDES}, turns, threads)
         width = "".join(f", {name} {value}" for name, value in options.items() if name.startswith("hid"))
         for side, found in timed.items():
             what = {"network": f"{network}, {n_in} frames{width}", "threads": threads, "side": side}
