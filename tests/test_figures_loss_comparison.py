@@ -126,6 +126,7 @@ class TestHeadline:
             return Study("osie", "osie", (Run(spec, known.path, known.payload),))
 
         monkeypatch.setattr(tables, "recorded", recorded)
+        monkeypatch.setattr("fixlib.runs.study.recorded", recorded)
         last = list(tables.headline().index[-2:])
         assert last == ["Dice, tuned", "Sequence model (chapter 5)"]
 
