@@ -53,27 +53,16 @@ class Unsettled(DataFileError):
 
 @dataclass
 class Reading:
-    """What was read, and how it was understood; a notebook shows the report and the picture.
+    """What was read, and how it was understood; a notebook shows the report and the picture."""
 
-    Attributes:
-        name: of the dataset.
-        said: what the user said.
-        findings: what stops it, each with the option that settles it.
-        notes: what else to know.
-        scanpaths: the fixations, or None.
-        recordings: the samples, or None.
-        names: a table of what number stands for which viewer and picture.
-        folder: where it is prepared, or None.
-    """
-
-    name: str
+    name: str  # of the dataset
     said: Said
-    findings: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    scanpaths: Scanpaths | None = None
-    recordings: Recordings | None = None
-    names: pd.DataFrame = field(default_factory=pd.DataFrame)
-    folder: Path | None = None
+    findings: list[str] = field(default_factory=list)  # what stops it, each with the option that settles it
+    notes: list[str] = field(default_factory=list)  # what else to know
+    scanpaths: Scanpaths | None = None  # the fixations, if there are any
+    recordings: Recordings | None = None  # the samples, if there are any
+    names: pd.DataFrame = field(default_factory=pd.DataFrame)  # which number stands for which viewer and picture
+    folder: Path | None = None  # where it is prepared, if it is
     lines: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)  # sha256
     placed: pd.DataFrame = field(default_factory=pd.DataFrame)  # x, y of everything, as shares of the picture

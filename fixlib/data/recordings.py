@@ -231,8 +231,7 @@ def split_by_stimulus_and_subject(
 ) -> dict[str, Table]:
     """Train, val and test scanpaths (or recordings) that share neither a viewer nor a stimulus.
 
-    Viewers and stimuli are dealt to the parts independently; a scanpath is kept where both fall in the same part and
-    dropped elsewhere. So a score on the test part says what happens with new people on new stimuli.
+    Viewers and stimuli are dealt to the parts independently; a scanpath is kept where both fall in the same part.
 
     Args:
         seed: of the random deal.

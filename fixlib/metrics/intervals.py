@@ -81,11 +81,7 @@ def clustered_bootstrap(
         numerator: (N,), one number a window (for instance its summed error).
         denominator: (N,), non-negative (for instance its number of frames); None counts every window once: the mean.
         subject, stimulus: (N,) labels.
-        n_boot: resamples.
-        seed: of the resampling; the same seed and labels give the same resamples.
-
-    Returns:
-        (low, high).
+        n_boot, seed: of the resamples, which are the same for the same labels.
     """
     labels = np.stack([_labels(each)[0] for each in (subject, stimulus)])
     counts = np.ones(labels.shape[1]) if denominator is None else denominator

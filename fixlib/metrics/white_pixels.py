@@ -76,12 +76,9 @@ class Ranking:
 
 
 def rank(scores: Tensor, white: Tensor, valid: Tensor) -> Ranking:
-    """Rank the pixels of the valid frames of N windows, a few windows at a time.
+    """Rank the pixels (N, T, H*W) of N windows by their scores, a few windows at a time.
 
-    Args:
-        scores: (N, T, H*W), any device.
-        white: int64 (N, T), the white pixel of each frame, at most one.
-        valid: bool (N, T), the frames that count; at least one.
+    `white` is the number of each frame's white pixel, int64 (N, T), and `valid` says which frames count, bool (N, T).
     """
     white, valid = white.to(scores.device), valid.to(scores.device)
     white_scores = scores.gather(-1, white[..., None])[..., 0].float()

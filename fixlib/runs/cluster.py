@@ -16,11 +16,6 @@ def connected(address: str, workers: int, see: Path) -> Iterator[tuple[Executor,
     """The cluster of that address, or a "local" one made for the purpose, as an executor; and what it raises of a task
     whose workers kept dying.
 
-    Args:
-        address: of Dask's scheduler, e.g. tcp://10.0.0.1:8786; or "local".
-        workers: processes of a local cluster.
-        see: the project's folder, which every worker has to see.
-
     Raises:
         RuntimeError: Dask is not installed; the message says how to install it.
         OSError: no scheduler answers at that address.
@@ -53,8 +48,7 @@ def _check(client: Any, see: Path) -> None:
     if not client.nthreads():
         print("waiting for a worker of the Dask cluster, e.g. `dask worker ADDRESS --nthreads 1`", flush=True)
         client.wait_for_workers(1)
-    threads = client.nthreads()
-    if several := [worker for worker, number in threads.items() if number != 1]:
+    if several := [worker for worker, number in client.nthreads().items() if number != 1]:
         raise ValueError(
             f"the Dask workers {', '.join(several)} have several threads, and would mix the random "
             "numbers of the runs in them: start them with --nthreads 1"

@@ -91,16 +91,8 @@ class Loss:
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained; by default the original experiment's settings. No epochs: nothing is trained.
-
-    Attributes:
-        epochs: at most.
-        clip_norm: the largest gradient norm; None for no clipping.
-        patience: stop after that many epochs without a lower validation loss; None: train all epochs.
-        mirror: show each training window mirrored left to right half of the time.
-        earlier: end half of the training batches at a random earlier frame; see `WindowLoader`.
-
-    The others are those of `fixlib.training.train_model_with_loss`.
+    """How a network is trained: options of `fixlib.training.train_model_with_loss` and, `mirror` and `earlier`, of its
+    `WindowLoader`; by default the original experiment's. No epochs: nothing is trained.
     """
 
     epochs: int = 0
@@ -247,22 +239,13 @@ def make_spec(experiment: str, variant: str, profile: "Profile", seed: int, conf
 
 @dataclass(frozen=True)
 class Profile:
-    """The size of a run, the same for every chapter.
-
-    Attributes:
-        name: as given on the command line and in a notebook's parameters.
-        simvp: options of `SimVP` for predicting frames.
-        regression_hid_T: the width of the hybrid's translator; its other options are those of `simvp`.
-        epochs: of the training loop, at most.
-        train, val, test: windows at most (None: all there are).
-        patience: stop after that many epochs without a lower validation loss (None: never).
-    """
+    """The size of a run, the same for every chapter."""
 
     name: str
-    simvp: dict[str, Any]
-    regression_hid_T: int
-    epochs: int
-    train: int | None
+    simvp: dict[str, Any]  # options of `SimVP` for predicting frames
+    regression_hid_T: int  # the width of the hybrid's translator; its other options are those of `simvp`
+    epochs: int  # at most
+    train: int | None  # windows at most (None: all there are)
     val: int | None
     test: int | None
     patience: int | None = None

@@ -44,18 +44,8 @@ class Outcome:
 def carry_out(specs: list[RunSpec], results: Results, workers: int | None = None, dask: str = "") -> list[Outcome]:
     """Train and record the runs, several at a time, each with one thread; all are tried, whatever happens to one.
 
-    Args:
-        specs: runs that are not recorded.
-        results: where they are recorded.
-        workers: processes; by default one a processor core, and one altogether where there is a GPU.
-        dask: "" for processes of this machine, "local" for a Dask cluster on it, or a Dask scheduler's address.
-
-    Returns:
-        One outcome a run ("trained", "read" or "failed"), in the order of `specs`.
-
-    Raises:
-        ValueError: fewer than one worker, or a Dask cluster whose workers cannot do the work (see
-            `fixlib.runs.cluster`).
+    `workers` and `dask` as of `fixlib.runs.obtain`; ValueError for fewer than one worker, and errors of `connected`.
+    One outcome a run ("trained", "read" or "failed"), in the order of `specs`.
     """
     found: dict[str, Outcome] = {}
     with _progress(specs, results) as show, _pool(workers, dask, len(specs), results) as pool:

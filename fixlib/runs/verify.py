@@ -83,10 +83,6 @@ def verify(runs: Sequence[Run], workers: int | None = None) -> list[Check]:
     """Repeat each run, and what it starts from, and compare; the recorded files are only read.
 
     The network of a run that repeats as recorded is kept where none is.
-
-    Args:
-        runs: recorded ones.
-        workers: processes, see `fixlib.runs.sweep.carry_out`.
     """
     build = system.root() / "build"
     build.mkdir(parents=True, exist_ok=True)

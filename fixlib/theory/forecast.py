@@ -83,8 +83,6 @@ def forecast(
 
     Args:
         windows: windows of simulated gaze, every frame valid; frames after `n_in` are not looked at.
-        n_in: frames seen.
-        n_out: frames predicted.
         stride: of `cut_windows`, which says at which frames of a scanpath windows begin; their length by default.
         parameters: of the simulator.
 

@@ -103,15 +103,9 @@ def mix(
 ) -> Tensor:
     """Log density (N, T, H, W) of who knows both the history and where others look.
 
-    The pixel where gaze rests keeps the history's probability, its odds multiplied by (others / center)^stay_power.
-    The moves to all other pixels are the history's times (others / center)^power, and a share of them is the others'
-    as they are.
-
-    Args:
-        history: log density (N, T, H, W).
-        others: density (N, T, H, W).
-        center: density (H, W) of gaze on any picture.
-        last: number of the last pixel seen, (N,).
+    The pixel where gaze rests (the `last` one seen, (N,)) keeps the probability of the history, a log density, its odds
+    multiplied by (others / center)^stay_power. The moves to all other pixels are the history's times (others /
+    center)^power, and a share of them is the others' as they are; `center` (H, W) is of gaze on any picture.
     """
     shape, rest = history.shape, last[:, None, None].expand(-1, history.shape[1], 1)
     history, others = history.flatten(-2), others.flatten(-2)
