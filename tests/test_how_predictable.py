@@ -23,6 +23,8 @@ def test_windows_of_val_and_test_are_those_of_the_other_chapters_and_tables_see_
             ours, theirs = spec.config.data.to_json(), other.config.data.to_json()
             assert ours.pop("train") is None and theirs.pop("train") == 1000
             assert ours.pop("train_stride", None) == (1 if spec.config.epochs else None)
+            if spec.config.epochs:  # which epoch is best, more windows tell better
+                assert ours.pop("val") is None and theirs.pop("val") == 200
             assert ours == theirs
 
 
@@ -86,3 +88,16 @@ def test_the_table_compares_points_and_densities_by_the_error_of_their_best_poin
     closer = float(differences.loc["gru"].iloc[1].split()[0].replace("−", "-"))
     assert closer == pytest.approx(shown.loc["gru", "px"] - shown.loc["hold_then_prior", "px"], abs=0.006)
     assert tables.gain("10to10", "gru", "gru")["value"] == 0
+
+
+def test_bits_by_where_gaze_went_are_those_of_the_record(monkeypatch):
+    monkeypatch.setenv("FIXLIB_ROOT", str(RECORDED.parent))
+    study = tables.record("10to10")
+    named = {name: study.runs_of(f"{name}.10to10") for name in ("transition_table", "gru")}
+    shown = tables.by_kind(named, named["transition_table"])
+    assert shown["share"].sum() == pytest.approx(1)
+    for name, runs in named.items():
+        bits = sum(run.metrics["bits"]["value"] for run in runs) / len(runs)
+        assert shown["share"] @ shown[name] == pytest.approx(bits)
+    gained = [float(text.split()[0].replace("−", "-")) for text in shown["gru adds"]]
+    assert sum(gained) == pytest.approx(tables.gain("10to10", "gru", "transition_table")["value"], abs=0.03)

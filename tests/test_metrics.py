@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from benchmarks import coverage
+from fixlib.data import Gaze
 from fixlib.grid import pixel_center
 from fixlib.metrics import (
     Calibration,
@@ -19,6 +20,7 @@ from fixlib.metrics import (
     evaluate_density,
     evaluate_frames,
     evaluate_points,
+    kinds_of_frames,
     paired_difference,
 )
 
@@ -249,6 +251,22 @@ def test_information_gain_by_hand(case):
     assert value(result, "error_argmax") == pytest.approx(value(frames, "error_argmax"))
     uniform = evaluate_density(torch.full_like(log_p, -math.log(SIZE**2)), Truth(**truth))
     assert value(uniform, "information_gain_uniform") == pytest.approx(0, abs=1e-6)
+
+
+def test_bits_by_where_gaze_went_sum_to_all_bits():
+    x = torch.tensor(
+        [[1.2, 10.5, 10.9, 12.5, 2.1, 20.0]]
+    )  # seen: pixels 1 and 10; then the same, near, back, elsewhere
+    points = torch.stack([x, torch.full_like(x, 5.0)], dim=-1)
+    windows = Gaze.of(dict(coordinates=points, fixation_mask=torch.ones(1, 6, dtype=torch.bool)))
+    kinds = kinds_of_frames(windows, n_in=2)
+    assert {name: frames[0].tolist().index(True) for name, frames in kinds.items() if frames.sum() == 1} == dict(
+        stay=0, near=1, back=2, elsewhere=3
+    )
+    log_p = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(0)).flatten(2).log_softmax(-1)
+    found = evaluate_density(log_p.view(1, 4, 32, 32), Truth.of(windows, 2), kinds=kinds)
+    assert sum(value(found, f"bits_{kind}") for kind in kinds) == pytest.approx(value(found, "bits"))
+    assert all(value(found, f"share_{kind}") == 0.25 for kind in kinds)
 
 
 def test_calibration_finds_the_temperature_of_maps_that_are_too_sure_and_never_says_never(case):

@@ -19,6 +19,7 @@ from fixlib.metrics.intervals import cluster_weights, percentile_interval, ratio
 from fixlib.metrics.white_pixels import Ranking, rank
 
 RADII = (1, 2, 3, 5)
+NEAR, BACK = 3.0, 1.5  # px, of `kinds_of_frames`
 _ZERO_WHERE_UNDEFINED = ("white_pixel_recall", "white_pixel_precision", "f1_score")
 _CHUNK = 64
 OfMaps = Callable[[Tensor], Tensor]
@@ -113,6 +114,8 @@ class Evaluation:
             pixel) minus that of the uniform map, or of the reference (Kuemmerer, Wallis & Bethge 2015, PNAS
             112(52):16054).
         bits: the same of the prediction made a density (`Calibration`), so that it is defined for every map.
+        share_KIND, bits_KIND (densities, of the kinds asked for): share of the frames of that kind, and what they add
+            to the bits; over kinds that leave no frame out, both sum to the whole.
     """
 
     summary: dict[str, dict[str, float]]
@@ -146,6 +149,7 @@ def evaluate_density(
     truth: Truth,
     reference_log_density: Tensor | None = None,
     calibrated: Tensor | None = None,
+    kinds: dict[str, Tensor] | None = None,
     n_boot: int = 1000,
 ) -> Evaluation:
     """Score predicted densities: as `evaluate_frames`, with p the pixel's probability, and information gain.
@@ -155,6 +159,7 @@ def evaluate_density(
         reference_log_density: of the density to compare with (centre bias), of a shape broadcastable to it; gives
             information_gain_reference.
         calibrated: the density whose bits are asked for; this one by default.
+        kinds: name -> bool (N, T), the frames of a kind, see `kinds_of_frames`.
         others: see `evaluate_frames`.
 
     Raises:
@@ -165,6 +170,8 @@ def evaluate_density(
     frames["information_gain_uniform"] = _bits(maps, truth, "log_density")
     asked = maps if calibrated is None else _read_maps(calibrated, "calibrated", truth)
     frames["bits"] = _bits(asked, truth, "calibrated")
+    for name, of_kind in (kinds or {}).items():
+        frames |= {f"share_{name}": (of_kind.numpy(), 1.0), f"bits_{name}": (frames["bits"][0] * of_kind.numpy(), 1.0)}
     if reference_log_density is not None:
         reference = _read_maps(reference_log_density.expand_as(maps), "reference_log_density", truth)
         gain = frames["information_gain_uniform"][0] - _bits(reference, truth, "reference_log_density")[0]
@@ -261,6 +268,20 @@ def _movement(truth: Truth) -> tuple[np.ndarray, np.ndarray]:
     points, last = truth.coordinates.numpy(), truth.last_point.numpy()[:, None]
     changed = (np.floor(points) != np.floor(last)).any(axis=-1) & truth.mask.numpy()
     return changed, np.linalg.norm(points - last, axis=-1)
+
+
+def kinds_of_frames(windows: Gaze, n_in: int) -> dict[str, Tensor]:
+    """Where gaze is in the frames after the first `n_in`, held against those: name -> bool (N, T), one True a frame.
+
+    stay: in the last pixel seen. near: at most NEAR px from it. back: not there, and at most BACK px from a pixel seen
+    before. elsewhere: the others.
+    """
+    pixels = windows.coordinates.floor() + 0.5  # their centers
+    distance = torch.cdist(pixels[:, n_in:], pixels[:, :n_in])  # (N, T, n_in) px
+    from_last, nearest = distance[..., -1], distance.amin(-1)
+    stay, near = from_last < 0.5, (from_last >= 0.5) & (from_last <= NEAR)
+    back = (from_last > NEAR) & (nearest <= BACK)
+    return dict(stay=stay, near=near, back=back, elsewhere=~(stay | near | back))
 
 
 def _score_points(points: np.ndarray, truth: Truth) -> Frames:

@@ -22,7 +22,7 @@ from fixlib.system import atomic_write, environment, one_thread
 from fixlib.theory.forecast import expected_distance, forecast, regret_bits
 from fixlib.training import Checkpoint, WindowLoader, best_device, predict, train_model_with_loss
 
-METRICS_VERSION = 2  # of the numbers that `score_network` gives; with another one `fixlib score` is needed
+METRICS_VERSION = 3  # of the numbers that `score_network` gives; with another one `fixlib score` is needed
 EXAMPLE_WINDOWS, EXAMPLE_HORIZONS = 2, (1, 5, 10)
 Windows = dict[str, Gaze]  # train, val, test
 
@@ -133,10 +133,13 @@ def score_network(config: Config, network: nn.Module, windows: Windows) -> dict[
         return payload_of(evaluate(loss, outputs, truth))
     maps = density = log_weights(loss, outputs)
     found: dict[str, Any] = {}
-    if not getattr(network, "gives_density", False):
+    options: dict[str, Any] = {}
+    if getattr(network, "gives_density", False):
+        options["kinds"] = metrics.kinds_of_frames(test, n_in)
+    else:
         calibration = calibrate(config, network, windows)
         density, found["calibration"] = calibration.log_density(maps), calibration.chosen
-    found |= payload_of(evaluate(loss, outputs, truth, calibrated=density)) | regret(config, density, test)
+    found |= payload_of(evaluate(loss, outputs, truth, calibrated=density, **options)) | regret(config, density, test)
     return found | dict(
         test_loss=float(loss(outputs, truth.frames(config.data.size))),
         examples=_examples(test, n_in, maps.exp().unsqueeze(2)),
@@ -192,7 +195,8 @@ def score_baseline(config: Config, windows: Windows) -> dict[str, Any]:
         return payload_of(metrics.evaluate_frames(logits, truth, log_density)) | dict(examples=examples)
     if log_density is None:
         return payload_of(metrics.evaluate_points(baseline.predict(inputs, n_out), truth))
-    found = metrics.evaluate_density(log_density, truth, center_bias(config.data, windows).log().float())
+    prior, kinds = center_bias(config.data, windows).log().float(), metrics.kinds_of_frames(windows["test"], n_in)
+    found = metrics.evaluate_density(log_density, truth, prior, kinds=kinds)
     return payload_of(found) | regret(config, log_density, windows["test"])
 
 

@@ -36,7 +36,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 }
 ABLATED = ("osie", "10to10")
 # Chosen by the bits of validation windows of ABLATED, and the same for every network, task and dataset; epochs at most.
-TRAINING: dict[str, Any] = dict(epochs=40, batch_size=128, learning_rate=4e-3, plateau_patience=2, patience=6)
+TRAINING: dict[str, Any] = dict(epochs=40, batch_size=128, learning_rate=4e-3, plateau_patience=2, patience=10)
 TRAINING |= dict(mirror=True, earlier=True)
 
 
@@ -46,7 +46,7 @@ def specs(
     """One run a network, task and seed, and one a baseline and task; variants read NAME.TASK.
 
     From the size `quick` on all training windows are used: of networks every one that there is, however much they
-    overlap, of tables those that are cut as everywhere else.
+    overlap, of tables those that are cut as everywhere else. A network's best epoch is that of all validation windows.
 
     Args:
         tasks: of `TASKS`; none for all that the dataset has frames for.
@@ -62,7 +62,7 @@ def specs(
             raise ValueError(f"unknown {kind} {unknown[0]!r}; choose of {', '.join(there_are)}")
     for task in tasks or tasks_of(dataset):
         tables = (size if smoke else replace(size, train=None)).data(dataset, **TASKS[task])
-        windows = replace(tables, train_stride=1)
+        windows = replace(tables, train_stride=1, val=tables.val if smoke else None)
         for name in networks or (known if (dataset, task) == ABLATED else NETWORKS):
             training = replace(size.training, **TRAINING)
             training = replace(training, mirror=False) if name == "no_mirror" else training

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from fixlib.chapters.how_predictable.runs import NAME, NETWORKS
+from fixlib.chapters.how_predictable.runs import ABLATIONS, NAME
 from fixlib.plots import interval
 from fixlib.runs.store import Run
 from fixlib.runs.study import Number, Study, difference, px_difference, recorded, value
@@ -15,12 +15,26 @@ SEEDS = (0, 1, 2)
 IN_WORDS = {"10to10": "ten frames ahead", "4to1_10hz": "the next frame (100 ms)", "4to1_fixations": "the next fixation"}
 WRITTEN = dict(bits=".2f", px=".2f", AP=".3f")
 BEST = dict(bits="max", px="min", AP="max")
+# Where gaze is in a frame, held against the frames seen (`fixlib.metrics.kinds_of_frames`).
+KINDS = {
+    "stay": "in the last pixel seen",
+    "near": "at most 3 px from it",
+    "back": "elsewhere, within 1.5 px of an earlier pixel",
+    "elsewhere": "anywhere else",
+}
 
 
 @lru_cache
 def record(task: str) -> Study:
     """Every predictor of a task on OSIE."""
-    return recorded(NAME, "osie", "quick", SEEDS, tasks=(task,), networks=tuple(NETWORKS))
+    return recorded(NAME, "osie", "quick", SEEDS, tasks=(task,), networks=("gru",))
+
+
+@lru_cache
+def parts() -> dict[str, list[Run]]:
+    """The sequence model with one part changed or less, ten frames ahead on OSIE: of the seed that all have."""
+    study = recorded(NAME, "osie", "quick", (0,), tasks=("10to10",), networks=tuple(ABLATIONS))
+    return {name: study.runs_of(f"{name}.10to10") for name in ABLATIONS}
 
 
 def gain(task: str, a: str, b: str) -> Number:
@@ -47,3 +61,19 @@ def _row(runs: Sequence[Run], table: Sequence[Run], rule: Sequence[Run]) -> dict
     px = value(runs, "error_median" if "error_median" in runs[0].metrics else "error")
     bits = {"bits": value(runs, "bits"), "bits − transition table": gained}
     return bits | {"px": px, "px − hold, then prior": moved, "AP": value(runs, "average_precision")}
+
+
+def by_kind(named: Mapping[str, Sequence[Run]], reference: Sequence[Run]) -> pd.DataFrame:
+    """A row per kind of frame: its share, the bits that each predictor has in such frames, and the last's gain.
+
+    Args:
+        named: name -> runs of a predictor that gives a density.
+        reference: those that the last one's contribution to the bits is held against.
+    """
+    rows = {}
+    for kind, words in KINDS.items():
+        share = value(reference, f"share_{kind}")
+        inside = {name: value(runs, f"bits_{kind}") / share for name, runs in named.items()}
+        gained = difference([*named.values()][-1], reference, f"bits_{kind}")
+        rows[words] = {"share": share} | inside | {f"{[*named][-1]} adds": interval(gained)}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("gaze is …")
