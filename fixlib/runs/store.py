@@ -27,7 +27,7 @@ NUMBERS = ("metrics", "by_horizon", "history", "intervals", "rates", "autocorrel
 PER_WINDOW = (
     *("subject", "stimulus", "frames", "changed_frames", "amplitude", "white_pixel_recall", "hit_1px", "hit_3px"),
     *("hit_5px", "error", "error_argmax", "error_median", "changed_error", "changed_error_median", "undershoot"),
-    *("information_gain_reference", "bits"),
+    *("information_gain_reference", "bits", "bits_stay", "bits_near", "bits_back", "bits_elsewhere"),
 )
 
 

@@ -25,13 +25,15 @@ TASKS = simulated_control.TASKS
 BASELINES = ("repeat_last", "hold_then_prior", "centre_bias", "transition_table", "dwell_table", "return_table")
 # How many other viewers of the picture the estimate of what it would add is given; the most also beside a history.
 OTHERS, VIEWERS, HISTORY = "other_viewers", (1, 2, 4, 7, 14), "return_table"
-# Networks, each by the options of `GazeDensity`; then the GRU with one part less, on the windows of ABLATED alone.
-NETWORKS: dict[str, dict[str, Any]] = {name: dict(core=name) for name in ("gru", "transformer")}
+# The sequence model, by the options of `GazeDensity`; then with another core, and with one part less, on the windows of
+# ABLATED alone.
+NETWORKS: dict[str, dict[str, Any]] = {"gru": dict(core="gru")}
 ABLATIONS: dict[str, dict[str, Any]] = {
+    "transformer": dict(core="transformer"),
+    "no_recurrence": dict(core="mlp"),
     "no_pointer": dict(core="gru", pointer=False),
     "no_stay": dict(core="gru", stay=False),
     "no_gaussians": dict(core="gru", gaussians=0, pointer=False),
-    "no_recurrence": dict(core="mlp"),
     "no_mirror": dict(core="gru"),
 }
 ABLATED = ("osie", "10to10")
