@@ -16,7 +16,7 @@ from fixlib.registry import Registry
 from fixlib.training import OLDER_NAMES
 
 DESCRIPTION = "description"  # the kind of a run that describes recordings, and predicts nothing
-_LEFT_OUT = ("stride", "seed", "train_stride", "patience")  # where they are None
+_LEFT_OUT = ("stride", "seed", "train_stride", "fold", "patience")  # where they are None
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -33,6 +33,7 @@ class Data:
         stride: frames from a window's start to the next one's, where windows are cut from sequences.
         train_stride: the same of the training part alone; `stride` by default.
         seed: of lattice motion, which is drawn.
+        fold: which of the splits of `fixlib.data.open_rotated`; the dataset's own by default.
         location: where a folder lies. It is no part of the configuration, and is not recorded.
     """
 
@@ -47,6 +48,7 @@ class Data:
     stride: int | None = None
     seed: int | None = None
     train_stride: int | None = None
+    fold: int | None = None
     location: str = field(default="", compare=False, repr=False)
 
     @classmethod

@@ -55,7 +55,9 @@ def experiment_module(name: str) -> ModuleType:
 def load_windows(where: Data) -> Windows:
     """The windows that a configuration names, as many as the profile allows or as there are."""
     windows = {}
-    for part, gaze in data.open_dataset(where.source, where.rate_hz, where.size).items():
+    framing = (where.source, where.rate_hz, where.size)
+    parts = data.open_dataset(*framing) if where.fold is None else data.open_rotated(*framing)[where.fold]
+    for part, gaze in parts.items():
         stride = where.train_stride or where.stride if part == "train" else where.stride
         there_are = gaze.windows(where.n_in + where.n_out, stride)
         windows[part] = there_are.drawn(min(getattr(where, part) or len(there_are), len(there_are)))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fixlib.chapters.how_predictable.tables import transformer
 from fixlib.chapters.loss_comparison import tables as losses
 from fixlib.plots import in_text, interval, name_of
 from fixlib.runs.store import Run
@@ -22,8 +23,7 @@ def ten_ahead() -> dict[str, list[Run]]:
     """Every predictor tried at ten frames in, ten out, every 100 ms; by its label, the runs of its seeds."""
     original, small = losses.record(), recorded("loss_comparison", "osie", "quick", losses=losses.EVERY_LOSS)
     found = _counted_and_density("10to10")
-    other = recorded("how_predictable", "osie", "quick", (0, 1), tasks=("10to10",), networks=("transformer",))
-    found[name_of("density_transformer")] = other.runs_of("transformer.10to10")
+    found[name_of("density_transformer")] = transformer()
     found["Hold, then the prior, all windows"] = found["Hold, then the prior"]
     found |= {name_of(name): original.runs_of(name) for name in COUNTED[:2]}  # as in the book's first table
     found |= {f"SimVP, {in_text(name)}": original.runs_of(name) for name in losses.EVERY_LOSS}
