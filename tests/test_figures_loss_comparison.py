@@ -128,7 +128,7 @@ class TestHeadline:
         monkeypatch.setattr(tables, "recorded", recorded)
         monkeypatch.setattr("fixlib.runs.study.recorded", recorded)
         last = list(tables.headline().index[-2:])
-        assert last == ["Dice, tuned", "Sequence model (chapter 5)"]
+        assert last == ["Dice, tuned (one seed)", "Sequence model (chapter 5)"]
 
 
 class TestFigures:
