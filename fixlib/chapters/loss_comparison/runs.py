@@ -33,7 +33,17 @@ RATE_HZ, N_IN, N_OUT = 10.0, 10, 10
 
 # Profile `tuned`, each loss at its best: learning rate and largest gradient norm (None: no clipping). Chosen on
 # validation windows by the runs of `loss_tuning`.
-TUNED: dict[str, tuple[float, float | None]] = dict.fromkeys((*LOSSES, *FURTHER_LOSSES), (1e-3, 1.0))
+TUNED: dict[str, tuple[float, float | None]] = {
+    "mse": (3e-3, 1.0),
+    "focal": (3e-4, 1.0),
+    "sparsity": (3e-3, 1.0),
+    "concentration": (3e-3, 1.0),
+    "composite": (3e-3, 1.0),
+    "dice": (3e-3, 1.0),
+    "weighted_mse": (3e-3, 1.0),
+    "dice_smooth_1": (1e-3, 1.0),
+    "softmax_cross_entropy": (3e-3, 1.0),
+}
 # There, the read-out's bias starts at logit(PRIOR) (Lin et al. 2017, section 4.1) for the losses whose white pixel then
 # has most of the pull (chapter 2).
 PRIOR, WITH_PRIOR = 0.01, ("focal", "weighted_mse")

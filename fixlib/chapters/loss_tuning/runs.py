@@ -8,7 +8,7 @@ from fixlib.runs.config import RunSpec, get_profile, make_spec
 
 NAME = "loss_tuning"
 RATES = (3e-4, 1e-3, 3e-3)
-EPOCHS = 8  # enough to rank the rates; what is chosen is then trained until validation no longer improves
+EPOCHS = 5  # enough to rank the rates; what is chosen is then trained until validation no longer improves
 
 
 def specs(
