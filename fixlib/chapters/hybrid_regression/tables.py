@@ -71,7 +71,11 @@ class Predictor:
     @property
     def error(self) -> Number:
         """Mean error (px) and the ends of its 95% interval, each averaged over seeds."""
-        return mean(self.runs, f"error{self.decoding}")
+        return self.mean(f"error{self.decoding}")
+
+    def mean(self, metric: str) -> Number:
+        """A metric and the ends of its 95% interval, each averaged over seeds."""
+        return mean(self.runs, metric)
 
     def window_errors(self) -> np.ndarray:
         """Error (px) of each test window, (seeds, windows); the same windows in the same order within a framing."""
