@@ -21,7 +21,7 @@ help:
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@echo "Installing into .venv: about 1.7 GB, a minute or more. pip says nothing while it works."
+	@echo "Installing into .venv: about 1.9 GB, a minute or more. pip says nothing while it works."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,scale,test,site,dev]'
 	touch $@

@@ -70,8 +70,8 @@ def _dataset(name: str) -> Line:
     except EXPECTED_ERRORS as reason:
         return what, False, f"{reason}; move it away and run `fixlib data prepare {name}`"
     if not counts:
-        get = f"; {source.how_to_get}" if source and not source.url else ""
-        return what, True, f"not prepared yet; a run that needs it does so, and `fixlib data prepare {name}`{get}"
+        by_itself = f"a run that needs it does so, or you by `fixlib data prepare {name}`"
+        return what, True, f"not prepared yet; {source.how_to_get if source and not source.url else by_itself}"
     return what, True, f"{counts['train_data']} training sequences in {os.path.relpath(folder, system.root())}"
 
 
