@@ -31,6 +31,19 @@ def record(task: str) -> Study:
 
 
 @lru_cache
+def control(task: str) -> Study:
+    """The same on simulated gaze, whose best possible prediction is known."""
+    seeds = SEEDS if task != "4to1_10hz" else SEEDS[:1]
+    return recorded(NAME, "simulated", "quick", seeds, tasks=(task,), networks=("gru",))
+
+
+def regret(task: str, name: str) -> float:
+    """Bits that a predictor gives away on simulated gaze, mean over its seeds."""
+    runs = control(task).runs_of(f"{name}.{task}")
+    return sum(run.payload["regret"]["bits"] for run in runs) / len(runs)
+
+
+@lru_cache
 def parts() -> dict[str, list[Run]]:
     """The sequence model with one part changed or less, ten frames ahead on OSIE: of the seed that all have."""
     study = recorded(NAME, "osie", "quick", (0,), tasks=("10to10",), networks=tuple(ABLATIONS))
