@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fixlib import data
 from fixlib.runs.store import Results
+from fixlib.runs.study import OWN_RESULTS
 from fixlib.runs.verify import differences
 
 LOSSES = "mse,dice,weighted_mse"
@@ -68,7 +69,7 @@ def compare(reference: Path, root: Path) -> tuple[int, list[str]]:
     """How many runs there are, and what is wrong: runs missing or different, files left over."""
     wrong = [f"left over: {path.relative_to(root)}" for path in root.rglob("*.tmp")]
     wrong += [f"left over: {path.relative_to(root)}" for path in (root / "build" / "checkpoints").glob("*")]
-    runs, results = Results(reference / "results").runs(), Results(root / "results")
+    runs, results = Results(reference / OWN_RESULTS).runs(), Results(root / OWN_RESULTS)
     for run in runs:
         if not results.has(run.spec):
             wrong.append(f"missing: {run.spec.filename}")

@@ -182,13 +182,13 @@ def _print_study(study: Any) -> None:
 
 
 def _verify(runs: list[str], sample: int | None, all: bool, results_dir: str, workers: int | None, **only: Any) -> int:
-    from fixlib.runs.store import Results
+    from fixlib.runs.study import results_of
     from fixlib.runs.verify import choose, table, verify
 
     if sample is not None and sample < 1:
         raise ValueError(f"--sample must be at least 1, not {sample}")
     how_many = None if all or (runs and sample is None) else sample or 5
-    checks = verify(choose(Results(results_dir), runs, how_many, **only), workers)
+    checks = verify(choose(results_of(only["dataset"] or "", results_dir), runs, how_many, **only), workers)
     print(table(checks).to_string(index=False))
     wrong = [check for check in checks if check.wrong]
     for check in wrong:
@@ -199,10 +199,11 @@ def _verify(runs: list[str], sample: int | None, all: bool, results_dir: str, wo
 
 def _score(runs: list[str], results_dir: str, **only: Any) -> int:
     from fixlib.runs.execute import METRICS_VERSION, rescore
-    from fixlib.runs.store import Results, largest_difference
+    from fixlib.runs.store import largest_difference
+    from fixlib.runs.study import results_of
     from fixlib.runs.verify import choose
 
-    recorded, scored, elsewhere = Results(results_dir), 0, 0
+    recorded, scored, elsewhere = results_of(only["dataset"] or "", results_dir), 0, 0
     for run in choose(recorded, runs, **only):
         try:
             anew = rescore(run)

@@ -8,6 +8,7 @@ import pytest
 from fixlib import cli, training
 from fixlib.runs import execute, obtain
 from fixlib.runs.store import Results
+from fixlib.runs.study import OWN_RESULTS
 
 
 def test_an_expected_error_is_one_line_and_exit_1(capsys):
@@ -61,7 +62,7 @@ def test_score_computes_metrics_anew_from_kept_networks_and_trains_nothing(proje
     assert run.path.read_bytes() == recorded
     monkeypatch.setattr(execute, "METRICS_VERSION", 99)
     assert cli.main(["score", "mse", "--dataset", dataset]) == 0
-    anew = Results().read(run.spec)
+    anew = Results(OWN_RESULTS).read(run.spec)
     assert run.path.read_bytes() != recorded and anew.payload["metrics_version"] == 99
     assert anew.history == run.history and anew.payload["environment"] == run.payload["environment"]
     for file in (project / "build" / "weights").iterdir():

@@ -27,7 +27,7 @@ def lines(project, monkeypatch, capsys):
 
 
 def test_damaged_files_are_lines_among_others(project, dataset, lines):
-    runs = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1).runs
+    runs = obtain("loss_comparison", dataset, "smoke", results_dir="results", losses=["mse"], workers=1).runs
     run = runs[0]
     shutil.copytree(dataset, project / "data" / "simulated")
     shutil.copytree(dataset, project / "data" / "osie")

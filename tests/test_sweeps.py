@@ -23,6 +23,7 @@ from fixlib.cli import main
 from fixlib.runs import ExperimentError, cluster, execute, obtain, sweep
 from fixlib.runs.execute import METRICS_VERSION, Attempt, run_predictor
 from fixlib.runs.store import ResultError, Results, Run, weights_file
+from fixlib.runs.study import OWN_RESULTS
 from fixlib.runs.verify import choose, compare, table, verify
 from fixlib.system import DECIDES_BITS, bits, environment, one_thread, same_bits
 
@@ -60,17 +61,17 @@ class TestData:
         with monkeypatch.context() as patch:
             patch.setattr(loss_comparison, "run", changing, raising=False)
             with pytest.raises(ValueError, match="they were changed. Nothing is recorded"):
-                sweep.record(spec, Results())
+                sweep.record(spec, Results(OWN_RESULTS))
         with pytest.raises(ValueError, match="they were changed"):  # nor afterwards under the old name
-            sweep.record(spec, Results())
-        assert not Results().has(spec)
+            sweep.record(spec, Results(OWN_RESULTS))
+        assert not Results(OWN_RESULTS).has(spec)
 
     def test_a_damaged_file_is_found_before_the_others_are_trained(self, project, dataset):
         run = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1).run("mse")
         run.path.write_text(run.path.read_text()[:-20])
         with pytest.raises(ResultError, match=run.spec.filename):
             obtain("loss_comparison", dataset, "smoke", losses=["mse", "dice"], workers=1)
-        assert not Results().has(loss_comparison.specs(dataset, "smoke", losses=["dice"])[0])
+        assert not Results(OWN_RESULTS).has(loss_comparison.specs(dataset, "smoke", losses=["dice"])[0])
 
 
 class TestSeeds:
@@ -134,13 +135,13 @@ class TestKills:
         assert ended.returncode == 1
         assert "1 of 9 runs failed" in ended.stderr and "mse-smoke-0" in ended.stderr, ended.stderr[-1000:]
         assert "its process was killed, most likely for want of memory" in ended.stderr
-        left = sorted(run.spec.variant for run in Results().runs())
+        left = sorted(run.spec.variant for run in Results(OWN_RESULTS).runs())
         assert left == sorted(["dice", *loss_comparison.FRAME_BASELINES])
         assert len(list((project / "build" / "failed").iterdir())) == 1
 
     def test_the_checkpoint_of_a_recorded_run_is_removed(self, project, dataset):
         study = obtain("loss_comparison", dataset, "smoke", losses=["mse"], workers=1)
-        left = sweep.checkpoint_of(study.run("mse").spec, Results()).path
+        left = sweep.checkpoint_of(study.run("mse").spec, Results(OWN_RESULTS)).path
         left.write_bytes(b"left by a process killed just after it recorded the run")
         assert obtain("loss_comparison", dataset, "smoke", losses=["mse"]).trained == 0
         assert not left.exists()
@@ -157,7 +158,7 @@ class TestThreads:
         losses = ["mse", "dice", "weighted_mse"][:left]
         for spec in loss_comparison.specs(dataset, "smoke", losses=losses)[:left]:
             with one_thread(), pytest.raises(KeyboardInterrupt):
-                run_predictor(spec, Attempt(sweep.checkpoint_of(spec, Results()), killed))
+                run_predictor(spec, Attempt(sweep.checkpoint_of(spec, Results(OWN_RESULTS)), killed))
         study = obtain("loss_comparison", dataset, "smoke", losses=losses)
         log = (project / "logs" / "training_log_loss_comparison.txt").read_text().splitlines()
         assert [line.split()[2] for line in log] == ["2/2"] * left
@@ -217,15 +218,15 @@ class TestTwoSweeps:
         assert sorted(epochs) == sorted(set(epochs)) and len(epochs) == 3 * 2
         trained = [int(output.split("trained just now: ")[1].split(".")[0]) for output in outputs]
         assert sum(trained) == 10
-        assert all(not compare(run, Results().read(run.spec)).wrong for run in recorded)
+        assert all(not compare(run, Results(OWN_RESULTS).read(run.spec)).wrong for run in recorded)
 
     def test_a_run_that_another_process_is_at_is_left_for_later(self, project, dataset):
         spec = loss_comparison.specs(dataset, "smoke", losses=["mse"])[0]
-        with sweep.lock(spec, Results()):
-            outcome = sweep._run_one(Results(), spec, False)
-        assert outcome.state == "busy" and not Results().has(spec)
-        assert sweep._run_one(Results(), spec, True).state == "trained"
-        assert sweep._run_one(Results(), spec, False).state == "read"
+        with sweep.lock(spec, Results(OWN_RESULTS)):
+            outcome = sweep._run_one(Results(OWN_RESULTS), spec, False)
+        assert outcome.state == "busy" and not Results(OWN_RESULTS).has(spec)
+        assert sweep._run_one(Results(OWN_RESULTS), spec, True).state == "trained"
+        assert sweep._run_one(Results(OWN_RESULTS), spec, False).state == "read"
 
 
 class TestFailures:
@@ -253,7 +254,7 @@ class TestFailures:
         [note] = (project / "build" / "failed").glob("*.json")  # where `fixlib doctor` looks
         reason = json.loads(note.read_text())["failed"]
         spec = loss_comparison.specs(dataset, "smoke", losses=["mse"])[0]
-        checkpoint = sweep.checkpoint_of(spec, Results()).path
+        checkpoint = sweep.checkpoint_of(spec, Results(OWN_RESULTS)).path
         assert "TrainingDiverged: epoch 2, batch 2: loss inf" in reason
         assert f"the last good checkpoint is {checkpoint}, of epoch 1" in reason and checkpoint.exists()
         study = obtain("loss_comparison", dataset, "smoke", losses=["mse", "dice"], workers=1)
@@ -389,7 +390,7 @@ class TestVerify:
         run = study.run("mse")
         forged = edited(run, "test_loss", 0.001)
         run.path.unlink()
-        Results().write(run.spec, forged.payload)
+        Results(OWN_RESULTS).write(run.spec, forged.payload)
         assert main(["verify", run.spec.key, "--dataset", dataset, "--workers", "1"]) == 1
         printed = capsys.readouterr().out
         assert "DIFFERS" in printed and "test_loss: recorded 0.001, repeated 0." in printed
@@ -423,7 +424,7 @@ class TestVerify:
 
     def test_a_sample_holds_no_run_of_hours_unless_asked_for(self):
         results = Results(Path(__file__).resolve().parents[1] / "results")
-        assert {run.spec.profile for run in choose(results)} == {"smoke", "quick", "paper"}
+        assert {run.spec.profile for run in choose(results)} == {"smoke", "quick", "paper", "tuned"}
         assert {run.spec.profile for run in choose(results, sample=10_000)} == {"smoke", "quick"}
         assert {run.spec.profile for run in choose(results, sample=3, profile="paper")} == {"paper"}
 

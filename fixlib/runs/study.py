@@ -237,7 +237,7 @@ def recorded(
     Raises:
         NotRecorded: runs are missing; it names them, and the command that records them.
     """
-    specs, results = _specs(experiment, dataset, profile, seeds, choices), _results(results_dir, dataset)
+    specs, results = _specs(experiment, dataset, profile, seeds, choices), results_of(dataset, results_dir)
     if missing := [f"{spec.variant} (seed {spec.seed})" for spec in specs if not results.has(spec)]:
         lists = {name: ",".join(map(str, value)) for name, value in (dict(seeds=seeds) | choices).items()}
         options = dict(dataset=dataset, profile=profile, results=results_dir) | lists
@@ -290,7 +290,7 @@ def obtain(
             build/failed until the run succeeds.
     """
     precision = check_precision(precision)
-    results = _results(results_dir, dataset)
+    results = results_of(dataset, results_dir)
     for used in (dataset, FALLBACK):
         specs = _specs(experiment, used, profile, seeds, choices, precision)
         missing = [spec for spec in specs if not results.has(spec)]
@@ -308,8 +308,9 @@ def obtain(
     return study
 
 
-def _results(folder: str, dataset: str) -> Results:
-    return Results(folder or ("" if dataset in data.DATASETS else OWN_RESULTS))
+def results_of(dataset: str, folder: str = "") -> Results:
+    """Where the runs on a dataset are recorded: those on a folder apart from the book's, unless a place is named."""
+    return Results(folder or ("" if not dataset or dataset in data.DATASETS else OWN_RESULTS))
 
 
 def _specs(
