@@ -192,9 +192,13 @@ def value(runs: Sequence[Run], metric: str) -> float:
 
 
 def px_difference(a: Sequence[Run], b: Sequence[Run]) -> Number:
-    """Error of a minus that of b, see `difference`; where a predictor gives maps, that of their geometric median."""
-    names = ("error_median" if "error_median" in runs[0].metrics else "error" for runs in (a, b))
-    return difference(a, b, *names)
+    """Error of a minus that of b, see `difference` and `px_of`."""
+    return difference(a, b, px_of(a), px_of(b))
+
+
+def px_of(runs: Sequence[Run]) -> str:
+    """The metric that is a predictor's error in px; where it gives maps, that of their geometric median."""
+    return "error_median" if "error_median" in runs[0].metrics else "error"
 
 
 def difference(a: Sequence[Run], b: Sequence[Run], metric: str, metric_of_b: str = "") -> Number:

@@ -9,7 +9,7 @@ from fixlib import plots
 from fixlib.chapters.how_predictable.runs import VIEWERS
 from fixlib.chapters.how_predictable.tables import IN_WORDS
 from fixlib.plots import color_of
-from fixlib.runs.study import Study, mean
+from fixlib.runs.study import Study, value
 
 # Beside the others' dots, dashed: predictor -> whose colour, and how it is called.
 LINES = {
@@ -29,7 +29,7 @@ def other_viewers(record: Mapping[str, Study]) -> Figure:
             axes.fill_between(VIEWERS, *ends, color=color_of("other_viewers"), alpha=0.15)
             axes.plot(VIEWERS, [found["value"] for found in alone], "o-", color=color_of("other_viewers"))
             for name, (color, _) in LINES.items():
-                bits = mean(study.runs_of(f"{name}.{task}"), "bits")["value"]
+                bits = value(study.runs_of(f"{name}.{task}"), "bits")
                 axes.axhline(bits, color=color_of(color), lw=1, ls="--")
             axes.set(xscale="log", title=IN_WORDS[task], xlabel="other viewers", ylim=(0, 7))
             plots.only_ticks(axes.xaxis, list(VIEWERS))

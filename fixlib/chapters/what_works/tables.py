@@ -27,9 +27,7 @@ def ten_ahead() -> dict[str, list[Run]]:
     found["Hold, then the prior, all windows"] = found["Hold, then the prior"]
     found |= {name_of(name): original.runs_of(name) for name in COUNTED[:2]}  # as in the book's first table
     found |= {f"SimVP, {in_text(name)}": original.runs_of(name) for name in losses.EVERY_LOSS}
-    found |= {
-        f"Small SimVP, {in_text(name)}, {losses.at_its_best(runs)}": runs for name, runs in losses.tuned().items()
-    }
+    found |= _at_its_best("osie")
     found |= {f"Small SimVP, {in_text(name)}": small.runs_of(name) for name in losses.EVERY_LOSS}
     changed = recorded("confounds", "osie", "quick", parts=("newest", "density"))
     for variant in changed.variants():
@@ -59,21 +57,22 @@ def one_ahead() -> dict[str, list[Run]]:
     return found
 
 
-def _counted_and_density(task: str) -> dict[str, list[Run]]:
-    study = recorded("how_predictable", "osie", "quick", SEEDS, tasks=(task,), networks=("gru",))
+def _counted_and_density(task: str, dataset: str = "osie") -> dict[str, list[Run]]:
+    study = recorded("how_predictable", dataset, "quick", SEEDS, tasks=(task,), networks=("gru",))
     found = {name_of(name): study.runs_of(f"{name}.{task}") for name in COUNTED}
     return found | {name_of("density_gru"): study.runs_of(f"gru.{task}")}
 
 
 def confirmed(dataset: str) -> dict[str, list[Run]]:
     """The recipe, fixed on OSIE, ten frames ahead on a dataset; by label, the runs of as many seeds as are recorded."""
-    counted = recorded("how_predictable", dataset, "quick", SEEDS, tasks=("10to10",), networks=("gru",))
-    found = {name_of(name): counted.runs_of(f"{name}.10to10") for name in COUNTED}
-    found |= {
-        f"Small SimVP, {in_text(name)}, {losses.at_its_best(runs)}": runs
-        for name, runs in losses.tuned(dataset).items()
-    }
-    return found | {name_of("density_gru"): counted.runs_of("gru.10to10")}
+    found, gru = _counted_and_density("10to10", dataset), name_of("density_gru")
+    density = found.pop(gru)
+    return found | _at_its_best(dataset) | {gru: density}
+
+
+def _at_its_best(dataset: str) -> dict[str, list[Run]]:
+    tuned = losses.tuned(dataset)
+    return {f"Small SimVP, {in_text(name)}, {losses.at_its_best(runs)}": runs for name, runs in tuned.items()}
 
 
 def costs(tried: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
