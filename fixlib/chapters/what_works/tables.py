@@ -70,6 +70,14 @@ def confirmed(dataset: str) -> dict[str, list[Run]]:
     return found | _at_its_best(dataset) | {gru: density}
 
 
+def confirmed_one_ahead(dataset: str) -> dict[str, list[Run]]:
+    """The same one fixation ahead, beside the networks that give a point. Labels as in `one_ahead`."""
+    points = recorded("hybrid_regression", dataset, "quick", framings=("fixations",), networks=("hybrid_l1", "gru_l1"))
+    found = _counted_and_density("4to1_fixations", dataset)
+    found["Small hybrid, L1"] = points.runs_of("hybrid_l1.fixations")
+    return found | {"GRU, L1, position, sub-pixel *": points.runs_of("gru_l1.fixations")}
+
+
 def _at_its_best(dataset: str) -> dict[str, list[Run]]:
     tuned = losses.tuned(dataset)
     return {f"Small SimVP, {in_text(name)}, {losses.at_its_best(runs)}": runs for name, runs in tuned.items()}
