@@ -15,6 +15,13 @@ SEEDS = (0, 1, 2)
 IN_WORDS = {"10to10": "ten frames ahead", "4to1_10hz": "the next frame (100 ms)", "4to1_fixations": "the next fixation"}
 WRITTEN = dict(bits=".2f", px=".2f", AP=".3f")
 BEST = dict(bits="max", px="min", AP="max")
+# What a predictor knows more than another one.
+STEPS = {
+    "how long it has rested": ("dwell_table", "transition_table"),
+    "where it was before": ("return_table", "dwell_table"),
+    "all of it, by a network": ("gru", "return_table"),
+    "the picture (estimate)": ("others_and_history", "return_table"),
+}
 # Where gaze is in a frame, held against the frames seen (`fixlib.metrics.kinds_of_frames`).
 KINDS = {
     "stay": "in the last pixel seen",
