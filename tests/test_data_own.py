@@ -1,8 +1,10 @@
 """Own recordings: what is read of each format, what is noticed, and that nothing read can do harm."""
 
 import pickle
+import sys
 import zipfile
 from itertools import combinations, pairwise
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -29,6 +31,7 @@ from fixlib.data import (
     read_recordings,
 )
 from fixlib.data.own import RULES, _split
+from fixlib.data.readers import eyelink
 from fixlib.data.readers import files as reading_files
 from fixlib.data.recordings import cut_by_time
 from fixlib.runs import obtain
@@ -259,10 +262,49 @@ def test_gaze_of_a_scene_camera_has_to_be_mapped_first(tmp_path, header, row):
 
 def test_a_file_asked_for_is_never_left_aside(tmp_path):
     files = exports.write("EyeLink .asc, events of both eyes", exports.gaze(), tmp_path)[0]
-    (tmp_path / "rec.edf").write_bytes(b"SR_RESEARCH_COMBINED_FILE_FORMAT\x00")
+    (tmp_path / "rec.edf").write_bytes(b"SR_RESEARCH_1000FILE\n\x00")
     with pytest.raises(DataFileError, match="edf2asc"):
         read_recordings([*files, tmp_path / "rec.edf"], "lab")
     assert "left aside: " in read_recordings(tmp_path, "lab").report
+
+
+def test_an_edf_is_read_as_the_asc_that_edf2asc_makes_of_it(tmp_path, monkeypatch):
+    """eyelinkio gives fixations and messages; where recording started, only the message RECCFG tells."""
+    asc = exports.write("EyeLink .asc, events of both eyes", exports.gaze(), tmp_path)[0][0]
+    given = []
+    for line in asc.read_text("latin-1").replace("START\t", "MSG START ").splitlines():
+        words = line.split()
+        if words[:2] == ["MSG", "START"]:
+            given.append((float(words[2]), ("MSG", words[2], "RECCFG", "CR")))
+        elif words and words[0] in ("MSG", "EFIX"):
+            given.append((float(words[1 if words[0] == "MSG" else 3]), tuple(words)))
+    monkeypatch.setattr(eyelink, "_edf_lines", lambda file: given)
+    edf = tmp_path / "other" / asc.with_suffix(".edf").name
+    edf.parent.mkdir()
+    edf.write_bytes(b"SR_RESEARCH_1000FILE")
+    pd.testing.assert_frame_equal(named(read_recordings(edf, "lab")), named(read_recordings(asc, "lab")))
+
+
+def test_a_real_edf():
+    """One that eyelinkio brings: 40 trials in one recording; a fixation's position is the mean of its samples."""
+    eyelinkio = pytest.importorskip("eyelinkio")
+    path = Path(eyelinkio.__file__).parent / "tests" / "data" / "test_2_raw.edf"
+    raw = eyelinkio.read_edf(path)
+    found = read_recordings(path, "lab", picture=(0, 0, 1920, 1080))
+    told, fixations = raw["discrete"]["fixations"], found.fixations
+    assert "EyeLink .edf, events" in found.report and "of 1920 x 1080" in found.report
+    assert len(fixations) == len(told) == 121 and (found.names["what"] == "stimulus").sum() == 40
+    assert sorted(fixations["duration_ms"].round()) == sorted((1000 * (told["etime"] - told["stime"])).round())
+    means = [raw["samples"][:2, round(1000 * a) : round(1000 * b) + 1].mean(axis=1) for _, a, b, *_ in told.tolist()]
+    scale = np.array([32 / 1920, 32 / 1080])
+    assert np.abs(np.sort(means * scale, axis=0) - np.sort(fixations[["x", "y"]], axis=0)).max() < 0.05
+
+
+def test_without_eyelinkio_an_edf_says_how_to_read_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "eyelinkio", None)
+    (tmp_path / "rec.edf").write_bytes(b"SR_RESEARCH_1000FILE\n\x00")
+    with pytest.raises(DataFileError, match=r"pip install 'fixlib\[eyelink\]'\), or convert it: edf2asc rec.edf"):
+        read_recordings(tmp_path / "rec.edf", "lab")
 
 
 class Evil:

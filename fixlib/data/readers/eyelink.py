@@ -1,7 +1,15 @@
-"""EyeLink's .asc files (what edf2asc makes of .edf): events, or samples."""
+"""EyeLink's .asc files (what edf2asc makes of .edf): events, or samples. And .edf itself, by eyelinkio."""
 
+import shutil
+import subprocess
+import sys
+import tempfile
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from operator import itemgetter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +18,13 @@ from fixlib.data.gaze import DataFileError
 from fixlib.data.readers.files import File
 from fixlib.data.readers.formats import EYES, PICTURE, STIMULUS, Table, tidy
 
+MISSING = 32768  # px: EyeLink's mark of a missing position, and what is beyond it
+EDF = b"SR_RESEARCH_"
+READ_EDF = """
+import eyelinkio, numpy
+found = eyelinkio.read_edf("rec.edf")["discrete"]
+numpy.savez("rec.npz", messages=found["messages"], fixations=found["fixations"])
+"""
 NAMES = tuple(name.replace(" ", "_") for name in STIMULUS.split("|"))  # of trial variables that may name the picture
 
 
@@ -120,8 +135,47 @@ def eyelink_asc(file: File, columns: dict[str, str], eye: str) -> Table | None:
     return _table(session, file, eye)
 
 
+def eyelink_edf(file: File, columns: dict[str, str], eye: str) -> Table | None:
+    """A binary .edf: its messages and fixations, taken as those of an .asc; its samples are not used."""
+    if not file.head.startswith(EDF):
+        return None
+    session = Session(columns.get("stimulus", ""))
+    for _, words in sorted(_edf_lines(file), key=itemgetter(0)):
+        known = [fixation[0] for fixation in session.fixations[-1:]]
+        waiting = session.blocks and session.blocks[-1].trial and known != [len(session.blocks) - 1]
+        if words[2:3] == ("RECCFG",) and not waiting:  # it comes with each START, which eyelinkio does not tell
+            session.take("START", words[1])
+        session.take(*words)
+    return _table(session, file, eye)
+
+
+def _edf_lines(file: File) -> Iterator[tuple[float, tuple[str, ...]]]:
+    """Time and words of fixations and messages, as edf2asc would write them."""
+    otherwise = f"convert it: edf2asc {file.name}"
+    if find_spec("eyelinkio") is None:
+        raise DataFileError(
+            f"{file.name}: reading EyeLink's binary files needs eyelinkio (pip install 'fixlib[eyelink]'), or "
+            f"{otherwise}"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        shutil.copy(file.path, Path(scratch) / "rec.edf")  # it takes names in ASCII only
+        # In a process of its own: it calls a closed library, which a damaged file could bring down.
+        ended = subprocess.run([sys.executable, "-c", READ_EDF], cwd=scratch, capture_output=True, text=True)
+        if ended.returncode:
+            why = (ended.stderr.strip().splitlines() or [f"it ended with {ended.returncode}"])[-1]
+            raise DataFileError(f"{file.name} cannot be read by eyelinkio ({why:.200}): {otherwise}")
+        with np.load(Path(scratch) / "rec.npz", allow_pickle=False) as found:
+            messages, fixations = found["messages"], found["fixations"]
+    for side, begin, end, *point in fixations.tolist():
+        place = [str(value) if abs(value) < MISSING else "." for value in point]
+        yield end, ("EFIX", "LR"[int(side)], *map(str, (1000 * begin, 1000 * end, 1000 * (end - begin))), *place)
+    for time, message in messages.tolist():
+        yield time, ("MSG", str(1000 * time), *message.decode("ascii", "replace").split())
+
+
 def _table(session: Session, file: File, eye: str) -> Table:
     events, notes = bool(session.fixations), []
+    kind = "EyeLink .edf" if file.head.startswith(EDF) else "EyeLink"
     if events:
         rows = pd.DataFrame(session.fixations, columns=["block", "eye", "onset", "end", "duration", "x", "y"])
     else:
@@ -149,5 +203,5 @@ def _table(session: Session, file: File, eye: str) -> Table:
     found = dict(x="EFIX", duration="EFIX", onset="EFIX, from the trial's begin") if events else {}
     rows, time = tidy(rows.assign(subject=file.stem), eye=eye), dict(onset="ms", duration="ms")
     return Table(
-        rows, f"EyeLink, {'events' if events else 'samples'}", "px", False, time, found, session.screen, notes=notes
+        rows, f"{kind}, {'events' if events else 'samples'}", "px", False, time, found, session.screen, notes=notes
     )

@@ -58,7 +58,6 @@ REFUSED = {
     b"PK\x03\x04": "an Excel workbook, a .pt file or another archive",
     b"\xd0\xcf\x11\xe0": "an Excel workbook of the old kind",
     b"\x89HDF": "HDF5",
-    b"SR_RESEARCH_COMBINED_FILE": "EyeLink's binary .edf, which edf2asc converts to .asc",
 }
 
 
