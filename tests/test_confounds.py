@@ -7,7 +7,6 @@ import matplotlib.pyplot as plt
 import pytest
 
 from fixlib.chapters.confounds import runs as confounds
-from fixlib.chapters.confounds.tables import differences
 from fixlib.chapters.imbalance import runs as imbalance
 from fixlib.chapters.imbalance.figures import TITLES
 from fixlib.chapters.imbalance.figures import imbalance as draw
@@ -46,12 +45,14 @@ class TestConfounds:
         assert errors.nunique() == len(errors) == 8
 
     def test_what_is_recorded_is_told_on_the_same_windows(self):
-        newest = differences("newest").set_index(["variant", "metric"])
-        focal = newest.loc[("newest.focal", "hit_3px")]
-        assert focal["difference"] == pytest.approx(focal["changed"] - focal["usual"], abs=1e-3)
-        assert 0 < focal["low"] < focal["difference"] < focal["high"]  # the skip alone hid the last point
-        points = differences("points").query("variant == 'hybrid.displacement.10hz' and metric == 'error'").iloc[0]
-        assert points["high"] < 0 and points["changed"] < points["usual"]
+        focal = recorded("loss_comparison", "osie", "quick", losses=("focal",))
+        newest = recorded("confounds", "osie", "quick", parts=("newest",))
+        hits = newest.difference("newest.focal", "focal", "hit_3px", focal)
+        assert 0 < hits["low"] < hits["value"] < hits["high"]  # the skip alone hid the last point
+        hybrids = recorded("hybrid_regression", "osie", "quick", networks=("hybrid_l1",))
+        points = recorded("confounds", "osie", "quick", parts=("points",))
+        error = points.difference("hybrid.displacement.10hz", "hybrid_l1.10hz", "error", hybrids)
+        assert error["value"] < 0 and error["high"] < 0
 
 
 class TestImbalance:

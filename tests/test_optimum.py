@@ -237,7 +237,7 @@ def sure_of(pixel, size=2):
     """A made-up forecast of one frame: the fixation goes on for sure, in the first cell of that pixel."""
     staying = np.zeros((1, 1, CELLS, CELLS))
     staying[..., 0, 0] = 1
-    return Forecast(np.array([pixel]), np.array([[[1.0, 0.0]]]), staying, DEFAULT, size)
+    return Forecast(np.array([pixel]), np.array([[[1.0, 0.0]]]), staying, size)
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero")

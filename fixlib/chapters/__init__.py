@@ -13,14 +13,12 @@ def load() -> None:
         import_module(f"{__name__}.{path.parent.name}.figures")
 
 
-def rebuild(
-    out: str = "figures", profile: str = "quick", dataset: str = "osie", results_dir: str = ""
-) -> Iterator[Path]:
+def rebuild(out: str = "figures", profile: str = "quick") -> Iterator[Path]:
     """Write every figure of the book as PNG and PDF, then the animation of the first page; the files written.
 
     Args:
         out: folder, relative to the project.
-        profile, dataset, results_dir: of the runs shown; see `fixlib.runs.recorded`.
+        profile: of the runs shown.
 
     Raises:
         NotRecorded: runs are missing; nothing is trained.
@@ -33,7 +31,7 @@ def rebuild(
     from fixlib.runs import recorded
 
     load()
-    where = dict(dataset=dataset, profile=profile, results_dir=results_dir)
+    where = dict(dataset="osie", profile=profile)
     shown = {str((each.experiment, each.choices)): each for _, each in sorted(FIGURES.items()) if each.experiment}
     studies = {runs: recorded(each.experiment, **where | each.choices) for runs, each in shown.items()}
     for name, drawing in sorted(FIGURES.items()):

@@ -181,10 +181,9 @@ def evaluate_density(
 
 def evaluate_points(points: Tensor, truth: Truth, n_boot: int = 1000) -> Evaluation:
     """Score predicted points (N, T, 2) px, which may lie outside the grid. Others: see `evaluate_frames`."""
-    points = torch.as_tensor(points).detach().cpu().double()
-    if points.shape != truth.coordinates.shape:
-        shapes = f"points {tuple(points.shape)} and coordinates {tuple(truth.coordinates.shape)}"
-        raise ValueError(f"{shapes} must have the same shape (N, T, 2)")
+    points, shape = torch.as_tensor(points).detach().cpu().double(), tuple(truth.coordinates.shape)
+    if points.shape != shape:
+        raise ValueError(f"points {tuple(points.shape)} and coordinates {shape} must have the same shape (N, T, 2)")
     _refuse(~points.isfinite().all(-1) & truth.mask, "points are not finite")
     return _evaluate(_score_points(points.numpy(), truth), truth, n_boot)
 

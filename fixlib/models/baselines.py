@@ -39,10 +39,9 @@ class Baseline:
     def fit(self, coordinates: Tensor, n_in: int) -> Self:
         """Learn from windows (N, T, 2): the first `n_in` points are observed, the rest is to be predicted."""
         windows = self._check_points(coordinates, "coordinates")
-        length = windows.shape[1]
-        if not 1 <= n_in < length:
-            what = f"n_in={n_in} leaves nothing to learn from windows of {length} points"
-            raise ValueError(f"{what}: it must lie between 1 and {length - 1}")
+        if not 1 <= n_in < windows.shape[1]:
+            what = f"n_in={n_in} leaves nothing to learn from windows of {windows.shape[1]} points"
+            raise ValueError(f"{what}: it must lie between 1 and {windows.shape[1] - 1}")
         self._fit(windows, n_in)
         return self
 
@@ -61,15 +60,18 @@ class Baseline:
             raise ValueError(f"n_out must be at least 1, got {n_out}")
         return self._check_points(inputs, "inputs")
 
+    def _check_horizon(self, n_out: int, most: int) -> None:
+        if n_out > most:
+            raise ValueError(f"n_out={n_out}, but the windows it was fitted on show {most} points ahead")
+
     def _check_points(self, points: Tensor, name: str) -> Tensor:
         points = torch.as_tensor(points, dtype=torch.float32)
         if points.dim() != 3 or points.shape[-1] != 2 or 0 in points.shape:
             raise ValueError(f"{name} must have shape (windows, points, 2), none of them 0, got {tuple(points.shape)}")
         outside = ~((points >= 0) & (points < self.size)).all(dim=-1)  # NaN is outside too
         if outside.any():
-            window, point = outside.nonzero()[0].tolist()
-            what = f"{name}[{window}, {point}] = {points[window, point].tolist()} is not a point of the grid"
-            raise ValueError(f"{what} [0, {self.size}): cut windows of valid fixations only")
+            point = f"{name}{outside.nonzero()[0].tolist()} = {points[outside][0].tolist()}"
+            raise ValueError(f"{point} is not a point of the grid [0, {self.size}): cut windows of valid fixations")
         return points
 
     def _fitted(self, attribute: str) -> Tensor:

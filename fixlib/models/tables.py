@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fixlib.grid import decode_median, pixel_index
+from fixlib.grid import decode_median, pixel_center, pixel_index
 from fixlib.models.baselines import FOLDS, Baseline, CenterBias, spreading_kernel
 from fixlib.models.registry import BASELINES
 
@@ -49,20 +49,15 @@ class TransitionTable(Baseline):
 
     def log_density(self, inputs: Tensor, n_out: int) -> Tensor:
         """As `CenterBias.log_density`."""
-        inputs = self._check_request(inputs, n_out)
-        return self._rows(pixel_index(inputs[:, -1], self.size), n_out)
+        inputs, log_tables = self._check_request(inputs, n_out), self._fitted("log_tables")
+        self._check_horizon(n_out, log_tables.shape[1])
+        source = pixel_index(inputs[:, -1], self.size).to(log_tables.device)
+        return log_tables[source, :n_out].to(inputs.device).unflatten(-1, (self.size, self.size))
 
     def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
         # A map depends on the last pixel only, so each is decoded once.
         pixels, which = pixel_index(inputs[:, -1], self.size).unique(return_inverse=True)
-        return decode_median(self._rows(pixels, n_out).exp())[which]
-
-    def _rows(self, source: Tensor, n_out: int) -> Tensor:
-        log_tables = self._fitted("log_tables")
-        if n_out > log_tables.shape[1]:
-            raise ValueError(f"n_out={n_out}, but the windows it was fitted on show {log_tables.shape[1]} points ahead")
-        rows = log_tables[source.to(log_tables.device), :n_out].to(source.device)
-        return rows.unflatten(-1, (self.size, self.size))
+        return decode_median(self.log_density(pixel_center(pixels, self.size)[:, None], n_out).exp())[which]
 
     def _choose_settings(self, pixels: Tensor, horizon: int) -> tuple[float, float, float]:
         """Source bandwidth, target bandwidth and back-off under which held-out moves are most likely."""
@@ -126,8 +121,7 @@ class DwellTable(Baseline):
         """As `CenterBias.log_density`."""
         inputs = self._check_request(inputs, n_out)
         stay = self._fitted("stay")
-        if n_out > len(stay):
-            raise ValueError(f"n_out={n_out}, but the windows it was fitted on show {len(stay)} points ahead")
+        self._check_horizon(n_out, len(stay))
         seen = pixel_index(inputs, self.size).cpu()
         every = torch.arange(self.size**2).expand(len(seen), -1)
         rested, earlier = (_fixations_ago(seen) == 0).sum(dim=1), self._told_apart(seen)[:, 0]

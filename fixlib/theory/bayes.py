@@ -49,9 +49,8 @@ def bayes_logits(loss: Loss, log_density: Tensor) -> Tensor:
     if isinstance(loss, OVERLAP):
         alpha, beta, _, gamma = _tversky_options(loss)
         if abs(alpha + beta - 1) > 1e-9 or gamma < 1:
-            found = f"alpha={alpha}, beta={beta}, gamma={gamma}"
-            derived = "the optimum is derived for alpha + beta = 1 and gamma >= 1 only"
-            raise ValueError(f"{type(loss).__name__}: {derived}, not for {found}")
+            found = f"{type(loss).__name__} with alpha={alpha}, beta={beta}, gamma={gamma}"
+            raise ValueError(f"the optimum is derived for alpha + beta = 1 and gamma >= 1 only, not for {found}")
         painted = _chunked(lambda maps: torch.from_numpy(best_painting(loss, maps.exp())), log_density)
         return LARGEST_LOGIT * (2 * painted - 1).unsqueeze(2)
     pixels, weight = _pixel_part(loss, log_density.shape[-1])

@@ -40,13 +40,12 @@ class Forecast:
             the predicted one; sums to 1 over R.
         staying: float64 (N, T, CELLS, CELLS), the probability that there is none and that the fixation is in that
             cell (row, column) of its pixel; sums to `saccades[..., 0]`.
-        parameters, size: of the simulator.
+        size: side of the grid, px.
     """
 
     pixel: np.ndarray
     saccades: np.ndarray
     staying: np.ndarray
-    parameters: SimulatorParameters
     size: int
 
     def log_density(self) -> torch.Tensor:
@@ -63,7 +62,7 @@ class Forecast:
         side = self.size * CELLS
         step = max(1, CHUNK_NUMBERS // (self.saccades.shape[1] * side**2))
         for rows in (slice(first, first + step) for first in range(0, len(self.pixel), step)):
-            arriving = _step(self._after(rows, self.saccades[rows, :, 1:]), self.parameters, CELLS)
+            arriving = _step(self._after(rows, self.saccades[rows, :, 1:]), CELLS)
             staying, (row, column) = self.staying[rows], np.divmod(self.pixel[rows], self.size)
             going_on = np.zeros((*staying.shape[:2], self.size, CELLS, self.size, CELLS))
             going_on[np.arange(len(staying)), :, row, :, column, :] = staying
@@ -71,20 +70,17 @@ class Forecast:
 
     def _after(self, rows: slice, saccades: np.ndarray) -> np.ndarray:
         """Pixels (n, T, H, W) after 0, 1, ... saccades of those probabilities."""
-        powers = _transition_powers(self.parameters, self.size, self.saccades.shape[-1])
+        powers = _transition_powers(self.size, self.saccades.shape[-1])
         pixels = sum(saccades[:, :, r, None] * powers[r, self.pixel[rows], None] for r in range(saccades.shape[-1]))
         return pixels.reshape(*saccades.shape[:2], self.size, self.size)
 
 
-def forecast(
-    windows: Gaze, n_in: int, n_out: int = 1, stride: int | None = None, parameters: SimulatorParameters = DEFAULT
-) -> Forecast:
+def forecast(windows: Gaze, n_in: int, n_out: int = 1, stride: int | None = None) -> Forecast:
     """The exact distribution of the fixation in each of the `n_out` frames after the first `n_in`.
 
     Args:
         windows: windows of simulated gaze, every frame valid; frames after `n_in` are not looked at.
         stride: of `cut_windows`, which says at which frames of a scanpath windows begin; their length by default.
-        parameters: of the simulator.
 
     Raises:
         ValueError: the windows are not of the simulator, shorter than `n_in`, longer than its scanpaths, or have
@@ -102,16 +98,16 @@ def forecast(
         saccades = np.broadcast_to(np.eye(n_out + 1)[1:], (len(pixels), n_out, n_out + 1))
         staying = np.zeros((len(pixels), n_out, CELLS, CELLS))
     else:
-        frames, frame_ms = int(np.ceil(parameters.trial_ms * rate_hz / 1000)), 1000 / rate_hz  # of every scanpath
+        frames, frame_ms = int(np.ceil(DEFAULT.trial_ms * rate_hz / 1000)), 1000 / rate_hz  # of every scanpath
         if frames < length:
             raise ValueError(f"a simulated scanpath has {frames} frames at {rate_hz:g} Hz: no window of {length} fits")
         starts_ms = [start * frame_ms for start in range(0, frames - length + 1, stride or length)]
-        belief = _filter(pixels, frame_ms, starts_ms, parameters, size)
-        saccades, staying = _ahead(belief, frame_ms, n_out, parameters)
-    return Forecast(pixels[:, -1], saccades, staying, parameters, size)
+        belief = _filter(pixels, frame_ms, starts_ms, size)
+        saccades, staying = _ahead(belief, frame_ms, n_out)
+    return Forecast(pixels[:, -1], saccades, staying, size)
 
 
-def saccade_counts(elapsed_ms: float, parameters: SimulatorParameters = DEFAULT) -> np.ndarray:
+def saccade_counts(elapsed_ms: float) -> np.ndarray:
     """Probability (R, K, K) float64 that r saccades happen in a time and a fixation in phase i ends in phase j.
 
     K phases of mean duration_mean_ms / K; a saccade is the end of the last one. Indices [r, i, j]; the sum over r and
@@ -119,8 +115,8 @@ def saccade_counts(elapsed_ms: float, parameters: SimulatorParameters = DEFAULT)
     """
     from scipy.stats import poisson  # here, since it takes long to import
 
-    phases = parameters.duration_shape
-    expected = elapsed_ms * phases / parameters.duration_mean_ms
+    phases = DEFAULT.duration_shape
+    expected = elapsed_ms * phases / DEFAULT.duration_mean_ms
     most = int(poisson.isf(NEGLIGIBLE, expected)) + 1
     counts = np.zeros(((most + phases - 1) // phases + 1, phases, phases))
     for ended, probability in enumerate(poisson.pmf(np.arange(most + 1), expected)):
@@ -135,14 +131,14 @@ def likeliest_pixel(frames_ahead: int, size: int = 32, interval_ms: float | None
 
     `interval_ms` lies between frames; None for one frame a fixation.
     """
-    present = np.linalg.matrix_power(_transition_powers(DEFAULT, size, 2)[1], 100)[0]  # after many saccades
+    present = np.linalg.matrix_power(_transition_powers(size, 2)[1], 100)[0]  # after many saccades
     if interval_ms is None:
         counts = list(np.eye(frames_ahead + 1)[1:])
     else:  # a moment falls into any phase alike
         counts = [saccade_counts(interval_ms * (t + 1)).sum(axis=2).mean(axis=1) for t in range(frames_ahead)]
     saccades = np.stack([np.pad(count, (0, len(counts[-1]) - len(count))) for count in counts])
     saccades = np.broadcast_to(saccades, (size**2, *saccades.shape))
-    known = Forecast(np.arange(size**2), saccades, np.zeros((size**2, frames_ahead, CELLS, CELLS)), DEFAULT, size)
+    known = Forecast(np.arange(size**2), saccades, np.zeros((size**2, frames_ahead, CELLS, CELLS)), size)
     return present @ known.log_density().exp().amax((-2, -1)).numpy()
 
 
@@ -208,59 +204,59 @@ def expected_distance(points: torch.Tensor, known: Forecast) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(found)).view(points.shape[:2])
 
 
-def _step(pixels: np.ndarray, parameters: SimulatorParameters, cells: int = 1) -> np.ndarray:
+def _step(pixels: np.ndarray, cells: int = 1, parameters: SimulatorParameters = DEFAULT) -> np.ndarray:
     """Where the next fixation is, given probabilities (..., S, S) of the present one: (..., S * cells, S * cells)."""
     along_x, along_y = (cell_masses(axis, parameters, pixels.shape[-1], cells) for axis in (0, 1))
     return sum(w * (y.T @ pixels @ x) for w, x, y in zip(parameters.weights, along_x, along_y))
 
 
 @lru_cache(maxsize=2)
-def _transition_powers(parameters: SimulatorParameters, size: int, count: int) -> np.ndarray:
+def _transition_powers(size: int, count: int) -> np.ndarray:
     """The pixels' transition matrix to the powers 0, 1, ..., count - 1: (count, P, P)."""
     powers = np.empty((count, size**2, size**2))
     powers[0] = np.eye(size**2)
     for power in range(1, count):
-        powers[power] = _step(powers[power - 1].reshape(-1, size, size), parameters).reshape(size**2, -1)
+        powers[power] = _step(powers[power - 1].reshape(-1, size, size)).reshape(size**2, -1)
     return powers
 
 
-def _filter(
-    pixels: np.ndarray, frame_ms: float, starts_ms: list[float], parameters: SimulatorParameters, size: int
-) -> np.ndarray:
+def _filter(pixels: np.ndarray, frame_ms: float, starts_ms: list[float], size: int) -> np.ndarray:
     """Belief at the last frame seen: (N, K, CELLS, CELLS), phase and cell of the pixel.
 
     Forward filter: where no saccade happened the phases move on and the place stays; where one did, all that counts of
     the past is the pixel.
     """
-    counts = saccade_counts(frame_ms, parameters)
-    powers = _transition_powers(parameters, size, len(counts))
-    belief = _beginning(pixels[:, 0], starts_ms, parameters, size)
+    counts = saccade_counts(frame_ms)
+    powers = _transition_powers(size, len(counts))
+    belief = _beginning(pixels[:, 0], starts_ms, size)
     for before, now in zip(pixels.T[:-1], pixels.T[1:]):
         phase, same = belief.sum(axis=(2, 3)), (before == now)[:, None, None, None]
         departures = sum((phase @ counts[r])[..., None] * powers[r - 1, before, None] for r in range(1, len(counts)))
-        belief = _landing(departures, now, parameters, size) + same * np.einsum("nikl,ij->njkl", belief, counts[0])
+        belief = _landing(departures, now, size) + same * np.einsum("nikl,ij->njkl", belief, counts[0])
         belief /= belief.sum(axis=(1, 2, 3), keepdims=True)
     return belief
 
 
-def _beginning(pixel: np.ndarray, starts_ms: list[float], parameters: SimulatorParameters, size: int) -> np.ndarray:
+def _beginning(pixel: np.ndarray, starts_ms: list[float], size: int) -> np.ndarray:
     """Belief at the first frame of a window: a mixture over the moments of a scanpath at which windows begin."""
-    center_only = replace(parameters, weight_stay=0.0, weight_local=0.0)
+    center_only = replace(DEFAULT, weight_stay=0.0, weight_local=0.0)
     anywhere = np.full((1, 1, size**2), 1 / size**2)  # the first fixation does not depend on a departure
-    first = _step(anywhere.reshape(1, size, size), center_only).reshape(1, 1, -1)
+    first = _step(anywhere.reshape(1, size, size), parameters=center_only).reshape(1, 1, -1)
     belief = np.zeros(1)
     for start_ms in starts_ms:
-        counts = saccade_counts(start_ms, parameters)[:, 0]  # a scanpath begins in the first phase
+        counts = saccade_counts(start_ms)[:, 0]  # a scanpath begins in the first phase
         departures, place = np.zeros(1), first
         for count in counts[1:]:
             departures = departures + count[None, :, None] * place
-            place = _step(place.reshape(1, size, size), parameters).reshape(1, 1, -1)
-        belief = belief + _landing(counts[0][None, :, None] * anywhere, pixel, center_only, size)
-        belief = belief + _landing(departures, pixel, parameters, size)
+            place = _step(place.reshape(1, size, size)).reshape(1, 1, -1)
+        belief = belief + _landing(counts[0][None, :, None] * anywhere, pixel, size, center_only)
+        belief = belief + _landing(departures, pixel, size)
     return belief / belief.sum(axis=(1, 2, 3), keepdims=True)
 
 
-def _landing(departures: np.ndarray, pixel: np.ndarray, parameters: SimulatorParameters, size: int) -> np.ndarray:
+def _landing(
+    departures: np.ndarray, pixel: np.ndarray, size: int, parameters: SimulatorParameters = DEFAULT
+) -> np.ndarray:
     """Probability (N, K, CELLS, CELLS) of the cells of the pixel seen after a saccade from `departures` (N, K, P)."""
     place, masses = departures.reshape(*departures.shape[:2], size, size), []
     for axis, seen in enumerate((pixel % size, pixel // size)):
@@ -269,9 +265,9 @@ def _landing(departures: np.ndarray, pixel: np.ndarray, parameters: SimulatorPar
     return sum(w * (y.swapaxes(1, 2)[:, None] @ place @ x[:, None]) for w, x, y in zip(parameters.weights, *masses))
 
 
-def _ahead(belief: np.ndarray, frame_ms: float, n_out: int, parameters: SimulatorParameters) -> tuple:
+def _ahead(belief: np.ndarray, frame_ms: float, n_out: int) -> tuple:
     """Saccades (N, T, R) until each coming frame, and the place of a fixation that stays (N, T, CELLS, CELLS)."""
-    counts = [saccade_counts(ahead * frame_ms, parameters) for ahead in range(1, n_out + 1)]
+    counts = [saccade_counts(ahead * frame_ms) for ahead in range(1, n_out + 1)]
     phase = belief.sum(axis=(2, 3))
     saccades = np.zeros((len(belief), n_out, max(map(len, counts))))
     for ahead, count in enumerate(counts):

@@ -86,9 +86,8 @@ def best_constant(loss: LossFunction, q: float, size: int = 32) -> float:
     parts = [(w, _distinct(loss, moving_frames(white, size))) for white, w in shares.items() if w]
 
     def mean_loss(logits: np.ndarray) -> np.ndarray:
-        return np.array(
-            [[sum(w * _value(loss, torch.full_like(frames, z), frames) for w, frames in parts) for z in logits[0]]]
-        )
+        costs = [[w * _value(loss, torch.full_like(frames, z), frames) for w, frames in parts] for z in logits[0]]
+        return np.sum(costs, axis=1)[None]
 
     coarse = mean_loss(PROBES[None])
     if np.ptp(coarse) <= 1e-9 * np.abs(coarse).max():
@@ -115,11 +114,7 @@ class Balance:
     white_gradient: float  # size of the derivative of the loss by the white pixel's logit
     black_gradient: float  # the same, summed over all black pixels
     loss_share: float  # the white pixel's part of the loss; NaN where the loss is no sum over pixels
-
-    @property
-    def gradient_share(self) -> float:
-        """The white pixel's part of all pulling."""
-        return self.white_gradient / (self.white_gradient + self.black_gradient)
+    gradient_share: float  # the white pixel's part of all pulling
 
 
 def balance(loss: Loss, p: float, size: int = 32) -> Balance:
@@ -138,7 +133,7 @@ def balance(loss: Loss, p: float, size: int = 32) -> Balance:
     values = unreduced(loss)(output.detach(), frames)
     share = (values * frames).sum().item() / values.sum().item() if values.shape == frames.shape else math.nan
     white, black = ((slopes.abs() * part).sum().item() for part in (frames, 1 - frames))
-    return Balance(value.item(), white, black, share)
+    return Balance(value.item(), white, black, share, white / (white + black))
 
 
 def painting_losses(loss: LossFunction, probabilities: ArrayLike) -> np.ndarray:
@@ -242,9 +237,9 @@ def _check_pixelwise(loss: LossFunction) -> None:
     if not np.isfinite(whole):
         raise ValueError(f"{type(loss).__name__} is not finite ({whole}) for ordinary logits, from -2 to 2")
     alone = [_value(loss, z.reshape(1, 1), y.reshape(1, 1)) for z, y in zip(logits.ravel(), target.ravel())]
-    if not any(np.isclose(whole, expected, rtol=1e-6) for expected in (np.mean(alone), np.sum(alone))):
-        what = f"{type(loss).__name__} does not treat every pixel by itself: the best output of one pixel depends on"
-        raise ValueError(f"{what} the whole frame, so best_output is not defined; see best_constant")
+    if not np.isclose(whole, (np.mean(alone), np.sum(alone)), rtol=1e-6).any():
+        what = f"{type(loss).__name__} does not treat every pixel by itself"
+        raise ValueError(f"{what}: there is no best_output of one pixel without the others; see best_constant")
 
 
 def unreduced(loss: Loss) -> Loss:

@@ -61,9 +61,8 @@ def argmax(record: Record) -> Finding:
     rest = windows["amplitude"] == 0
     errors, subject, stimulus = (windows[name][rest] for name in ("error", "subject", "stimulus"))
     away = paired_difference(errors, np.zeros(len(errors)), subject, stimulus)
-    evidence = Evidence(
-        "px from a pixel's center to the point that lit it", away, f"{v.where(runs)}, {rest.sum()} at rest"
-    )
+    told, at = "px from a pixel's center to the point that lit it", f"{v.where(runs)}, {rest.sum()} at rest"
+    evidence = Evidence(told, away, at)
     return Finding(v.REFUTED if away["low"] > 0 else v.SUPPORTED, [evidence])
 
 

@@ -39,11 +39,8 @@ def standard_losses(record: Record) -> Finding:
     """
     tries = [study.runs_of("mse") for study in record.losses]
     ratios = [v.over_seeds(map(over_constant, runs)) for runs in tries]
-    evidence = [
-        Evidence("MSE: test loss / best constant's (range of seeds)", ratio, v.where(runs), ".4f")
-        for ratio, runs in zip(ratios, tries)
-    ]
-    known = {}
+    told, known = "MSE: test loss / best constant's (range of seeds)", {}
+    evidence = [Evidence(told, ratio, v.where(runs), ".4f") for ratio, runs in zip(ratios, tries)]
     for grid in IMBALANCES:
         run = record.imbalance.run(f"mse.{grid}px")
         known[grid] = run.payload["stages"]["noise0"]["expected_loss"] / constant_of(run)
@@ -74,9 +71,8 @@ def sparsity(study: Study) -> Finding:
 def concentration(record: Record) -> Finding:
     """Ill-posed if black frames meet it, which are concentrated nowhere; else supported if better than weighted MSE."""
     tries = [study.runs_of("concentration") for study in record.losses]
-    brightest = [
-        Evidence("largest p in a frame", mean(runs, "max_probability"), v.where(runs), ".1g") for runs in tries
-    ]
+    told, metric = "largest p in a frame", "max_probability"
+    brightest = [Evidence(told, mean(runs, metric), v.where(runs), ".1g") for runs in tries]
     if max(one.number["high"] for one in brightest) < BLACK:
         return Finding(v.ILL_POSED, brightest)
     missing = "concentration that beats a constant"
@@ -206,11 +202,10 @@ def selection(study: Study) -> Finding:
     its test loss above.
     """
     runs = [run for run in study.runs if run.history]
-    losses = [
-        ([epoch["val_loss"] for epoch in run.history], run.payload["test_loss"], constant_of(run)) for run in runs
-    ]
-    rescued = sum(validation[-1] > constant > test for validation, test, constant in losses)
-    misled = sum(min(validation) < constant < test for validation, test, constant in losses)
+    losses = [([epoch["val_loss"] for epoch in run.history], run.payload["test_loss"]) for run in runs]
+    constants = [constant_of(run) for run in runs]
+    rescued = sum(validation[-1] > constant > test for (validation, test), constant in zip(losses, constants))
+    misled = sum(min(validation) < constant < test for (validation, test), constant in zip(losses, constants))
     verdict = v.UNDECIDED if bool(rescued) == bool(misled) else v.SUPPORTED if rescued else v.REFUTED
     told = {f"of {len(runs)} networks, rescued": rescued, f"of {len(runs)} networks, misled": misled}
     at = v.where(study.runs_of("mse"))
@@ -225,10 +220,8 @@ def threshold(study: Study) -> Finding:
     recall = {name: mean(study.runs_of(name), "white_pixel_recall") for name in v.learning(study)}
     first, best = max(recall, key=lambda name: recall[name]["value"]), _best(study)
     evidence, verdict = v.better(study.runs_of(first), study.runs_of(best))
-    both = [
-        Evidence(f"recall at 0.5: {v.named(study.runs_of(name))}", recall[name], evidence.where)
-        for name in (first, best)
-    ]
+    names = {name: f"recall at 0.5: {v.named(study.runs_of(name))}" for name in (first, best)}
+    both = [Evidence(told, recall[name], evidence.where) for name, told in names.items()]
     return Finding(v.SUPPORTED, both[:1]) if first == best else Finding(verdict, [evidence, *both], "more seeds")
 
 

@@ -20,9 +20,6 @@ SEEDS = (0, 1, 2)
 def read_record(results_dir: str = "") -> Record:
     """The runs that the verdicts rest on, as recorded; what is still to be recorded is None.
 
-    Args:
-        results_dir: where they are recorded, relative to the project; "" is `results`.
-
     Raises:
         NotRecorded: runs are missing that are part of the book's record.
     """

@@ -32,9 +32,8 @@ def verdicts(findings: dict[str, Finding], document: str) -> Table:
                 rows.append({"verdict": verdict, "shown in": chapter} | _written(one))
     frame = pd.DataFrame(rows, pd.Index(words, name="claim, in the words of the document"))
     columns = ["verdict", "measured", "value", "95% interval", "data, task, size", "shown in"]
-    return table(
-        frame[columns], shown=COLORED | {_chapter(claim.shown): _link(claim.shown) for claim in CLAIMS.values()}
-    )
+    links = {_chapter(claim.shown): _link(claim.shown) for claim in CLAIMS.values()}
+    return table(frame[columns], shown=COLORED | links)
 
 
 def counts(findings: dict[str, Finding]) -> Table:

@@ -59,28 +59,19 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True)
 class Record:
-    """The recorded runs that claims are judged by; None is what is not recorded yet.
+    """The recorded runs that claims are judged by; None is what is not recorded yet."""
 
-    Attributes:
-        losses: every loss at the original size and, where recorded, at its best (`tuned`).
-        ablations, control, imbalance: those experiments, at `quick`.
-        hybrid: 4 frames to a point, at the original size; frame networks of that size where there are any.
-        small: the same at `quick`. films: the hybrid on GazeCom. description: of the recordings.
-        density: concentration's second reading, and the usual losses. sequence: models of the sequence of pixels.
-        costs: original network -> parameters, and those of its parts; memory (MiB); operations.
-    """
-
-    losses: Sequence[Study]
+    losses: Sequence[Study]  # every loss at the original size and, where recorded, at its best (`tuned`)
     ablations: Study
     control: Study
     imbalance: Study
-    hybrid: Study
-    small: Study
-    films: Study
-    description: Study
-    density: Study | None
-    sequence: Study | None
-    costs: dict[str, dict[str, float]]
+    hybrid: Study  # 4 frames to a point, at the original size; frame networks of that size where there are any
+    small: Study  # the same at `quick`
+    films: Study  # the hybrid on GazeCom
+    description: Study  # of the recordings
+    density: Study | None  # concentration's second reading, and the usual losses
+    sequence: Study | None  # models of the sequence of pixels
+    costs: dict[str, dict[str, float]]  # original network -> parameters, and those of its parts; MiB; operations
 
 
 CLAIMS: dict[str, Claim] = {}  # by the name of the function
@@ -170,15 +161,14 @@ def points_learnt(study: Study, network: str, framing: str) -> bool:
 
 def counted(numbers: Mapping[str, float], where: str, digits: str = ".2f") -> list[Evidence]:
     """Numbers without an interval."""
-    return [
-        Evidence(name, dict(value=value, low=np.nan, high=np.nan), where, digits) for name, value in numbers.items()
-    ]
+    known = {name: dict(value=value, low=np.nan, high=np.nan) for name, value in numbers.items()}
+    return [Evidence(name, number, where, digits) for name, number in known.items()]
 
 
 def over_seeds(values: Iterable[float]) -> Number:
     """The mean of the seeds, and the lowest and the highest of them in place of an interval."""
-    each = list(values)
-    return dict(value=float(np.mean(each)), low=float(min(each)), high=float(max(each)))
+    each = np.array([*values], float)
+    return dict(value=each.mean(), low=each.min(), high=each.max())
 
 
 def named(runs: Sequence[Run]) -> str:

@@ -4,8 +4,6 @@ In bits, of models that give a density over the pixels: from the centre bias to 
 up to the exact optimum. Every predictor sees the same pixels, and is scored on the windows of the other chapters.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any

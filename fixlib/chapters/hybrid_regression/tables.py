@@ -23,15 +23,10 @@ USUAL = {"regression": dict(target="position"), "gru": dict(inputs="points", tar
 
 @dataclass(frozen=True)
 class Predictor:
-    """A network or baseline and how its maps become points.
+    """A network or baseline and how its maps become points."""
 
-    Attributes:
-        runs: one a seed.
-        decoding: "_argmax", "_median", or "" where it gives points.
-    """
-
-    runs: tuple[Run, ...]
-    decoding: str = ""
+    runs: tuple[Run, ...]  # one a seed
+    decoding: str = ""  # "_argmax", "_median", or "" where it gives points
 
     @property
     def about(self) -> dict:
@@ -71,11 +66,7 @@ class Predictor:
     @property
     def error(self) -> Number:
         """Mean error (px) and the ends of its 95% interval, each averaged over seeds."""
-        return self.mean(f"error{self.decoding}")
-
-    def mean(self, metric: str) -> Number:
-        """A metric and the ends of its 95% interval, each averaged over seeds."""
-        return mean(self.runs, metric)
+        return mean(self.runs, f"error{self.decoding}")
 
     def window_errors(self) -> np.ndarray:
         """Error (px) of each test window, (seeds, windows); the same windows in the same order within a framing."""
@@ -128,11 +119,8 @@ def best(study: Study, framing: str, **wanted) -> Predictor:
 
 
 def beside(found: dict[str, list[Predictor]], others: dict[str, Predictor], name: str) -> pd.DataFrame:
-    """Error (px) of predictors, and error minus that of another one, called `name`, with its interval; as text.
-
-    Args:
-        found: the same predictors in the same order for each task (its columns are called so).
-        others: the other one, by task.
+    """Error (px) of predictors by task, and error minus that of the `others`, called `name`, with its interval; as
+    text. The predictors are the same in the same order for each task.
     """
     columns: dict[str, list] = {}
     for task, predictors in found.items():
@@ -149,10 +137,9 @@ def targets(study: Study) -> pd.DataFrame:
     for framing, task in tasks(study).items():
         for name, given in networks:
             position, moved = (find(study, framing, name, target=to, **given) for to in ("position", "displacement"))
-            errors = [f"{one.error['value']:.2f}" for one in (position, moved)]
-            for column, text in zip(
-                ("position", "displacement", "difference"), (*errors, written(moved.minus(position)))
-            ):
+            first, second = (f"{one.error['value']:.2f}" for one in (position, moved))
+            texts = dict(position=first, displacement=second, difference=written(moved.minus(position)))
+            for column, text in texts.items():
                 columns.setdefault(f"{column}, {task}", []).append(text)
     return pd.DataFrame(columns, index=["Hybrid, L1", "GRU", "GRU, sub-pixel *"]).rename_axis("error (px) by target")
 
@@ -180,12 +167,10 @@ def written(found: Number) -> str:
 
 
 def training_memory(network: nn.Module, batch: int = 8) -> tuple[float, float]:
-    """MiB that a training step with Adam holds: (parameters, results kept for the backward pass).
+    """MiB that a training step with Adam on frames (batch, 4, 1, 32, 32) holds: (parameters, what backward needs).
 
-    A parameter counts four times: its value, its gradient and Adam's two moments, 4 bytes each.
-
-    Args:
-        network: takes frames (batch, 4, 1, 32, 32); on the `meta` device nothing is computed or stored.
+    A parameter counts four times: its value, its gradient and Adam's two moments, 4 bytes each. Of a network on the
+    `meta` device nothing is computed or stored.
     """
     own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     kept: dict[int, Tensor] = {}  # one tensor a storage; held, so that no storage's address is used twice

@@ -51,21 +51,14 @@ SMALLEST = 1e-30  # a probability of 0 as a logarithm
 
 @dataclass(frozen=True)
 class Size:
-    """How large the runs of a profile are.
+    """How large the runs of a profile are; training windows and epochs of each kind."""
 
-    Attributes:
-        grid: side of the frames, px. 16 where minutes must do: one white pixel in 256, not 1,024.
-        networks: the networks, and windows of validation and test.
-        scratch, start, stage, ahead: training windows and epochs from random weights, of the networks that others start
-            from, at each noise, and of ten frames.
-    """
-
-    grid: int
-    networks: Profile
-    scratch: tuple[int, int]
-    start: tuple[int, int]
-    stage: tuple[int, int]
-    ahead: tuple[int, int]
+    grid: int  # side of the frames, px. 16 where minutes must do: one white pixel in 256, not 1,024
+    networks: Profile  # and windows of validation and test
+    scratch: tuple[int, int]  # from random weights
+    start: tuple[int, int]  # of the networks that others start from
+    stage: tuple[int, int]  # at each noise
+    ahead: tuple[int, int]  # of ten frames
 
 
 SMALL = dict(hid_S=8, hid_T=32, N_S=2, N_T=2, mlp_ratio=4.0)

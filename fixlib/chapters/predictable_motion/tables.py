@@ -128,17 +128,16 @@ def recall_from_pixels(speed: float, n: int = 300_000, seed: int = 0) -> float:
     return float((counts.argmax(1)[past[half:]] == digits[half:, -1]).mean())
 
 
-def same_past(speed: float = 1.0, seed: int = 0, n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
-    """Two slanting lines, (11, 2) px each, that share the pixels of ten frames and not the next; among `n` drawn.
-
-    Raises:
-        ValueError: none of them do.
-    """
-    lines = straight_lines(n, N_IN + 1, speed, seed)
-    lines = lines[(abs(lines[:, -1] - lines[:, 0]) > SLANT * speed).all(-1)]
-    first_with: dict[bytes, int] = {}
-    for number, pixels in enumerate(np.floor(lines).astype(np.int8)):
-        other = first_with.setdefault(pixels[:N_IN].tobytes(), number)
-        if (np.floor(lines[other, N_IN]) != np.floor(lines[number, N_IN])).any():
-            return lines[other], lines[number]
-    raise ValueError(f"no two of {n} lines at {speed} px a frame share ten pixels and part then; draw more")
+def same_past() -> tuple[np.ndarray, np.ndarray]:
+    """Two slanting lines, (11, 2) px each, that share the pixels of ten frames and not the next."""
+    lines = straight_lines(20_000, N_IN + 1, speed=1.0)
+    lines = lines[(abs(lines[:, -1] - lines[:, 0]) > SLANT).all(-1)]
+    pixels = np.floor(lines).astype(int)
+    _, past = np.unique(pixels[:, :N_IN].reshape(len(lines), -1), axis=0, return_inverse=True)
+    first_with: dict[int, int] = {}
+    return next(
+        (lines[other], lines[number])
+        for number, key in enumerate(past)
+        for other in [first_with.setdefault(key, number)]
+        if (pixels[other, N_IN] != pixels[number, N_IN]).any()
+    )

@@ -3,8 +3,6 @@
 The usual test part has few viewers, so that a level (bits, px) is known to half a bit. Pooled over splits, all count.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Figures of chapter 1: the recorded description of a set of scanpaths, and what learning nothing scores."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import matplotlib.pyplot as plt

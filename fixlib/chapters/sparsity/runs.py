@@ -4,8 +4,6 @@ The analysis is a run like any other: its histograms and tables are recorded, so
 without the recordings.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The animation of the first page: a second of recorded gaze, and what two predictors say of the second after it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,21 +23,14 @@ PICTURES_PER_SECOND, PAUSE = 3, 5  # PAUSE: how many more the last one stays for
 
 @dataclass(frozen=True)
 class Scanpath:
-    """A test window, and what the return table says of its coming frames.
+    """A test window, and what the return table says of its coming frames."""
 
-    Attributes:
-        pixels: (n_in + n_out,) number of each frame's white pixel.
-        density: (n_out, size, size), sums to 1 in each frame.
-        window, subject, stimulus: which it is.
-        source: whose gaze.
-    """
-
-    pixels: np.ndarray
-    density: np.ndarray
-    window: int
+    pixels: np.ndarray  # (n_in + n_out,) number of each frame's white pixel
+    density: np.ndarray  # (n_out, size, size), sums to 1 in each frame
+    window: int  # its number
     subject: int
     stimulus: int
-    source: Source
+    source: Source  # whose gaze
 
 
 def scanpath() -> Scanpath:

@@ -1,7 +1,5 @@
 """Drawings: the map of the book, the way of the data, and the two networks that the book is about."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes

@@ -4,8 +4,6 @@ Where gaze is needed (a belief about the next pixel, how sure anyone can be), it
 probabilities are exact; those figures say so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """The numbers behind chapter 2: the best output of each loss, and how sure one who knows the simulator can be."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np
@@ -73,19 +71,14 @@ def composite_parts(size: int = 32) -> pd.DataFrame:
         normalize = name.endswith("normalized")
         loss = CompositeLoss(**weights, normalize=normalize)
         at_pixel = CompositeAtPixel(WHERE**2 / (2 * size**2 if normalize else 1), **weights)
-        rows[name] = [
-            balance(loss, 0.5, size).loss,
-            best_constant(loss, 1 / size**2, size),
-            crossing_threshold(at_pixel),
-        ]
+        constant = best_constant(loss, 1 / size**2, size)
+        rows[name] = [balance(loss, 0.5, size).loss, constant, crossing_threshold(at_pixel)]
     return pd.DataFrame.from_dict(rows, "index", columns=["cost at p = 0.5", "best constant", "asks for eta above"])
 
 
 @cache
-def highest_probability(frames_ahead: int = 10, size: int = 32, interval_ms: float = 100.0) -> tuple[float, np.ndarray]:
-    """Probability of the likeliest next pixel for one who knows the simulator and the present pixel, on average.
-
-    Returns:
-        For one frame per fixation, one ahead; for frames every `interval_ms`, 1 to `frames_ahead` ahead.
+def highest_probability(size: int = 32) -> tuple[float, np.ndarray]:
+    """Probability of the likeliest next pixel for one who knows the simulator and the present pixel, on average: for
+    one frame per fixation, one ahead; for frames every 100 ms, 1 to 10 ahead.
     """
-    return float(likeliest_pixel(1, size, None)[0]), likeliest_pixel(frames_ahead, size, interval_ms)
+    return float(likeliest_pixel(1, size, None)[0]), likeliest_pixel(10, size)
