@@ -12,15 +12,15 @@ from typing import Any
 import nbformat
 
 from fixlib import data, explorers, system
-from fixlib.runs import fallback_notice, get_profile
+from fixlib.runs import get_profile
 from fixlib.runs.store import Results, largest_difference
+from fixlib.runs.study import SIMULATED
 
 # What a cell of text says of the picture above it, for who cannot see it.
 DESCRIPTION = (
     r"<summary>Description of the figure</summary>(?P<folded>.+?)</details>|\s*Alt text:(?P<open>.+?)(?:\n\n|\Z)"
 )
 NOT_STORED = ("papermill", "execution", "widgets")  # metadata that differ from one execution to the next
-SIMULATED = fallback_notice("osie").splitlines()[0]
 
 
 class BookError(RuntimeError):
@@ -73,7 +73,10 @@ def parse_parameters(given: Sequence[str], notebooks: Sequence[Path]) -> dict[st
     if "profile" in found:
         get_profile(found["profile"])
     if "dataset" in found:
-        found["dataset"] = _from_chapters(found["dataset"])
+        data.describe(found["dataset"])
+        folder = Path(found["dataset"]).expanduser()
+        if folder.is_dir() and folder.parts[0] != "data":  # chapters run in notebooks/
+            found["dataset"] = str(folder.resolve())
     return found
 
 
@@ -85,13 +88,6 @@ def _parse_value(text: str, value: str, wanted: type) -> Any:
     if type(parsed) is not wanted:
         raise ValueError(f"parameter {text}: expected {wanted.__name__}")
     return parsed
-
-
-def _from_chapters(name: str) -> str:
-    """The dataset as chapters find it, who run in notebooks/; ValueError where there is none."""
-    data.describe(name)
-    folder = Path(name).expanduser()
-    return str(folder.resolve()) if folder.is_dir() and folder.parts[0] != "data" else name
 
 
 def _without_needy(notebooks: Sequence[Path], dataset: str, named: bool) -> list[Path]:
@@ -146,11 +142,10 @@ def make_book(
         failure = _execute(notebook, executed, values)
         print(f"{notebook.stem}: {failure or 'done'}, {time.perf_counter() - began:.0f} s", flush=True)
         _write_html(executed)
-        if SIMULATED in str([cell.get("outputs") for cell in _read(executed).cells]):
-            simulated.append(notebook.stem)
-        if failure:
-            failed.append(notebook.stem)
-        elif update:
+        outputs = str([cell.get("outputs") for cell in _read(executed).cells])
+        simulated += [notebook.stem] * (SIMULATED in outputs)
+        failed += [notebook.stem] * bool(failure)
+        if update and not failure:
             _store(executed, notebook)
     print(f"book: {time.perf_counter() - start:.0f} s, in {out.relative_to(system.root())}")
     if results:
@@ -186,21 +181,18 @@ def _kernel() -> dict[str, Any]:
     return dict(kernel_name="python3", kernel_manager_class=ThisPython, config=encrypted)
 
 
-def try_kernel(seconds: int = 120) -> None:
+def try_kernel() -> None:
     """Start the kernel that chapters run in and import fixlib there.
 
     Raises:
-        RuntimeError: it does not start, takes longer than `seconds`, or cannot import fixlib.
+        RuntimeError: it does not start, takes longer than two minutes, or cannot import fixlib.
     """
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
-    cell = nbformat.v4.new_code_cell("import fixlib")
-    client = NotebookClient(
-        nbformat.v4.new_notebook(cells=[cell]), timeout=seconds, startup_timeout=seconds, **_kernel()
-    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import fixlib")])
     try:
-        client.execute()
+        NotebookClient(notebook, timeout=120, startup_timeout=120, **_kernel()).execute()
     except CellExecutionError as error:
         raise RuntimeError(f"in it, {error.ename}: {error.evalue}") from error
 
@@ -256,10 +248,8 @@ def _store(executed: Path, notebook: Path) -> None:
     """Put an executed chapter in place of the committed one, without what differs from run to run."""
     book = _read(executed)
     for part in (book, *book.cells):
-        for key in NOT_STORED:
+        for key in (*NOT_STORED, *(["tags"] if part.metadata.get("tags") == [] else [])):
             part.metadata.pop(key, None)
-        if part.metadata.get("tags") == []:
-            del part.metadata["tags"]
     with system.atomic_write(notebook) as file:
         file.write(f"{nbformat.writes(book)}\n".encode())
 

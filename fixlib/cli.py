@@ -224,11 +224,10 @@ def _book(**options: Any) -> None:
     make_book(**options)
 
 
-def _figures(out: str, profile: str) -> None:
+def _figures(**options: str) -> None:
     from fixlib.chapters import rebuild
 
-    for path in rebuild(out, profile):
-        print(path)
+    print(*rebuild(**options), sep="\n")
 
 
 def _doctor() -> int:

@@ -49,8 +49,7 @@ class Explorer:
     @property
     def spec(self) -> dict[str, Any]:
         """The chart as Vega-Lite, in the book's look."""
-        spec = self.chart.to_dict()
-        return spec | dict(config=LOOK)
+        return self.chart.to_dict() | dict(config=LOOK)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         text = "A chart with sliders. It moves where this chapter is opened in JupyterLab, and in the site."
@@ -89,15 +88,13 @@ def as_pixels(chart: alt.Chart, size: int) -> alt.Chart:
     )
 
 
-def in_grid(size: int, x: str = "x", y: str = "y") -> dict[str, Any]:
+def in_grid(size: int) -> dict[str, Any]:
     """Where a mark with its place in the fields x and y stands in a picture of the grid, px, y downwards."""
     import altair as alt
 
     look = dict(axis=None, type="quantitative")
-    return dict(
-        x=alt.X(x, scale=alt.Scale(domain=[0, size], nice=False), **look),
-        y=alt.Y(y, scale=alt.Scale(domain=[size, 0], nice=False), **look),
-    )
+    across, down = (alt.Scale(domain=ends, nice=False) for ends in ([0, size], [size, 0]))
+    return dict(x=alt.X("x", scale=across, **look), y=alt.Y("y", scale=down, **look))
 
 
 def as_html(chapter: NotebookNode, loaded: str) -> NotebookNode:

@@ -47,9 +47,8 @@ class Loss(nn.Module):
         known = _options_of(self.function)
         options = {ALIASES.get(name, name): value for name, value in options.items()}
         if unknown := [name for name in options if name not in known.parameters]:
-            name = self.function.__name__.removesuffix("_loss")
-            its = ", ".join(known.parameters)
-            raise TypeError(f"loss {name!r} has no option {', '.join(unknown)}; its options: {its}")
+            told = f"{self.function.__name__.removesuffix('_loss')!r} has no option {', '.join(unknown)}"
+            raise TypeError(f"loss {told}; its options: {', '.join(known.parameters)}")
         bound = known.bind(*values, **options)
         bound.apply_defaults()
         self._names = tuple(bound.arguments)
@@ -175,11 +174,11 @@ def _checked(input: Tensor, target: Tensor, from_logits: bool) -> tuple[Output, 
             raise TypeError(f"loss {name} must be a torch.Tensor, got {type(tensor).__name__}")
     if not input.is_floating_point():
         raise TypeError(f"loss input must be floating point (logits of the network), got {input.dtype}")
-    if input.shape != target.shape:
-        shapes = f"input has shape {tuple(input.shape)} but target {tuple(target.shape)}"
-        raise ValueError(f"loss {shapes}: they must be equal, (..., H, W); nothing is broadcast")
-    if input.dim() < 2 or input.numel() == 0:
-        raise ValueError(f"loss needs at least one frame (..., H, W), got shape {tuple(input.shape)}")
+    shape, other = tuple(input.shape), tuple(target.shape)
+    if shape != other:
+        raise ValueError(f"loss input has shape {shape} but target {other}: they must be equal, (..., H, W)")
+    if len(shape) < 2 or 0 in shape:
+        raise ValueError(f"loss needs at least one frame (..., H, W), got shape {shape}")
     dtype = torch.promote_types(input.dtype, torch.float32)
     x, y = input.to(dtype), target.to(dtype)
     _check_unit_interval(y, "target", "frames hold 0 or 1 (soft targets lie in between)")

@@ -152,22 +152,14 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a dot plot; a heading where it has no numbers.
-
-    Attributes:
-        label, color: of the line.
-        numbers: dict(value, low, high), one a seed.
-        best: the best possible value, drawn as an empty diamond below the dots; none where NaN.
-        text: written right of the dots; by default the mean.
-        marker, hollow: of the dots.
-    """
+    """A line of a dot plot; a heading where it has no numbers."""
 
     label: str
     color: str = "#000000"
-    numbers: Sequence[dict[str, float]] = ()
-    best: float = np.nan
-    text: str = ""
-    marker: str = "o"
+    numbers: Sequence[dict[str, float]] = ()  # dict(value, low, high), one a seed
+    best: float = np.nan  # the best possible value, drawn as an empty diamond below the dots; none where NaN
+    text: str = ""  # written right of the dots; by default the mean
+    marker: str = "o"  # of the dots
     hollow: bool = False
 
 
@@ -199,9 +191,8 @@ def dots(axes: Axes, rows: Sequence[Row], written: str = ".2f", shift: float = 0
 
 def note(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, float] = (5, 0), **style: Any) -> None:
     """Text beside a point, `offset` from it in points of print; on white, since lines may run through it."""
-    look: dict[str, Any] = (
-        dict(fontsize=8, va="center", bbox=dict(facecolor="white", edgecolor="none", pad=0.6)) | style
-    )
+    white = dict(facecolor="white", edgecolor="none", pad=0.6)
+    look: dict[str, Any] = dict(fontsize=8, va="center", bbox=white) | style
     axes.annotate(text, at, offset, textcoords="offset points", **look)
 
 
@@ -227,13 +218,10 @@ def legend(where: Axes | Figure, lines: dict[str, dict[str, Any]], **place: Any)
     where.legend(handles=[plt.Line2D([], [], label=label, **look) for label, look in lines.items()], **place)
 
 
-def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], last: float, gap: float = 0.055) -> None:
-    """Name curves (end value, name, color) at their right end x = `last`, moved apart where they would overlap.
-
-    `gap`: the least distance between names, as a share of the axes' height.
-    """
+def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], last: float) -> None:
+    """Name curves (end value, name, color) at their right end x = `last`, moved apart where they would overlap."""
     bottom, top = axes.get_ylim()
-    gap *= top - bottom
+    gap = 0.055 * (top - bottom)
     ends = sorted(ends)
     heights = np.array([value for value, _, _ in ends], dtype=float)
     for _ in range(200):  # push neighbors apart, each half the way
@@ -316,9 +304,8 @@ def table(
 
     head = row("th", list(cells), [False] * len(right))
     body = "\n".join(f"<tr>{row('td', list(cells.loc[i]), list(marked.loc[i]))}</tr>" for i in cells.index)
-    return Table(
-        f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>", cells.to_string(index=False)
-    )
+    html = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    return Table(html, cells.to_string(index=False))
 
 
 def interval(number: Mapping[str, float], written: str = "+.2f") -> str:

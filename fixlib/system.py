@@ -57,7 +57,9 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-        _sync(path.parent)
+        if os.name == "posix":  # else a folder cannot be opened; the renaming survives a power cut
+            os.fsync(descriptor := os.open(path.parent, os.O_RDONLY))
+            os.close(descriptor)
     except (OSError, RuntimeError) as error:
         # torch.save answers a failed write with a RuntimeError of its own, raised while handling the OSError.
         failed = error if isinstance(error, OSError) else error.__context__
@@ -69,16 +71,8 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def _sync(folder: Path) -> None:
-    """Have a renaming survive a power cut, where a folder can be opened for it."""
-    if os.name == "posix":
-        os.fsync(descriptor := os.open(folder, os.O_RDONLY))
-        os.close(descriptor)
-
-
-def remove_leftovers(path: Path | str) -> None:
+def remove_leftovers(path: Path) -> None:
     """Remove what killed writers of `path` left; only for who knows that nobody is writing it now."""
-    path = Path(path)
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         leftover.unlink(missing_ok=True)
 

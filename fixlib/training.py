@@ -26,9 +26,15 @@ from fixlib.grid import create_sparse_frames, mirrored_points, seen_points
 from fixlib.system import atomic_write, bits, environment
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-REPRESENTATIONS = ("frames", "pixels", "points", "next_point")
+REPRESENTATIONS: dict[str, Callable[[Tensor, int], Tensor]] = dict(  # of points (B, T, 2), see `WindowLoader`
+    frames=lambda points, size: create_sparse_frames(points, torch.ones_like(points[..., 0], dtype=torch.bool), size),
+    pixels=seen_points,
+    points=lambda points, size: points,
+    next_point=lambda points, size: points[:, 0],
+)
 # tf32: float32 whose products are rounded to 19 bits, on a GPU. bf16: bfloat16 where that keeps the accuracy.
 PRECISIONS = ("float32", "tf32", "bf16")
+NO_BATCH = "the loader gave no batch: it is empty, or an iterator that was used up by an earlier pass"
 OLDER_NAMES = {"32-true": "float32", "bf16-mixed": "bf16"}
 
 
@@ -109,11 +115,7 @@ class WindowLoader:
             yield self._represent(observed, self.inputs), self._represent(to_come, self.targets)
 
     def _represent(self, points: Tensor, representation: str) -> Tensor:
-        if representation == "frames":
-            return create_sparse_frames(points, torch.ones_like(points[..., 0], dtype=torch.bool), self.size)
-        if representation == "pixels":
-            return seen_points(points, self.size)
-        return points if representation == "points" else points[:, 0]
+        return REPRESENTATIONS[representation](points, self.size)
 
 
 def train_model_with_loss(
@@ -180,7 +182,11 @@ def train_model_with_loss(
         if len(history) > epochs:
             found = f"the checkpoint {kept.path} is of {len(history)} epochs, and {epochs} were asked for"
             raise ValueError(f"{found}: ask for as many or more, or give another file")
-    passes = _in_precision(model, precision, cuda_graphs)
+    passes: nn.Module = model
+    if precision == "bf16":
+        passes = InBfloat16(model)
+    elif cuda_graphs and all(parameter.is_cuda for parameter in model.parameters()):
+        passes = Replayed(model)
     left = range(len(history) + 1, epochs + 1)
     for epoch in tqdm(left, disable=not progress, initial=len(history), total=epochs, unit="epoch"):
         if patience and history and len(history) - min(history, key=lambda past: past["val_loss"])["epoch"] >= patience:
@@ -215,16 +221,15 @@ def _owner(run: str, model: nn.Module, loss: Loss, loaders: list[Iterable], sett
     """Whose a checkpoint is: everything that has to be the same for going on, the number of threads included."""
     shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    windows = [_identity(loader) for loader in loaders]
-    owner = dict(run=run, loss=_identity(loss), windows=windows, settings=settings, shapes=shapes)
+
+    def identity(part: Callable | Iterable) -> str:
+        """What is known of a loss or loader that another process can compare."""
+        ours = isinstance(part, nn.Module | WindowLoader)
+        return repr(part) if ours else getattr(part, "__qualname__", type(part).__qualname__)
+
+    windows = [identity(loader) for loader in loaders]
+    owner = dict(run=run, loss=identity(loss), windows=windows, settings=settings, shapes=shapes)
     return owner | bits(environment(device))
-
-
-def _identity(part: Callable | Iterable) -> str:
-    """What is known of a loss or loader that another process can compare."""
-    if isinstance(part, nn.Module | WindowLoader):
-        return repr(part)
-    return getattr(part, "__qualname__", type(part).__qualname__)
 
 
 def _train_epoch(
@@ -240,12 +245,11 @@ def _train_epoch(
         optimizer.step()
         losses.append(loss.detach())
         counts.append(len(inputs))
-    _refuse_no_batches(len(losses))
+    if not losses:
+        raise ValueError(NO_BATCH)
     # Read once an epoch: reading every batch would make a GPU wait for each.
     found, norm = torch.stack(losses).double().cpu(), torch.stack(norms).cpu()
-    bad = torch.nonzero(~(found.isfinite() & norm.isfinite()))
-    if len(bad):
-        batch = int(bad[0])
+    for batch in torch.nonzero(~(found.isfinite() & norm.isfinite())).flatten().tolist():
         what = f"batch {batch + 1}: loss {found[batch]:g}, gradient norm {norm[batch]:g}"
         raise TrainingDiverged(f"{what}; lower the learning rate or look at that batch")
     return float(found @ torch.tensor(counts, dtype=torch.float64)) / sum(counts)
@@ -259,13 +263,9 @@ def mean_loss(model: nn.Module, loader: Iterable, loss_fn: Loss) -> float:
     for inputs, targets in loader:
         total = total + loss_fn(model(inputs), targets).double() * len(inputs)
         count += len(inputs)
-    _refuse_no_batches(count)
+    if not count:
+        raise ValueError(NO_BATCH)
     return float(total / count)
-
-
-def _refuse_no_batches(found: int) -> None:
-    if not found:
-        raise ValueError("the loader gave no batch: it is empty, or an iterator that was used up by an earlier pass")
 
 
 def best_device() -> torch.device:
@@ -300,13 +300,6 @@ def numerics(precision: str = "float32") -> Iterator[None]:
             yield
     finally:
         convolutions.deterministic, convolutions.allow_tf32, products.allow_tf32 = before
-
-
-def _in_precision(model: nn.Module, precision: str, cuda_graphs: bool) -> nn.Module:
-    if precision == "bf16":
-        return InBfloat16(model)
-    on_gpu = all(parameter.is_cuda for parameter in model.parameters())
-    return Replayed(model) if cuda_graphs and on_gpu else model
 
 
 class InBfloat16(nn.Module):
@@ -391,11 +384,11 @@ class Checkpoint:
             why = f"was written by another training or elsewhere (different: {different})"
         except Exception as error:  # torch raises many kinds on damaged files; all mean the same
             why = f"cannot be read ({type(error).__name__})"
-        candidates = (self.path.with_name(f"{self.path.name}.set-aside-{number}") for number in itertools.count(1))
-        aside = next(path for path in candidates if not path.exists())
+        names = (f"{self.path.name}.set-aside-{number}" for number in itertools.count(1))
+        aside = next(path for path in map(self.path.with_name, names) if not path.exists())
         self.path.rename(aside)
-        found = f"the checkpoint {self.path} {why}"
-        warnings.warn(f"{found}: it is now {aside.name}, and the training starts anew", stacklevel=2)
+        told = f"the checkpoint {self.path} {why}: it is now {aside.name}, and the training starts anew"
+        warnings.warn(told, stacklevel=2)
         return None
 
 

@@ -128,13 +128,11 @@ class Gaze:
             raise DataFileError(f"a dict with {', '.join(TENSORS)} and meta was expected, not {type(content).__name__}")
         if unknown := [str(key) for key in content if key not in (*TENSORS, "meta")]:
             raise DataFileError(f"unknown key(s) {', '.join(unknown)}; known: {', '.join(TENSORS)}, meta")
-        for key in ("coordinates", "fixation_mask"):
-            if key not in content:
-                raise DataFileError(f"the key '{key}' is missing")
-        rows = torch.arange(len(content["coordinates"]))
+        if missing := [key for key in ("coordinates", "fixation_mask") if key not in content]:
+            raise DataFileError(f"the key '{missing[0]}' is missing")
+        rows, shape = torch.arange(len(content["coordinates"])), tuple(np.shape(content["coordinates"]))
         if not len(rows):
-            found = tuple(np.shape(content["coordinates"]))
-            raise DataFileError(f"coordinates must hold sequences, (N, T, 2), not {found}")
+            raise DataFileError(f"coordinates must hold sequences, (N, T, 2), not {shape}")
         tensors = {key: content.get(key, rows) for key in TENSORS}
         bare = dict.fromkeys(META, "unknown") | dict(name=name, label=f"{name} (provenance unknown)", size=size)
         bare |= dict(simulated=False, rate_hz=None, format_version=FORMAT_VERSION)
@@ -189,26 +187,21 @@ class Gaze:
         stride = length if stride is None else stride
         if length < 1 or stride < 1:
             raise ValueError(f"length and stride must be at least 1 frame, not {length} and {stride}")
-        row, number = torch.empty(2, 0, dtype=torch.int64)
-        if length <= self.fixation_mask.shape[1]:
-            row, number = self.fixation_mask.unfold(1, length, stride).all(dim=-1).nonzero(as_tuple=True)
+        padded = torch.nn.functional.pad(self.fixation_mask, (0, length))
+        row, number = padded.unfold(1, length, stride).all(dim=-1).nonzero(as_tuple=True)
         if len(row) == 0:
             raise ValueError(
                 f"no window of {length} valid frames in these {len(self)} scanpaths of {self.source.name} "
                 f"({self.frames}): windows have to be shorter, or scanpaths longer"
             )
         where = row[:, None], number[:, None] * stride + torch.arange(length)
-        points, mask = self.coordinates[where], self.fixation_mask[where]
-        found = replace(
-            self, coordinates=points, fixation_mask=mask, subject=self.subject[row], stimulus=self.stimulus[row]
-        )
+        found = replace(self.rows(row), coordinates=self.coordinates[where], fixation_mask=self.fixation_mask[where])
         return found if limit is None else found.drawn(limit, seed)
 
     def drawn(self, limit: int, seed: int = 0) -> "Gaze":
         """So many of the sequences, drawn without replacement, in their order; ValueError where there are fewer."""
         if not 1 <= limit <= len(self):
-            there_are = f"there are {len(self)}: limit must be at least 1 and no more than that"
-            raise ValueError(f"{limit} windows were asked for, but {there_are}")
+            raise ValueError(f"{limit} windows were asked for of {len(self)}: limit must be at least 1, at most all")
         drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:limit]
         return self.rows(drawn.sort().values)
 

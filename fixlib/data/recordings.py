@@ -12,6 +12,7 @@ from fixlib.data.gaze import PARTS, Gaze, Source
 
 IDS = ("scanpath", "subject", "stimulus", "order")
 COLUMNS = (*IDS, "x", "y", "duration_ms")
+TIME_SHARES, BLOCK = (0.6, 0.15, 0.25), 40  # of `cut_by_time`: of the frames up to the last valid one; most frames
 ROUNDING = 1e-9  # frames; durations that add up to a whole number of frames must not give one more
 
 
@@ -304,28 +305,23 @@ def deal(ids: np.ndarray, shares: tuple, generator: np.random.Generator) -> dict
     return dict(zip(ids.tolist(), _deal(pd.Series(ids), shares, generator, "ids").tolist()))
 
 
-def cut_by_time(gaze: Gaze, window: int, shares: tuple = (0.6, 0.15, 0.25), block: int = 40) -> dict[str, Gaze]:
+def cut_by_time(gaze: Gaze, window: int) -> dict[str, Gaze]:
     """Train, val and test gaze of the same viewers and pictures: the earlier and later parts of every row.
 
-    Between two parts as many frames as a window are left out, so that no window of one is beside one of another. A part
-    is cut into blocks of its own "stimulus" number each: intervals then say what other times of these trials would
+    Between two parts as many frames as a `window` are left out, so that no window of one is beside one of another. A
+    part is cut into blocks of its own "stimulus" number each: intervals then say what other times of these trials would
     give, and of other people or pictures nothing.
-
-    Args:
-        window: frames between two parts.
-        shares: of a row's frames, from its first to its last valid one, that belong to each part.
-        block: the most frames of a row of the parts.
     """
     lengths = torch.arange(1, gaze.fixation_mask.shape[1] + 1).mul(gaze.fixation_mask).amax(dim=1).tolist()
     parts, number = {}, 0
     for which, part in enumerate(PARTS):
         pieces = []
         for row, length in enumerate(lengths):
-            begin, end = (round(length * sum(shares[:k])) for k in (which, which + 1))
-            for first in range(begin + window * (which > 0), end, block):
-                pieces.append((row, first, min(first + block, end)))
-        points = torch.zeros(len(pieces), block, 2)
-        mask = torch.zeros(len(pieces), block, dtype=torch.bool)
+            begin, end = (round(length * sum(TIME_SHARES[:k])) for k in (which, which + 1))
+            for first in range(begin + window * (which > 0), end, BLOCK):
+                pieces.append((row, first, min(first + BLOCK, end)))
+        points = torch.zeros(len(pieces), BLOCK, 2)
+        mask = torch.zeros(len(pieces), BLOCK, dtype=torch.bool)
         for place, (row, first, past) in enumerate(pieces):
             points[place, : past - first] = gaze.coordinates[row, first:past]
             mask[place, : past - first] = gaze.fixation_mask[row, first:past]

@@ -241,7 +241,7 @@ class SimVP(nn.Module):
         if count < 1 or channels < 1:
             raise ValueError(f"out_frames and out_channels must be at least 1, got {count} and {channels}")
         if count > T and channels != C:
-            why = f"out_frames={count} exceeds the {T} input frames, so predictions are fed back as input"
+            why = f"out_frames={count} exceeds the {T} input frames: predictions are fed back as input"
             raise ValueError(f"{why}, which needs out_channels equal to the input's {C}, got {channels}")
         self.enc = Encoder(C, hid_S, N_S, spatio_kernel_enc)
         self.dec = Decoder(hid_S, channels, N_S, spatio_kernel_dec)
@@ -346,10 +346,9 @@ def _checked(in_shape: Shape, N_S: int) -> Shape:
     if N_S < 2 or N_S % 2:
         raise ValueError(f"N_S must be even and at least 2 (every second block halves the size), got {N_S}")
     frames, channels, height, width = in_shape
-    halvings = N_S // 2
-    if height % 2**halvings or width % 2**halvings:
-        what = f"frames of {height} x {width} cannot be halved {halvings} times"
-        raise ValueError(f"{what}: with N_S={N_S}, height and width must be multiples of {2**halvings}")
+    if height % 2 ** (N_S // 2) or width % 2 ** (N_S // 2):
+        what = f"frames of {height} x {width} cannot be halved {N_S // 2} times"
+        raise ValueError(f"{what}: with N_S={N_S}, height and width must be multiples of {2 ** (N_S // 2)}")
     return frames, channels, height, width
 
 
@@ -357,8 +356,7 @@ def _check_frames(frames: Tensor, in_shape: Shape) -> None:
     """ValueError unless `frames` is (B, *in_shape)."""
     if frames.dim() != 5 or tuple(frames.shape[1:]) != in_shape:
         wanted = f"expected frames of shape (batch, {str(in_shape)[1:]} = (batch, frames, channels, height, width)"
-        remedy = f"cut the windows to {in_shape[0]} frames, or build the model with another in_shape"
-        raise ValueError(f"{wanted}, got {tuple(frames.shape)}; {remedy}")
+        raise ValueError(f"{wanted}, got {tuple(frames.shape)}; cut other windows, or build with another in_shape")
 
 
 def create_model(**options) -> SimVP:

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -29,19 +29,12 @@ Windows = dict[str, Gaze]  # train, val, test
 
 @dataclass(frozen=True)
 class Attempt:
-    """What carrying out a run may use besides its specification.
+    """What carrying out a run may use besides its specification."""
 
-    Attributes:
-        checkpoint: where its training is kept between epochs, if anywhere.
-        on_epoch: is told each epoch's record.
-        keep: is given the trained network, and the stage's name where a run has several.
-        network_of: gives the network of another run, which is carried out first where there is none.
-    """
-
-    checkpoint: Checkpoint | None = None
-    on_epoch: Callable[[dict], None] = lambda entry: None
-    keep: Callable[..., None] = lambda network, stage="": None
-    network_of: Callable[[RunSpec], nn.Module] | None = None
+    checkpoint: Checkpoint | None = None  # where its training is kept between epochs, if anywhere
+    on_epoch: Callable[[dict], None] = lambda entry: None  # is told each epoch's record
+    keep: Callable[..., None] = lambda network, stage="": None  # is given the trained network, and the stage's name
+    network_of: Callable[[RunSpec], nn.Module] | None = None  # of another run, carried out first where there is none
 
 
 def experiment_module(name: str) -> ModuleType:
@@ -107,10 +100,10 @@ def loss_of(config: Config) -> nn.Module:
 
 def fit(network: nn.Module, spec: RunSpec, windows: Windows, attempt: Attempt) -> list[dict]:
     """Train the network on the windows as its configuration says; its history."""
-    settings = spec.config.training.to_json()
+    settings = asdict(spec.config.training)
     del settings["batch_size"]
     settings |= dict(checkpoint=attempt.checkpoint, on_epoch=attempt.on_epoch, progress=False, cuda_graphs=True)
-    order = dict(shuffle=True, seed=spec.seed) | {n: settings.pop(n) for n in ("mirror", "earlier") if n in settings}
+    order = dict(shuffle=True, seed=spec.seed, mirror=settings.pop("mirror"), earlier=settings.pop("earlier"))
     train = loader(network, spec.config, windows["train"], **order)
     val = loader(network, spec.config, windows["val"])
     return train_model_with_loss(network, train, val, loss_of(spec.config), **settings)[1]
@@ -149,7 +142,7 @@ def score_network(config: Config, network: nn.Module, windows: Windows) -> dict[
 
 
 def calibrate(config: Config, network: nn.Module, windows: Windows) -> metrics.Calibration:
-    """How the maps of a network become densities, from the validation windows; the prior is that of the training."""
+    """How the maps of a network become densities, from validation windows; the prior is that of training windows."""
     logits = predict(network, loader(network, config, windows["val"]))
     truth = metrics.Truth.of(windows["val"], config.data.n_in)
     return metrics.Calibration(log_weights(loss_of(config), logits), truth, center_bias(config.data, windows))

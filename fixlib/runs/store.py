@@ -5,6 +5,7 @@ of configuration or data can never be answered with an old result: `Results().re
 """
 
 import base64
+import hashlib
 import json
 import math
 import zlib
@@ -73,6 +74,11 @@ class Results:
     def __init__(self, folder: str | Path | None = None, weights: Path | None = None) -> None:
         self.folder = (root() / (folder or "results")).resolve()
         self.weights = weights or root() / "build" / "weights"
+
+    @property
+    def place(self) -> str:
+        """6 hex digits, of the names of files that are about runs recorded here."""
+        return hashlib.sha256(str(self.folder).encode()).hexdigest()[:6]
 
     def path(self, spec: RunSpec) -> Path:
         return self.folder / spec.experiment / spec.dataset / spec.filename

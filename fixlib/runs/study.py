@@ -17,7 +17,7 @@ from fixlib.runs.store import Results, Run, RunSpec
 from fixlib.runs.sweep import carry_out, experiment_module, remove_old_checkpoints
 from fixlib.training import check_precision
 
-FALLBACK = "simulated"
+FALLBACK, SIMULATED = "simulated", "*** SIMULATED GAZE, NOT RECORDINGS ***"
 OWN_RESULTS = "build/results"  # of recordings of one's own, so that they do not mix with the book's
 OWN = (
     "Recordings of your own. In a chapter, figures and tables that name them are about them; its text, and what it "
@@ -41,19 +41,12 @@ class NotRecorded(FileNotFoundError):
 
 @dataclass(frozen=True)
 class Study:
-    """The runs of one experiment on one dataset.
+    """The runs of one experiment on one dataset."""
 
-    Attributes:
-        requested: the dataset that was asked for.
-        dataset: the dataset that the runs are on; another than `requested` only where that cannot be had.
-        runs: in the order of the experiment's specifications.
-        trained: how many of them were trained just now rather than read.
-    """
-
-    requested: str
-    dataset: str
-    runs: tuple[Run, ...]
-    trained: int = 0
+    requested: str  # the dataset that was asked for
+    dataset: str  # that the runs are on; another than `requested` only where that cannot be had
+    runs: tuple[Run, ...]  # in the order of the experiment's specifications
+    trained: int = 0  # how many of them were trained just now rather than read
 
     @property
     def own(self) -> bool:
@@ -76,8 +69,7 @@ class Study:
         if self.dataset != self.requested:
             return fallback_notice(self.requested)
         told = f"Data: {self.label}. Runs: {len(self.runs)}, of which trained just now: {self.trained}."
-        more = [data.describe(self.dataset).notice, OWN if self.own else ""]
-        return "\n".join([told, *filter(None, more)])
+        return "\n".join(filter(None, [told, data.describe(self.dataset).notice, OWN * self.own]))
 
     def variants(self, **wanted: Any) -> list[str]:
         """Names of the variants, each once, in order; of those that have these `facts`, e.g. `trained=True`."""
@@ -225,9 +217,8 @@ def fallback_notice(requested: str) -> str:
     file = data.DATASETS[requested].file
     assert file, "what is made from a seed can always be had"
     return (
-        f"*** SIMULATED GAZE, NOT RECORDINGS ***\n"
-        f"The recordings of '{requested}' could not be had (no prepared copy, no mirror, no download). Every "
-        f"number and figure below is about scanpaths made by a generator.\n"
+        f"{SIMULATED}\nThe recordings of '{requested}' could not be had (no prepared copy, no mirror, no download). "
+        "Every number and figure below is about scanpaths made by a generator.\n"
         f"To use the recordings: {file.how_to_get}, or set FIXLIB_DATA_MIRROR to a "
         f"folder that holds {requested}/, then run: fixlib data prepare {requested}"
     )
@@ -314,7 +305,7 @@ def obtain(
 
 def results_of(dataset: str, folder: str = "") -> Results:
     """Where the runs on a dataset are recorded: those on a folder apart from the book's, unless a place is named."""
-    return Results(folder or ("" if not dataset or dataset in data.DATASETS else OWN_RESULTS))
+    return Results(folder or OWN_RESULTS * (bool(dataset) and dataset not in data.DATASETS))
 
 
 def _specs(

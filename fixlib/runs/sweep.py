@@ -4,7 +4,6 @@ Every run has a lock, which ends with the process that holds it, however that en
 share them out: a run that another process is training is left for later, waited for at the end, and then read.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -15,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import filelock
 import torch
@@ -58,8 +57,7 @@ def carry_out(specs: list[RunSpec], results: Results, workers: int | None = None
     return [found[spec.key] for spec in specs]
 
 
-@dataclass(frozen=True)
-class Pool:
+class Pool(NamedTuple):
     """Processes that carry out runs: how one is handed out, what is raised if its process dies, how many at once."""
 
     submit: Callable[[RunSpec, bool], Future]
@@ -143,12 +141,7 @@ def _run_one(results: Results, spec: RunSpec, waiting: bool, show: Callable[[], 
 
 def _work_file(spec: RunSpec, results: Results, kind: str) -> Path:
     """A file under build/ that one run, recorded in one place, has to itself."""
-    name = f"{spec.stem}-{_place(results)}" + (".json" if kind == "failed" else "")
-    return system.root() / "build" / kind / name
-
-
-def _place(results: Results) -> str:
-    return hashlib.sha256(str(results.folder).encode()).hexdigest()[:6]
+    return system.root() / "build" / kind / f"{spec.stem}-{results.place}{'.json' * (kind == 'failed')}"
 
 
 def lock(spec: RunSpec, results: Results) -> filelock.BaseFileLock:
@@ -165,10 +158,9 @@ def checkpoint_of(spec: RunSpec, results: Results) -> Checkpoint:
 
 def remove_old_checkpoints(specs: Iterable[RunSpec], results: Results) -> None:
     """Remove those of recorded runs: a process that was killed just after it recorded one leaves it."""
-    for spec in specs:
-        if _checkpoints(spec, results):
-            with suppress(filelock.Timeout), lock(spec, results).acquire(timeout=0):
-                _remove_traces(spec, results)
+    for spec in filter(lambda spec: _checkpoints(spec, results), specs):
+        with suppress(filelock.Timeout), lock(spec, results).acquire(timeout=0):
+            _remove_traces(spec, results)
 
 
 def _checkpoints(spec: RunSpec, results: Results) -> list[Path]:
@@ -184,7 +176,7 @@ def _remove_traces(spec: RunSpec, results: Results) -> None:
 
 def remove_place(results: Results) -> None:
     """Remove what attempts at runs recorded there left under build/, where nobody will go on with them."""
-    for path in (system.root() / "build").glob(f"*/*-{_place(results)}*"):
+    for path in (system.root() / "build").glob(f"*/*-{results.place}*"):
         path.unlink()
 
 
@@ -281,7 +273,10 @@ def _progress(specs: list[RunSpec], results: Results) -> Iterator[Callable[..., 
         if outcome and outcome.state != "busy":
             del left[outcome.spec.key]
             failed += outcome.state == "failed"
-        under_way = sum(_epochs_done(_work_file(spec, results, "progress")) for spec in left.values())
+        under_way = 0
+        for spec in left.values():
+            with suppress(FileNotFoundError, ValueError):  # not begun, just being written, or just ended
+                under_way += int(_work_file(spec, results, "progress").read_text())
         done = f"{len(specs) - len(left)} of {len(specs)} runs done" + (f", {failed} failed" if failed else "")
         bar.set_postfix_str(done, refresh=bool(outcome))
         bar.update(bar.total - sum(epochs[key] for key in left) + under_way - bar.n)
@@ -289,10 +284,3 @@ def _progress(specs: list[RunSpec], results: Results) -> Iterator[Callable[..., 
     experiments = ", ".join(dict.fromkeys(spec.experiment for spec in specs))
     with tqdm(total=sum(epochs.values()), unit="epoch", desc=f"{experiments}: {len(specs)} runs") as bar:
         yield show
-
-
-def _epochs_done(file: Path) -> int:
-    try:
-        return int(file.read_text())
-    except (FileNotFoundError, ValueError):  # not begun, just being written, or just ended
-        return 0

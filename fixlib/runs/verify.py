@@ -11,6 +11,7 @@ docs/verification.md says how often runs pass. Of a run in stages (chapter 3) th
 """
 
 import random
+import reprlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -37,15 +38,11 @@ DESCRIPTIONS = ("metrics.accuracy", "metrics.max_probability", "metrics.undersho
 
 @dataclass(frozen=True)
 class Check:
-    """A recorded run against its repetition.
-
-    `rule` is `SAME_BITS` or `WITHIN_INTERVALS`, or "" where it could not be repeated; `wrong` names what differs by
-    more than the rule allows.
-    """
+    """A recorded run against its repetition."""
 
     run: Run
-    rule: str
-    wrong: tuple[str, ...]
+    rule: str  # `SAME_BITS`, `WITHIN_INTERVALS`, or "" where it could not be repeated
+    wrong: tuple[str, ...]  # what differs by more than the rule allows
 
 
 def choose(
@@ -70,8 +67,7 @@ def choose(
     if nothing := [name for name in names if not found[name]]:
         raise ValueError(f"no recorded run has the key {nothing[0]!r} or a file name that begins so")
     if names:
-        chosen = {run.path for some in found.values() for run in some}
-        runs = [run for run in runs if run.path in chosen]
+        runs = list({run.path: run for some in found.values() for run in some}.values())
     elif sample and not only.get("profile"):
         runs = [run for run in runs if run.spec.profile not in ("paper", "tuned")]
     if not runs:
@@ -144,7 +140,7 @@ def _different(recorded: Run, repeated: Run, agree: Callable[..., bool], compare
         ours = {name: value for name, value in ours.items() if name in theirs}
     for name in filter(compared, {**theirs, **ours}):
         if name not in theirs or name not in ours or not agree(name, theirs[name], ours[name]):
-            one, other = (_short(side[name]) if name in side else "nothing" for side in (theirs, ours))
+            one, other = (reprlib.repr(side[name]) if name in side else "nothing" for side in (theirs, ours))
             yield f"{name}: recorded {one}, repeated {other}"
 
 
@@ -166,12 +162,6 @@ def _equal(one: Any, other: Any, rounding: float = 0.0) -> bool:
 
 def _close(one: Any, other: Any) -> bool:
     return _equal(one, other, HALF_PRECISION if isinstance(one, np.ndarray) else ROUNDING)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"array of {value.shape}"
-    return f"{value:.7g}" if isinstance(value, float) else str(value)[:40]
 
 
 def table(checks: Sequence[Check]) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """The explorer of chapter 4: recorded maps beside the truth, and what a threshold makes of them."""
 
+from itertools import product
 from typing import Any
 
 import altair as alt
@@ -19,21 +20,19 @@ BRIGHTEST = 8 * 31  # in a recorded map
 CHOSEN = "datum.predictor == predictor && datum.window == window && datum.ahead == ahead"
 
 
-def prediction_browser(record: Study, names: tuple[str, ...] = SHOWN) -> Explorer:
+def prediction_browser(record: Study) -> Explorer:
     """The maps that runs keep of a few test windows: who, which window, how far ahead, and at which threshold.
 
     Precision and recall are counted in all kept maps of the predictor. A recorded map has 32 shades up to its peak.
     """
-    runs = {name_of(name): record.run(name) for name in names}
-    kept = record.run(names[0]).payload["examples"]
-    windows, ahead = (
-        [str(1 + number) for number in range(len(kept["pixels"]))],
-        [f"{100 * n} ms" for n in kept["horizons"]],
-    )
+    runs = {name_of(name): record.run(name) for name in SHOWN}
+    kept = record.run(SHOWN[0]).payload["examples"]
+    windows = [str(1 + number) for number in range(len(kept["pixels"]))]
+    ahead = [f"{100 * n} ms" for n in kept["horizons"]]
     maps = pd.DataFrame(
         dict(predictor=name, window=window, ahead=time, **found)
         for name, run in runs.items()
-        for (window, time), found in zip([(one, time) for one in windows for time in ahead], _maps(run))
+        for (window, time), found in zip(product(windows, ahead), _maps(run))
     )
     gaze = pd.DataFrame(
         dict(window=window, frame=frame, pixel=int(pixel))

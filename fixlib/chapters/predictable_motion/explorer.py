@@ -1,6 +1,8 @@
 """The explorer of chapter 3: one lattice path with more and more noise, what can be known of its next pixel, and what
 the best output under each loss can reach."""
 
+from itertools import product
+
 import altair as alt
 import numpy as np
 import pandas as pd
@@ -12,43 +14,38 @@ from fixlib.explorers import ACCENT, FAINT, Explorer, as_pixels, as_text, in_gri
 from fixlib.plots import color_of, name_of
 from fixlib.runs.study import Study
 
-SIDE = 144  # px, of a picture
+PATH, SIDE = 2900, 144  # its number in `lattice_paths`; px of a picture
 LOSSES = ("weighted_mse", "mse", "focal")
 NOW = "abs(datum.noise - noise) < 0.01"
 
 
-def noise_explorer(study: Study, path: int = 2900, seed: int = 0) -> Explorer:
+def noise_explorer(study: Study) -> Explorer:
     """Ten frames of one path, the exact density of the pixel after them, and the best possible recall at 0.5, by noise.
 
-    Args:
-        study: runs of `predictable_motion`, for what is exact on all test windows.
-        path: its number in `lattice_paths`.
-        seed: of the noise. The more there is, the more frames it takes; those that it took it keeps.
+    `study`: runs of `predictable_motion`, for what is exact on all test windows.
     """
     size = study.run("exact.noise0").spec.config.data.size
-    frames, maps = seen_and_known(path, noises(study), size, seed)
-    reach = pd.DataFrame(
-        dict(
-            noise=noise,
-            loss=name_of(loss),
-            recall=round(exact_score(study, loss, "white_pixel_recall", noise)["value"], 3),
-        )
-        for noise in noises(study)
-        for loss in LOSSES
-    )
+    frames, maps = _seen_and_known(noises(study), size)
+    each = list(product(noises(study), LOSSES))
+    reach = pd.DataFrame([(noise, name_of(loss)) for noise, loss in each], columns=["noise", "loss"])
+    best = [exact_score(study, loss, "white_pixel_recall", noise)["value"] for noise, loss in each]
+    reach["recall"] = np.round(best, 3)
     chosen = slider("noise", "noise", 0, 1, 0.1, 0)
     pictures = alt.hconcat(_frames(frames, size), _density(maps, size), spacing=10)
     return Explorer(alt.vconcat(pictures, _reach(reach), spacing=8).add_params(chosen))
 
 
-def seen_and_known(path: int, levels: list[float], size: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The pixel seen, a row for each noise and frame; and the density of the next one as text, a row for each noise."""
-    paths, generator = lattice_paths(size, N_IN + 1), np.random.default_rng(seed)
+def _seen_and_known(levels: list[float], size: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The pixel seen, a row for each noise and frame; and the density of the next one as text, a row for each noise.
+
+    The more noise there is, the more frames it takes; those that it took it keeps.
+    """
+    paths, generator = lattice_paths(size, N_IN + 1), np.random.default_rng(0)
     chance, anywhere = generator.random(N_IN), generator.integers(0, size**2, N_IN)
     frames, maps = [], []
     for noise in levels:
         replaced = chance < noise
-        seen = np.where(replaced, anywhere, paths.pixels[path, :N_IN])
+        seen = np.where(replaced, anywhere, paths.pixels[PATH, :N_IN])
         density = lattice_density(paths, seen[None], noise)[0]  # (1, H, W)
         peak = density.max().item()
         frames += [
@@ -57,7 +54,7 @@ def seen_and_known(path: int, levels: list[float], size: int, seed: int) -> tupl
         ]
         # Square roots, so that what is dim can be seen.
         text = as_text((density / peak).sqrt())[0]
-        maps.append(dict(noise=noise, text=text, peak=round(peak, 3), next=int(paths.pixels[path, N_IN])))
+        maps.append(dict(noise=noise, text=text, peak=round(peak, 3), next=int(paths.pixels[PATH, N_IN])))
     return pd.DataFrame(frames), pd.DataFrame(maps)
 
 
