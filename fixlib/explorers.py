@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from fixlib.plots import GREY, VERMILION
+
 if TYPE_CHECKING:
     import altair as alt
     from nbformat import NotebookNode
 
 MIME = "application/vnd.vegalite.v5+json"
 WIDTH = 320  # px, of what fills a phone beside its axis
-INK, FAINT, ACCENT = "#222222", "#777777", "#D55E00"
+INK, FAINT, ACCENT = "#222222", GREY, VERMILION
 # All colors are told, on white: readers in the dark get the same picture.
 LOOK: dict[str, Any] = dict(
     background="white",

@@ -22,17 +22,18 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 STYLE = Path(__file__).with_name("fixlib.mplstyle")
-BASELINE_COLOR = "#777777"
-OPTIMUM_COLOR = "#E69F00"
+# The colors that marks share (Okabe and Ito's), each told here and nowhere else.
+BLUE, VERMILION, AMBER, SKY, PINK, GREY = "#0072B2", "#D55E00", "#E69F00", "#56B4E9", "#CC79A7", "#777777"
+BASELINE_COLOR, OPTIMUM_COLOR = GREY, AMBER
 # Each predictor's name in the middle of a sentence, and its color (Okabe and Ito's, and Tol's), the same everywhere.
 PREDICTORS = {
     "mse": ("MSE", "#000000"),
-    "focal": ("focal", "#0072B2"),
+    "focal": ("focal", BLUE),
     "sparsity": ("sparsity (MSE + L1)", "#999999"),
-    "concentration": ("concentration", "#CC79A7"),
-    "composite": ("composite", "#56B4E9"),
+    "concentration": ("concentration", PINK),
+    "composite": ("composite", SKY),
     "dice": ("Dice", "#009E73"),
-    "weighted_mse": ("weighted MSE", "#D55E00"),
+    "weighted_mse": ("weighted MSE", VERMILION),
     "dice_smooth_1": ("Dice, smooth 1", "#009E73"),
     "bce": ("BCE", "#661100"),
     "softmax_cross_entropy": ("softmax cross-entropy", "#882255"),
@@ -135,7 +136,7 @@ def color_of(predictor: str) -> str:
 
 def stamp(figure: Figure, label: str, simulated: bool) -> Figure:
     """Say in the figure's corner whose gaze it shows; in red capitals where it is nobody's."""
-    text, color = (label.upper(), "#C00000") if simulated else (f"Data: {label}", "#777777")
+    text, color = (label.upper(), "#C00000") if simulated else (f"Data: {label}", GREY)
     figure.supxlabel(text, x=0.99, ha="right", fontsize=8, color=color, weight="bold" if simulated else "normal")
     return figure
 
@@ -240,7 +241,7 @@ def image_axes(axes: Axes, title: str = "", black: int = 0) -> Axes:
     if black:
         axes.set(xlim=(-0.5, black - 0.5), ylim=(black - 0.5, -0.5), aspect="equal", facecolor="black")
     for side in axes.spines.values():
-        side.set(visible=True, linewidth=0.5, color="#777777")
+        side.set(visible=True, linewidth=0.5, color=GREY)
     return axes
 
 

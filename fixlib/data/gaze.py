@@ -201,7 +201,7 @@ class Gaze:
     def drawn(self, limit: int, seed: int = 0) -> "Gaze":
         """So many of the sequences, drawn without replacement, in their order; ValueError where there are fewer."""
         if not 1 <= limit <= len(self):
-            raise ValueError(f"{limit} windows were asked for of {len(self)}: limit must be at least 1, at most all")
+            raise ValueError(f"{limit} windows were asked for, but there are {len(self)}; limit must be at least 1")
         drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:limit]
         return self.rows(drawn.sort().values)
 

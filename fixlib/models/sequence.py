@@ -157,10 +157,8 @@ class GazeDensity(nn.Module):
     def _gaussian(self, centers: Tensor, widths: Tensor) -> Tensor:
         """Its mass in each pixel along an axis, (...) px -> (..., size); sums to 1, whatever lies beyond the grid."""
         edges = torch.arange(self.size + 1, dtype=centers.dtype, device=centers.device)
-        centers, steepness = (
-            centers.clamp(0, self.size)[..., None],
-            0.5**0.5 / widths.clamp(0.1, 4 * self.size)[..., None],
-        )
+        centers = centers.clamp(0, self.size)[..., None]
+        steepness = 0.5**0.5 / widths.clamp(0.1, 4 * self.size)[..., None]
         below = ((edges - centers) * steepness).erf()  # twice the mass, less 1
         return below.diff(dim=-1) / (below[..., -1:] - below[..., :1])
 

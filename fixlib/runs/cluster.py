@@ -29,15 +29,12 @@ def connected(address: str, workers: int, see: Path) -> Iterator[tuple[Executor,
         raise RuntimeError("--dask needs Dask: pip install -c constraints.txt -e '.[scale]'") from error
     # Dask's own defaults set MALLOC_TRIM_THRESHOLD_, with which torch is more than twice as slow, and try a task that
     # kills its workers four times.
-    settings = {
-        "distributed.nanny.pre-spawn-environ": dict.fromkeys(THREAD_VARIABLES, "1"),
-        "distributed.scheduler.allowed-failures": 0,
-    }
+    settings: dict = {"distributed.nanny.pre-spawn-environ": dict.fromkeys(THREAD_VARIABLES, "1")}
+    settings["distributed.scheduler.allowed-failures"] = 0
     with dask.config.set(settings), ExitStack() as stack:
         if address == "local":
-            address = stack.enter_context(
-                LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=None, dashboard_address=None)
-            )
+            made = LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=None, dashboard_address=None)
+            address = stack.enter_context(made)
         client = stack.enter_context(Client(address))
         _check(client, see)
         yield stack.enter_context(client.get_executor(pure=False)), KilledWorker

@@ -7,10 +7,10 @@ import pandas as pd
 
 from fixlib.chapters.claims import hybrid, loss_analysis
 from fixlib.chapters.claims.verdicts import CLAIMS, UNDECIDED, VERDICTS, Evidence, Finding, Record
-from fixlib.plots import Table, table
+from fixlib.plots import BLUE, Table, table
 
 DOCUMENTS = (loss_analysis.DOCUMENT, hybrid.DOCUMENT)
-COLORS = ("#00704F", "#0072B2", "#B04000", "#882255", "#666666")
+COLORS = ("#00704F", BLUE, "#B04000", "#882255", "#666666")
 COLORED = {verdict: f'<b style="color: {color}">{verdict}</b>' for verdict, color in zip(VERDICTS, COLORS)}
 
 

@@ -74,11 +74,9 @@ def specs(
         if dataset == "simulated":
             configs["optimum"] = Config(tables, Model("optimum"), Loss("density"))
         elif dataset in data.DATASETS and data.DATASETS[dataset].has_fixations and not smoke:
-            asked = [dict(viewers=count, history="") for count in VIEWERS] + [
-                dict(viewers=VIEWERS[-1], history=HISTORY)
-            ]
-            names = [*(f"others_{count}" for count in VIEWERS), "others_and_history"]
-            configs |= {name: Config(tables, Model(OTHERS, options)) for name, options in zip(names, asked)}
+            asked = {f"others_{count}": dict(viewers=count, history="") for count in VIEWERS}
+            asked["others_and_history"] = dict(viewers=VIEWERS[-1], history=HISTORY)
+            configs |= {name: Config(tables, Model(OTHERS, options)) for name, options in asked.items()}
         found += [make_spec(NAME, f"{name}.{task}", size, 0, config) for name, config in configs.items()]
     return found
 

@@ -92,12 +92,8 @@ def _row(runs: Sequence[Run], table: Sequence[Run], rule: Sequence[Run]) -> dict
     alone = runs[0].spec == table[0].spec or "bits" not in runs[0].per_window
     gained = "–" if alone else interval(difference(runs, table, "bits"))
     moved = "–" if runs[0].spec == rule[0].spec else interval(px_difference(runs, rule))
-    bits = {"bits": value(runs, "bits"), "bits − transition table": gained}
-    return bits | {
-        "px": value(runs, px_of(runs)),
-        "px − hold, then prior": moved,
-        "AP": value(runs, "average_precision"),
-    }
+    found = {"bits": value(runs, "bits"), "bits − transition table": gained, "px": value(runs, px_of(runs))}
+    return found | {"px − hold, then prior": moved, "AP": value(runs, "average_precision")}
 
 
 def by_kind(named: Mapping[str, Sequence[Run]], reference: Sequence[Run]) -> pd.DataFrame:

@@ -7,12 +7,13 @@ import torch
 
 from fixlib.explorers import INK, Explorer, as_pixels, as_text, in_grid, slider
 from fixlib.grid import decode_argmax, decode_mean, decode_median
+from fixlib.plots import SKY, VERMILION
 
 SIZE, SIDE = 32, 320
 DECODERS = {
     "brightest pixel": (decode_argmax, "#F0E442"),
-    "mean": (decode_mean, "#D55E00"),
-    "geometric median": (decode_median, "#56B4E9"),
+    "mean": (decode_mean, VERMILION),
+    "geometric median": (decode_median, SKY),
 }
 # Gaze is about to stay, or to leave for a wider place: center (x, y) and spread, px.
 STAYS, LEAVES = ((8.5, 20.5), 0.8), ((23.5, 10.5), 3.0)

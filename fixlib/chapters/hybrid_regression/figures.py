@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from fixlib.chapters.hybrid_regression import tables
 from fixlib.chapters.hybrid_regression.tables import HOPED_PX, REPORTED_PX, Predictor, find, predictors_of
-from fixlib.plots import BASELINE_COLOR, Row, book_style, dots, figure, note, only_ticks, reference, stamp
+from fixlib.plots import BASELINE_COLOR, VERMILION, Row, book_style, dots, figure, note, only_ticks, reference, stamp
 from fixlib.runs.study import Study
 
-CLAIM: dict[str, Any] = dict(color="#D55E00", ls="--")
+CLAIM: dict[str, Any] = dict(color=VERMILION, ls="--")
 ByTask = Mapping[str, Predictor]  # framing -> the predictor there
 
 
@@ -51,8 +51,7 @@ def errors(study: Study) -> Figure:
         idle = find(study, framing, "repeat_last").error["value"]
         axes.set_title(task.capitalize(), pad=18)
         axes.set(xlabel="mean pixel error (px)", xlim=(0, None), ylim=(-0.6, len(rows) + 0.4))
-        text = f" repeat: {idle:.2f}"
-        reference(axes, text, (idle, len(rows) - 0.4), upright=True, color="#333333")
+        reference(axes, f" repeat: {idle:.2f}", (idle, len(rows) - 0.4), upright=True, color="#333333")
     return drawn
 
 
@@ -71,13 +70,12 @@ def by_movement(shown: Mapping[str, ByTask], idle: ByTask, study: Study) -> Figu
     for axes, (framing, task) in zip(panels, ahead.items()):
         axes.axhline(0, color=BASELINE_COLOR, ls="--", label="repeat (= hold, then the prior)")
         for label, predictor in shown.items():
-            bins, line = tables.by_movement(predictor[framing], idle[framing]), "-." if "displacement" in label else "-"
-            axes.plot(
-                bins["movement"], bins["more"], line, color=predictor[framing].color, marker="o", ms=4, label=label
-            )
+            bins = tables.by_movement(predictor[framing], idle[framing])
+            look = dict(color=predictor[framing].color, ls="-." if "displacement" in label else "-", marker="o", ms=4)
+            axes.plot(bins["movement"], bins["more"], **look, label=label)
         for movement, share in zip(bins["movement"], bins["share"]):
-            at = (movement, 0.02)
-            axes.text(*at, f"{100 * share:.0f}", transform=axes.get_xaxis_transform(), ha="center", fontsize=8)
+            text = f"{100 * share:.0f}"
+            axes.text(movement, 0.02, text, transform=axes.get_xaxis_transform(), ha="center", fontsize=8)
         axes.margins(y=0.12)
         axes.set(xlabel="true movement from the last frame (px)", title=task.capitalize(), xlim=(-1, 19.5))
     panels[0].text(9, 0.08, "% of windows:", transform=panels[0].get_xaxis_transform(), ha="center", fontsize=8)

@@ -38,9 +38,7 @@ def imbalance(study: Study) -> Figure:
             axes.plot(rows["black"], rows["value"], "o", color=color_of(name), ms=5)
         axes.set(title=title, xlabel="black pixels for each white one", xscale="log", ylim=(-0.04, 1.04))
         plots.only_ticks(axes.xaxis, black)
-    looks: dict[str, dict[str, Any]] = {
-        name_of(name): dict(color=color_of(name), marker="o") for name in networks["loss"].unique()
-    }
+    looks: dict[str, Any] = {name_of(n): dict(color=color_of(n), marker="o") for n in networks["loss"].unique()}
     looks |= {"Best possible": KNOWN["mse"], name_of("constant_velocity"): KNOWN["constant_velocity"]}
     plots.legend(drawn, looks, ncols=4, loc="outside upper center")
     return drawn

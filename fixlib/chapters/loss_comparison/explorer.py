@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from fixlib.explorers import ACCENT, WIDTH, Explorer, as_pixels, as_text, in_grid, menu, slider
-from fixlib.plots import OPTIMUM_COLOR, name_of
+from fixlib.plots import GREY, OPTIMUM_COLOR, SKY, name_of
 from fixlib.runs.store import Run
 from fixlib.runs.study import Study
 
@@ -96,7 +96,7 @@ def _truth(maps: pd.DataFrame, gaze: pd.DataFrame, size: int) -> alt.LayerChart:
     corners = dict(x=alt.value(0), x2=alt.value(SIDE), y=alt.value(0), y2=alt.value(SIDE))
     black = alt.Chart().mark_rect(color="black").encode(**corners)
     seen = _centered(alt.Chart(gaze).transform_filter("datum.window == window"), size, "pixel")
-    path = seen.mark_line(color="#777777", strokeWidth=1).encode(**in_grid(size), order="frame:Q")
+    path = seen.mark_line(color=GREY, strokeWidth=1).encode(**in_grid(size), order="frame:Q")
     points = seen.mark_point(filled=True, size=22).encode(
         **in_grid(size), color=alt.value("white"), opacity=alt.Opacity("frame:Q", legend=None)
     )
@@ -106,7 +106,7 @@ def _truth(maps: pd.DataFrame, gaze: pd.DataFrame, size: int) -> alt.LayerChart:
 
 def _ring(maps: pd.DataFrame, size: int) -> alt.Chart:
     place = _centered(alt.Chart(maps).transform_filter(CHOSEN), size, "white")
-    return place.mark_point(size=110, color="#56B4E9", strokeWidth=2, opacity=1).encode(**in_grid(size))
+    return place.mark_point(size=110, color=SKY, strokeWidth=2, opacity=1).encode(**in_grid(size))
 
 
 def _centered(chart: alt.Chart, size: int, name: str) -> alt.Chart:

@@ -5,6 +5,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -13,7 +14,7 @@ from fixlib.chapters.loss_comparison.runs import NAME
 from fixlib.chapters.loss_comparison.tables import EVERY_LOSS, REFERENCE, SEEDS, by_horizon, constant_of, failed
 from fixlib.chapters.what_each_loss_wants.figures import draw_certainty
 from fixlib.losses import MSE, FocalLoss, WeightedMSE
-from fixlib.plots import LINES, color_of, figure, name_of
+from fixlib.plots import AMBER, GREY, LINES, SKY, color_of, figure, name_of
 from fixlib.runs.store import Run
 from fixlib.runs.study import Study
 from fixlib.theory.outputs import crossing_threshold
@@ -53,15 +54,13 @@ def training_curves(study: Study) -> Figure:
 def _draw_history(axes: Axes, runs: Sequence[Run], color: str) -> None:
     axes.axhline(1, color=plots.BASELINE_COLOR, ls="--", lw=1)
     for run in runs:
-        epochs = [entry["epoch"] for entry in run.history]
-        training, validation = (
-            [entry[key] / constant_of(run) for entry in run.history] for key in ("train_loss", "val_loss")
-        )
-        axes.plot(epochs, training, color=color, lw=1, ls=":")
-        axes.plot(epochs, validation, color=color, lw=1.3)
-        axes.plot(epochs[int(np.argmin(validation))], min(validation), "o", color=color, ms=5)
+        history = pd.DataFrame(run.history).set_index("epoch")[["train_loss", "val_loss"]] / constant_of(run)
+        axes.plot(history["train_loss"], color=color, lw=1, ls=":")
+        axes.plot(history["val_loss"], color=color, lw=1.3)
+        axes.plot(history["val_loss"].idxmin(), history["val_loss"].min(), "o", color=color, ms=5)
         if failed(run, runs):
-            plots.note(axes, f"seed {run.spec.seed}", (epochs[-1], validation[-1]), (-4, 9), ha="right")
+            last = (history.index[-1], history["val_loss"].iloc[-1])
+            plots.note(axes, f"seed {run.spec.seed}", last, (-4, 9), ha="right")
 
 
 @figure("04_examples", **RECORD)
@@ -83,7 +82,7 @@ def examples(study: Study, window: int = 1, names: Sequence[str] = MAPS) -> Figu
             label = name_of(name).replace(" (MSE + L1)", "").replace(" cross-entropy", "")
             plots.image_axes(axes, label if row == 0 else "").title.set_fontsize(9)
             axes.imshow(found["maps"][window, index] * (peak if scale == "as it is" else 1), vmin=0, vmax=255)
-            axes.plot(x, y, "o", mfc="none", mec="#56B4E9", ms=8, mew=1.4)
+            axes.plot(x, y, "o", mfc="none", mec=SKY, ms=8, mew=1.4)
             if row > 0:
                 axes.set_xlabel(f"max p {peak:.2g}", fontsize=8, labelpad=2)
     return drawn
@@ -92,9 +91,9 @@ def examples(study: Study, window: int = 1, names: Sequence[str] = MAPS) -> Figu
 def _draw_input(axes: Axes, pixels: np.ndarray, size: int, title: str) -> None:
     y, x = np.divmod(pixels.astype(int), size)
     plots.image_axes(axes, title, size)
-    axes.plot(x, y, "-", color="#777777", lw=0.8)
+    axes.plot(x, y, "-", color=GREY, lw=0.8)
     axes.scatter(x, y, c=np.arange(len(x)), cmap="Greys_r", vmin=-6, s=14)
-    axes.plot(x[-1], y[-1], "s", mfc="none", mec="#E69F00", ms=6)
+    axes.plot(x[-1], y[-1], "s", mfc="none", mec=AMBER, ms=6)
     axes.title.set_fontsize(9)
 
 

@@ -11,7 +11,7 @@ from fixlib.chapters.predictable_motion.runs import N_IN
 from fixlib.chapters.predictable_motion.tables import exact_score, noises
 from fixlib.data.lattice import lattice_density, lattice_paths
 from fixlib.explorers import ACCENT, FAINT, Explorer, as_pixels, as_text, in_grid, slider
-from fixlib.plots import color_of, name_of
+from fixlib.plots import AMBER, SKY, color_of, name_of
 from fixlib.runs.study import Study
 
 PATH, SIDE = 2900, 144  # its number in `lattice_paths`; px of a picture
@@ -61,7 +61,7 @@ def _seen_and_known(levels: list[float], size: int) -> tuple[pd.DataFrame, pd.Da
 def _frames(frames: pd.DataFrame, size: int) -> alt.LayerChart:
     corners = dict(x=alt.value(0), x2=alt.value(SIDE), y=alt.value(0), y2=alt.value(SIDE))
     black = alt.Chart().mark_rect(color="black").encode(**corners)
-    color = alt.Fill("replaced:N", scale=alt.Scale(domain=[False, True], range=["white", "#E69F00"]), legend=None)
+    color = alt.Fill("replaced:N", scale=alt.Scale(domain=[False, True], range=["white", AMBER]), legend=None)
     marks = (
         alt.Chart(frames)
         .transform_filter(NOW)
@@ -84,7 +84,7 @@ def _density(maps: pd.DataFrame, size: int) -> alt.LayerChart:
     )
     return alt.layer(
         pixels,
-        ring.mark_point(size=140, color="#56B4E9", strokeWidth=2, opacity=1).encode(**in_grid(size)),
+        ring.mark_point(size=140, color=SKY, strokeWidth=2, opacity=1).encode(**in_grid(size)),
         said.encode(x=alt.value(2), y=alt.value(SIDE + 12), text="said:N"),
         width=SIDE,
         height=SIDE,

@@ -13,11 +13,11 @@ from fixlib.chapters.predictable_motion import tables
 from fixlib.chapters.predictable_motion.runs import AHEAD, N_IN, NAME, NOISY
 from fixlib.chapters.predictable_motion.tables import METRICS, by_horizon, exact_score, networks, noises, score
 from fixlib.data.lattice import KINDS, SPEEDS, lattice_paths
-from fixlib.plots import OPTIMUM_COLOR, Row, color_of, dots, figure, name_of
+from fixlib.plots import AMBER, BLUE, OPTIMUM_COLOR, SKY, VERMILION, Row, color_of, dots, figure, name_of
 from fixlib.runs.study import Study
 
 RECALL = "white_pixel_recall"  # at 0.5
-SEEN, LATER = "#E69F00", "#56B4E9"
+SEEN, LATER = AMBER, SKY
 MOTION = dict(of=NAME, dataset="patterns")
 TOP = dict(loc="outside upper center")
 
@@ -27,7 +27,7 @@ def hidden_in_pixels(speeds: Sequence[float] = (0.5, 1.0, 1.5, 2.0)) -> Figure:
     """Two straight lines with the same ten pixels and different next ones; how much of the next pixel is given away."""
     drawn, (left, right) = plt.subplots(1, 2, figsize=(8.4, 4.2), width_ratios=(1, 1.5))
     pair = tables.same_past()
-    for line, shade, name in zip(pair, ("#0072B2", "#D55E00"), ("one line", "another")):
+    for line, shade, name in zip(pair, (BLUE, VERMILION), ("one line", "another")):
         left.plot(*line.T, "-", color=shade, lw=0.8)
         left.plot(*line[:N_IN].T, "o", color=shade, ms=3)
         left.plot(*line[N_IN], "*", color=shade, ms=12, label=name)
@@ -114,9 +114,8 @@ def falling_with_noise(study: Study) -> Figure:
     for name, line in zip(NOISY, (":", "-", "-", "-", "--")):  # MSE's and softmax's best recalls are the same
         look, levels = dict(color=color_of(name), ls=line), noises(study, f"onwards.{name}")
         numbers = [score(study, f"onwards.{name}", "average_precision", level) for level in levels]
-        found.vlines(
-            levels, *([one[end] for one in numbers] for end in ("low", "high")), look["color"], alpha=0.4, lw=2
-        )
+        low, high = ([one[end] for one in numbers] for end in ("low", "high"))
+        found.vlines(levels, low, high, look["color"], alpha=0.4, lw=2)
         found.plot(levels, [one["value"] for one in numbers], "o", **look, ms=5)
         best = [exact_score(study, name, RECALL, level)["value"] for level in noises(study)]
         predicted.plot(noises(study), best, **look, lw=3 if line == ":" else 1.5)
@@ -145,9 +144,7 @@ def horizon_and_speed(study: Study) -> Figure:
             axes.plot(frames, found, line, color=color_of(name), ms=4)
         axes.set(title=f"{speed} px a frame", xlabel="frames ahead", xticks=(1, 4, 7, 10))
     panels[0].set(ylabel="mean pixel error (px)", ylim=(0, None))
-    looks: dict[str, dict[str, Any]] = {
-        name_of(name): dict(color=color_of(name), ls=line.strip("o")) for name, line in lines.items()
-    }
+    looks: dict[str, Any] = {name_of(name): dict(color=color_of(name), ls=ls.strip("o")) for name, ls in lines.items()}
     looks["The k-th given frame, copied"] = dict(color=OPTIMUM_COLOR, lw=5, alpha=0.5)
     plots.legend(drawn, looks, ncols=3, **TOP)
     return drawn

@@ -30,9 +30,8 @@ def beside_optimum(study: Study) -> Figure:
     names, idle = study.variants(trained=True), [name for name in IDLE if name in study.variants()]
     size = (2.1 * (1 + len(SCORES)) + 2.2, 0.36 * len(names + idle) + 1.4)
     drawn, (share, *others) = plt.subplots(1, 1 + len(SCORES), sharey=True, figsize=size)
-    dots(
-        share, [_left(study, name) for name in names] + [Row(name_of(name), color_of(name), [NOTHING]) for name in idle]
-    )
+    nothing = [Row(name_of(name), color_of(name), [NOTHING]) for name in idle]
+    dots(share, [_left(study, name) for name in names] + nothing)
     share.set_title("Still to be learnt\n(1 constant, 0 optimum)", fontsize=9)
     for axes, (metric, (title, written, best)) in zip(others, SCORES.items()):
         dots(axes, [_scored(study, name, metric, written) for name in names + idle])

@@ -6,6 +6,7 @@ import pandas as pd
 from fixlib.chapters.sparsity.runs import WINDOW, steps
 from fixlib.data import Scanpaths
 from fixlib.explorers import ACCENT, WIDTH, Explorer, slider
+from fixlib.plots import AMBER, BLUE
 
 RATES_HZ = range(1, 61)
 ACROSS = 5  # frames side by side
@@ -58,7 +59,7 @@ def _frames(first: pd.DataFrame, size: int, data: str) -> alt.LayerChart:
     black = squares(alt.Chart(alt.sequence(WINDOW, as_="frame")).mark_rect(color="black"), left, top, size)
     pixels = alt.Chart(first).transform_filter("datum.rate == rate")
     pixels = squares(pixels.mark_rect(stroke=None), f"{left} + datum.x - 0.5", f"{top} + datum.y - 0.5", 2)
-    color = alt.Color("moved:N", scale=alt.Scale(domain=[False, True], range=["white", "#E69F00"]), legend=None)
+    color = alt.Color("moved:N", scale=alt.Scale(domain=[False, True], range=["white", AMBER]), legend=None)
     text = "'one frame every ' + format(1000 / rate, '.0f') + ' ms; orange: it has moved'"
     return alt.layer(
         black,
@@ -79,7 +80,7 @@ def _by_rate(moves: pd.DataFrame, name: str, title: str, value: str, said: str) 
     here = curve.transform_filter("datum.rate == rate").encode(**place)
     look = dict(align="left", fontSize=14, fontWeight="bold", color=ACCENT)
     return alt.layer(
-        curve.mark_line(color="#0072B2", strokeWidth=2).encode(**place),
+        curve.mark_line(color=BLUE, strokeWidth=2).encode(**place),
         here.mark_point(filled=True, size=110, opacity=1, color=ACCENT),
         here.mark_text(**look).encode(x=alt.value(5), y=alt.value(-6), text="said:N"),
         width=WIDTH,

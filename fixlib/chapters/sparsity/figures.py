@@ -7,10 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fixlib.plots import LINES, Row, color_of, dots, figure, name_of, note, only_ticks, reference
+from fixlib.plots import BLUE, GREY, LINES, VERMILION, Row, color_of, dots, figure, name_of, note, only_ticks, reference
 from fixlib.runs.study import Study, facts
 
-BLUE, ORANGE = "#0072B2", "#D55E00"
 TRIVIAL = ("black", "centre", "repeat_last")
 
 
@@ -70,9 +69,9 @@ def _histogram(axes: Axes, payload: dict, name: str, title: str) -> None:
 
 def _marks(axes: Axes, median: float, mean: float, unit: str) -> None:
     """Median and mean as labelled lines."""
-    look: dict[str, Any] = dict(ha="right", va="top", transform=axes.get_xaxis_transform(), color=ORANGE, fontsize=9)
+    look: dict[str, Any] = dict(ha="right", va="top", transform=axes.get_xaxis_transform(), color=VERMILION, fontsize=9)
     for name, value, height, style, line in (("median", median, 0.97, "-", "—"), ("mean", mean, 0.86, "--", "- -")):
-        axes.axvline(value, color=ORANGE, lw=1.2, ls=style)
+        axes.axvline(value, color=VERMILION, lw=1.2, ls=style)
         axes.text(axes.get_xlim()[1], height, f"{name} {value:.3g} {unit}  {line}", **look)
 
 
@@ -99,9 +98,9 @@ def _by_rate(axes: Axes, payload: dict, name: str, by_fixation: str, scale: floa
     axes.set(xscale="log", xlabel="time between frames (ms)")
     only_ticks(axes.xaxis, [20, 50, 100, 200, 500, 1000])
     low, high = scale * np.array(payload["intervals"][by_fixation])
-    axes.axhline(scale * payload["statistics"][by_fixation], color=ORANGE, lw=1.2)
-    axes.axhspan(low, high, color=ORANGE, alpha=0.2, lw=0)
-    axes.text(min(between), high, "one frame per fixation", color=ORANGE, va="bottom", fontsize=9)
+    axes.axhline(scale * payload["statistics"][by_fixation], color=VERMILION, lw=1.2)
+    axes.axhspan(low, high, color=VERMILION, alpha=0.2, lw=0)
+    axes.text(min(between), high, "one frame per fixation", color=VERMILION, va="bottom", fontsize=9)
 
 
 @figure("01_memory", of="sparsity")
@@ -116,7 +115,7 @@ def memory(study: Study) -> Figure:
             (line,) = axes.plot(range(len(values)), values, "o-", ms=4)
             look = dict(color=line.get_color(), weight="bold", ha="center", fontsize=10)
             note(axes, name, (lag, values[lag]), offset, **look)
-        axes.axhline(0, color="#777777", lw=0.8)
+        axes.axhline(0, color=GREY, lw=0.8)
         axes.set(xlabel=label, xticks=range(0, len(values), 2))
     panels[0].set(ylabel="correlation", title="One frame per fixation", ylim=(-0.25, 1.05))
     panels[1].set(title="One frame every 100 ms")

@@ -12,11 +12,10 @@ from fixlib.chapters.loss_comparison.tables import record
 from fixlib.data import Source
 from fixlib.grid import pixel_index, seen_points
 from fixlib.models import BASELINES
-from fixlib.plots import book_style, image_axes, stamp
+from fixlib.plots import SKY, book_style, image_axes, stamp
 from fixlib.runs.execute import load_windows
 
 TABLE = "return_table"  # of what needs no network it has the most bits; whoever draws this needs no weights
-TRUTH = "#56B4E9"
 TITLES = ("Gaze", "Return table", "Repeat")
 PICTURES_PER_SECOND, PAUSE = 3, 5  # PAUSE: how many more the last one stays for
 
@@ -70,7 +69,7 @@ def animate(shown: Scanpath, path: Path) -> Path:
             axes.clear()
             image_axes(axes, title).imshow(frame, norm=PowerNorm(0.5, 0, max(0.06, frame.max())))
             if ahead >= 1:
-                axes.plot(x, y, "o", mfc="none", mec=TRUTH, ms=11, mew=1.6)
+                axes.plot(x, y, "o", mfc="none", mec=SKY, ms=11, mew=1.6)
                 axes.set_xlabel("goes here" if title == TITLES[0] else f"gives it {frame[y, x]:.1%}")
         time = f"{100 * ahead:+d} ms".replace("-", "−") if ahead else "now"
         drawn.suptitle(f"{'seen' if ahead < 1 else 'predicted'}: {time}", x=0.02, ha="left")

@@ -5,9 +5,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fixlib.plots import BASELINE_COLOR, arrow, box, color_of, figure, image_axes
+from fixlib.plots import AMBER, BASELINE_COLOR, BLUE, GREY, SKY, VERMILION, arrow, box, color_of, figure, image_axes
 
-BLUE, SKIP, SEEN, TRUTH = "#0072B2", "#D55E00", "#E69F00", "#56B4E9"
+SKIP, SEEN, TRUTH = VERMILION, AMBER, SKY
 # Chapter -> column and row on the map, and its question in short.
 CHAPTERS = {
     "1": (0, 0, "What are\nthe data?"),
@@ -172,6 +172,6 @@ def _look(filled: bool) -> dict[str, str]:
 def _frame(axes: Axes, at: tuple[float, float], side: float, point: np.ndarray, color: str = "white") -> None:
     """A black square at that centre, with a pixel where a point (x, y) of the grid falls; larger than true to scale."""
     corner = np.array(at) - side / 2
-    axes.add_patch(plt.Rectangle(corner, side, side, facecolor="black", edgecolor="#777777", lw=0.5, zorder=2))
+    axes.add_patch(plt.Rectangle(corner, side, side, facecolor="black", edgecolor=GREY, lw=0.5, zorder=2))
     pixel = corner + side * np.array([point[0], 32 - point[1]]) / 32 - 0.06 * side
     axes.add_patch(plt.Rectangle(pixel, 0.12 * side, 0.12 * side, color=color, lw=0, zorder=2))

@@ -5,6 +5,7 @@ import re
 import altair as alt
 
 from fixlib.explorers import ACCENT, FAINT, INK, WIDTH, Explorer, menu, slider
+from fixlib.plots import BLUE
 
 # What an output p costs where the pixel is white, and where it is black, as Vega (and Python) reads it. Dice belongs to
 # a frame: here all other pixels are black. The composite's distance is chapter 1's mean saccade.
@@ -55,7 +56,7 @@ def loss_explorer() -> Explorer:
     height = alt.Y("cost:Q", title="mean cost", scale=alt.Scale(zero=False))
     color = alt.condition("datum.white", alt.value(ACCENT), alt.value(INK))
     half = alt.Chart().mark_rule(color=FAINT, strokeDash=[4, 3]).encode(x=alt.datum(0.5, type="quantitative"))
-    curve = tried.mark_line(color="#0072B2", strokeWidth=2.5).encode(x=p, y=height)
+    curve = tried.mark_line(color=BLUE, strokeWidth=2.5).encode(x=p, y=height)
     mark = best.mark_point(size=110, filled=True, opacity=1).encode(x=p, y=height, color=color)
     said = best.mark_text(align="left", fontSize=14, fontWeight="bold").encode(
         x=alt.value(0), y=alt.value(-12), text="said:N", color=color

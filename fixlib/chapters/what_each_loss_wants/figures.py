@@ -16,7 +16,7 @@ from fixlib.chapters.what_each_loss_wants import tables
 from fixlib.chapters.what_each_loss_wants.tables import DICE, PIXELWISE
 from fixlib.data.simulator import LABEL
 from fixlib.losses import LOSSES
-from fixlib.plots import color_of, figure, image_axes, name_of, only_ticks, reference, stamp
+from fixlib.plots import GREY, PINK, SKY, color_of, figure, image_axes, name_of, only_ticks, reference, stamp
 from fixlib.theory.outputs import balance, crossing_threshold, painting_threshold
 
 DARKEST = 1e-6  # where the pictures end; 0 is drawn there
@@ -52,7 +52,7 @@ def best_outputs(size: int = 32) -> Figure:
         (right, 0.058, 0.135, "MSE, BCE, softmax: p = eta", "mse"),
     ):
         axes.text(x, y, text, color=color_of(name), fontsize=9, va="center")
-    right.text(0.1, 0.028, "all others: black", fontsize=9, ha="right", va="center", color="#777777")
+    right.text(0.1, 0.028, "all others: black", fontsize=9, ha="right", va="center", color=GREY)
     return drawn
 
 
@@ -64,7 +64,7 @@ def frames_wanted(size: int = 32, x: int = 20, y: int = 12) -> Figure:
     for axes, (name, frame) in zip(panels.flat, tables.wanted_frames(tables.belief_after(x, y, size)).items()):
         image = axes.imshow(np.maximum(frame, DARKEST), norm=LogNorm(DARKEST, 1))
         image_axes(axes, NAMES.get(name, name_of(name)))
-        axes.plot(x, y, "+", color="#56B4E9", ms=9, mew=1.5)
+        axes.plot(x, y, "+", color=SKY, ms=9, mew=1.5)
         peak = f"{frame.max():.2g}" if frame.max() > DARKEST else "0"
         axes.set_xlabel(f"largest p {peak}; {int((frame > 0.5).sum())} px above 0.5", fontsize=9)
     drawn.colorbar(image, ax=panels, label="best output p (log scale)", shrink=0.8)
@@ -90,11 +90,10 @@ def pulls(size: int = 32, prior: float = 0.01) -> Figure:
         axes.text(at, height, text, color=color_of(name), fontsize=9, va="center")
     for p, text in ((prior, "prior bias"), (0.5, "fresh network")):
         reference(axes, "", (p, 0), upright=True)
-        axes.text(0.93 * p, 57, text, rotation=90, ha="right", fontsize=9, color="#777777")
+        axes.text(0.93 * p, 57, text, rotation=90, ha="right", fontsize=9, color=GREY)
     axes.set(xscale="log", xlabel="p of every pixel (training of a fresh network goes to the left)", ylim=(-2, 108))
-    axes.set(
-        ylabel="white pixel's share of the pull (%)", title="Who wins: the white pixel (above 50%) or the black ones"
-    )
+    axes.set(ylabel="white pixel's share of the pull (%)")
+    axes.set_title("Who wins: the white pixel (above 50%) or the black ones")
     return drawn
 
 
@@ -108,8 +107,8 @@ def how_sure_one_can_be(size: int = 32) -> Figure:
     drawn, axes = plt.subplots(figsize=(8, 4.2))
     draw_certainty(axes, by_frame, limits)
     axes.text(2.2, by_frame[1] * 1.03, "one frame every 100 ms", fontsize=9, color="#555555", va="bottom")
-    axes.plot(1, by_fixation, "D", color="#CC79A7", ms=7)
-    axes.text(1.2, by_fixation, "one frame per fixation", fontsize=9, color="#CC79A7", va="center")
+    axes.plot(1, by_fixation, "D", color=PINK, ms=7)
+    axes.text(1.2, by_fixation, "one frame per fixation", fontsize=9, color=PINK, va="center")
     return stamp(drawn, LABEL, simulated=True)
 
 
@@ -121,7 +120,7 @@ def draw_certainty(axes: Axes, sure: np.ndarray, limits: Sequence[tuple[str, str
         axes.plot([0.7, len(sure)], [limit, limit], color=color_of(name), lw=1, ls="--")
         text = f"{label}: {limit:.2g}"
         axes.text(1.015 * len(sure), limit, text, color=color_of(name), fontsize=9, va="center")
-    axes.text(1.015 * len(sure), 1, "p > 0.5\npays above", fontsize=8, va="bottom", color="#777777")
+    axes.text(1.015 * len(sure), 1, "p > 0.5\npays above", fontsize=8, va="bottom", color=GREY)
     axes.set(yscale="log", ylim=(3e-3, 1.3), xlim=(0.7, 1.36 * len(sure)), xticks=frames, title="How sure one can be")
     axes.set(xlabel="frames ahead", ylabel="probability of the likeliest pixel")
     only_ticks(axes.yaxis, [0.01, 0.03, 0.1, 0.3, 1])

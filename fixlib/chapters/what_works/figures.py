@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from fixlib.plots import BASELINE_COLOR, arrow, figure
+from fixlib.plots import BASELINE_COLOR, BLUE, arrow, figure
 
 # Where each question stands, and each answer: its condition, then what to do.
 QUESTIONS = {
@@ -26,7 +26,7 @@ ANSWERS = {
 def decision() -> Figure:
     """What to use, by how many events a frame can hold and what is scored."""
     drawn, axes = plt.subplots(figsize=(10.2, 4.4))
-    box = dict(boxstyle="round,pad=0.5", facecolor="#EAF1F8", edgecolor="#0072B2")
+    box = dict(boxstyle="round,pad=0.5", facecolor="#EAF1F8", edgecolor=BLUE)
     (start, how_many, what), left = QUESTIONS.values(), 7.2
     for text, (x, y) in QUESTIONS.items():
         axes.text(x, y, text, ha="center", va="center", fontsize=10, bbox=box, zorder=2)
