@@ -39,39 +39,21 @@ class ChecksumError(DataFileError):
 
 @dataclass(frozen=True)
 class Source:
-    """Where data come from.
+    """Where data come from."""
 
-    Attributes:
-        name: short name, as used in file names ("osie").
-        label: what figures and tables print beside the data; says "SIMULATED" where it is.
-        sha256: of the raw file, or of everything a generator was given.
-        license, citation: what to respect and what to cite.
-        simulated: True where nobody's eye was recorded.
-        notice: what else a reader has to know; "" if nothing.
-    """
-
-    name: str
-    label: str
-    sha256: str
+    name: str  #: short name, as used in file names ("osie")
+    label: str  #: what figures and tables print beside the data; says "SIMULATED" where it is
+    sha256: str  #: of the raw file, or of everything a generator was given
+    #: license, citation: what to respect and what to cite
     license: str
     citation: str
-    simulated: bool
-    notice: str = ""
+    simulated: bool  #: True where nobody's eye was recorded
+    notice: str = ""  #: what else a reader has to know; "" if nothing
 
 
 @dataclass(frozen=True, eq=False)
 class Gaze:
     """Sequences of gaze, N of them, T frames long.
-
-    Attributes:
-        coordinates: float32 (N, T, 2), (x, y) px; finite, and inside the grid where the mask is True.
-        fixation_mask: bool (N, T), False where there is no valid gaze.
-        subject, stimulus: int64 (N,), who looked at what.
-        source: where it comes from.
-        frames: what one frame is: "fixations", "10 Hz", "steps", or "unknown".
-        rate_hz: frames a second; None where they are not equally far apart in time.
-        size: side of the grid, px.
-        extra: what else its file says of it; plain values.
 
     ``gaze["coordinates"]`` and ``gaze["meta"]["size"]`` read it as the dict that its file holds.
 
@@ -79,15 +61,16 @@ class Gaze:
         DataFileError: anything is not as described.
     """
 
-    coordinates: Tensor
-    fixation_mask: Tensor
+    coordinates: Tensor  #: float32 (N, T, 2), (x, y) px; finite, and inside the grid where the mask is True
+    fixation_mask: Tensor  #: bool (N, T), False where there is no valid gaze
+    #: subject, stimulus: int64 (N,), who looked at what
     subject: Tensor
     stimulus: Tensor
-    source: Source
-    frames: str
-    rate_hz: float | None
-    size: int = 32
-    extra: dict[str, Any] = field(default_factory=dict)
+    source: Source  #: where it comes from
+    frames: str  #: what one frame is: "fixations", "10 Hz", "steps", or "unknown"
+    rate_hz: float | None  #: frames a second; None where they are not equally far apart in time
+    size: int = 32  #: side of the grid, px
+    extra: dict[str, Any] = field(default_factory=dict)  #: what else its file says of it; plain values
 
     def __post_init__(self) -> None:
         for name, dtype in TENSORS.items():

@@ -55,21 +55,14 @@ class Patterns(Dataset):
 
 @dataclass(frozen=True)
 class Paths:
-    """Every path there is on a grid.
+    """Every path there is on a grid."""
 
-    Attributes:
-        pixels: (P, T) the path's pixel in each frame, y * size + x.
-        prior: (P,) how often a path is drawn: every kind alike, and within a kind every speed alike.
-        kind: (P,) index into KINDS. A straight path that is reflected within its T frames is a bounce, else a line.
-        speed: (P,) px a frame.
-        size: side of the grid, px.
-    """
-
-    pixels: np.ndarray
-    prior: np.ndarray
+    pixels: np.ndarray  #: (P, T) the path's pixel in each frame, y * size + x
+    prior: np.ndarray  #: (P,) how often a path is drawn: every kind alike, and within a kind every speed alike
+    #: (P,) index into KINDS. A straight path that is reflected within its T frames is a bounce, else a line
     kind: np.ndarray
-    speed: np.ndarray
-    size: int
+    speed: np.ndarray  #: (P,) px a frame
+    size: int  #: side of the grid, px
 
     def draw(
         self, n: int, noise: float, generator: np.random.Generator, among: np.ndarray | None = None

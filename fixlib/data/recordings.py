@@ -20,13 +20,6 @@ ROUNDING = 1e-9  # frames; durations that add up to a whole number of frames mus
 class Scanpaths:
     """Fixations of many viewers on many stimuli, in temporal order.
 
-    Attributes:
-        fixations: one row a fixation, sorted by scanpath and order, with the columns ``scanpath``, ``subject``,
-            ``stimulus`` (numbers, the last two constant within a scanpath), ``order`` (0, 1, 2, ... in each
-            scanpath), ``x``, ``y`` (px of the grid, x right, y down) and ``duration_ms``.
-        size: side of the square grid in px; the stimulus fills [0, size) x [0, size).
-        source: where the fixations come from.
-
     Fixations outside the stimulus are kept, because dropping them would join their neighbors in time; frames show them
     as "no valid gaze".
 
@@ -34,9 +27,12 @@ class Scanpaths:
         ValueError: the table is not as described; the message names column and row.
     """
 
+    #: one row a fixation, sorted by scanpath and order, with the columns ``scanpath``, ``subject``, ``stimulus``
+    #: (numbers, the last two constant within a scanpath), ``order`` (0, 1, 2, ... in each scanpath), ``x``, ``y`` (px
+    #: of the grid, x right, y down) and ``duration_ms``
     fixations: pd.DataFrame
-    size: int
-    source: Source
+    size: int  #: side of the square grid in px; the stimulus fills [0, size) x [0, size)
+    source: Source  #: where the fixations come from
 
     def __post_init__(self) -> None:
         table = self.fixations
@@ -106,26 +102,20 @@ class Scanpaths:
 class Recordings:
     """Gaze sampled at (nearly) equal times, of many viewers on many films; no fixations were told from saccades.
 
-    Attributes:
-        rows: one row a recording, with the columns ``subject`` and ``stimulus`` (numbers); its index is what messages
-            call them.
-        samples: for each row float64 (n, 4), n > 0: time (ms since the film began, rising), x, y (px of the grid,
-            x right, y down) and whether the eye tracker was confident (1 or 0).
-        interval_ms: time from a sample to the next, where none is missing.
-        duration_ms: of the films; what was recorded later is of no film.
-        size: side of the square grid in px; the film fills [0, size) x [0, size).
-        source: where the recordings come from.
-
     Raises:
         ValueError: samples are not as described; the message names recording and sample.
     """
 
+    #: one row a recording, with the columns ``subject`` and ``stimulus`` (numbers); its index is what messages call
+    #: them
     rows: pd.DataFrame
+    #: for each row float64 (n, 4), n > 0: time (ms since the film began, rising), x, y (px of the grid, x right, y
+    #: down) and whether the eye tracker was confident (1 or 0)
     samples: tuple[np.ndarray, ...]
-    interval_ms: float
-    duration_ms: float
-    size: int
-    source: Source
+    interval_ms: float  #: time from a sample to the next, where none is missing
+    duration_ms: float  #: of the films; what was recorded later is of no film
+    size: int  #: side of the square grid in px; the film fills [0, size) x [0, size)
+    source: Source  #: where the recordings come from
 
     def __post_init__(self) -> None:
         if not 0 < len(self.samples) == len(self.rows):

@@ -31,12 +31,6 @@ Frames = dict[str, tuple[np.ndarray | float, np.ndarray | float]]
 class Truth:
     """What was recorded, and predictions are scored against; checked once, and kept as tensors on the CPU.
 
-    Attributes:
-        coordinates: float64 (N, T, 2) recorded points, (x, y) px; 0 where the mask is False.
-        mask: bool (N, T), False where the truth is unknown.
-        last_point: float64 (N, 2) the last point the predictor saw, px.
-        subject, stimulus: (N,) labels, for the intervals.
-
     Anything array-like of these shapes is taken.
 
     Raises:
@@ -44,9 +38,10 @@ class Truth:
         ValueError: shapes that do not fit, a mask that is False everywhere, or a point that is not finite.
     """
 
-    coordinates: Tensor
-    mask: Tensor
-    last_point: Tensor
+    coordinates: Tensor  #: float64 (N, T, 2) recorded points, (x, y) px; 0 where the mask is False
+    mask: Tensor  #: bool (N, T), False where the truth is unknown
+    last_point: Tensor  #: float64 (N, 2) the last point the predictor saw, px
+    #: subject, stimulus: (N,) labels, for the intervals
     subject: Tensor
     stimulus: Tensor
 

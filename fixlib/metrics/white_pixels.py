@@ -37,18 +37,14 @@ class Ranking:
     """Where the white pixels stand among all pixels, ordered by score.
 
     Only scores of white pixels matter as thresholds: recall rises, and F1 is highest, only there.
-
-    Attributes:
-        thresholds: (U,) distinct scores of the white pixels, ascending.
-        found, predicted: (U,) white pixels, and all pixels, from each threshold to the next.
-        coarse: (K,) some of the thresholds, K <= 512, with as many between any two.
-        window_found, window_predicted: (N, K) found and predicted of each window, between the coarse ones.
     """
 
-    thresholds: np.ndarray
+    thresholds: np.ndarray  #: (U,) distinct scores of the white pixels, ascending
+    #: found, predicted: (U,) white pixels, and all pixels, from each threshold to the next
     found: np.ndarray
     predicted: np.ndarray
-    coarse: np.ndarray
+    coarse: np.ndarray  #: (K,) some of the thresholds, K <= 512, with as many between any two
+    #: window_found, window_predicted: (N, K) found and predicted of each window, between the coarse ones
     window_found: np.ndarray
     window_predicted: np.ndarray
 

@@ -2,11 +2,12 @@
 
 An experiment is a module `fixlib/chapters/NAME/runs.py`, found by its folder, with a function
 
-* `specs(dataset, profile, seeds, **choices)`, which lists the runs, each a `RunSpec` with its whole configuration;
+* `specs(dataset, profile, seeds, **choices)`, which lists the runs, each a `RunSpec` with its whole configuration, and
+  raises ValueError for a profile, or a choice, that there is not;
 
 and where it needs them
 
-* `run(spec, checkpoint, on_epoch)`, which carries one out and gives what is to be recorded, instead of
+* `run(spec, attempt)`, which carries one out and gives what is to be recorded, instead of
   `fixlib.runs.execute.run_predictor`;
 * `finish(study)`, called by `fixlib run` when all are recorded.
 

@@ -22,33 +22,23 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 @dataclass(frozen=True)
 class Data:
-    """Which windows a run sees.
+    """Which windows a run sees."""
 
-    Attributes:
-        dataset: a dataset's name, or a folder's name without its path.
-        rate_hz: frames a second; None for one frame a fixation.
-        size: side of the grid, px.
-        n_in, n_out: frames given, frames asked for.
-        train, val, test: windows at most (None: all there are).
-        stride: frames from a window's start to the next one's, where windows are cut from sequences.
-        train_stride: the same of the training part alone; `stride` by default.
-        seed: of lattice motion, which is drawn.
-        fold: which of the splits of `fixlib.data.open_rotated`; the dataset's own by default.
-        location: where a folder lies. It is no part of the configuration, and is not recorded.
-    """
-
-    dataset: str
-    rate_hz: float | None = 10.0
-    size: int = 32
+    dataset: str  #: a dataset's name, or a folder's name without its path
+    rate_hz: float | None = 10.0  #: frames a second; None for one frame a fixation
+    size: int = 32  #: side of the grid, px
+    #: n_in, n_out: frames given, frames asked for
     n_in: int = 10
     n_out: int = 10
+    #: train, val, test: windows at most (None: all there are)
     train: int | None = None
     val: int | None = None
     test: int | None = None
-    stride: int | None = None
-    seed: int | None = None
-    train_stride: int | None = None
-    fold: int | None = None
+    stride: int | None = None  #: frames from a window's start to the next one's, where windows are cut from sequences
+    seed: int | None = None  #: of lattice motion, which is drawn
+    train_stride: int | None = None  #: the same of the training part alone; `stride` by default
+    fold: int | None = None  #: which of the splits of `fixlib.data.open_rotated`; the dataset's own by default
+    #: where a folder lies. It is no part of the configuration, and is not recorded
     location: str = field(default="", compare=False, repr=False)
 
     @classmethod
@@ -124,18 +114,15 @@ class Training:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that a run's numbers follow from, besides the data.
-
-    Attributes:
-        noises: chapter 3's: the noises that a network goes through, one after the other, or that answers are for.
-        start: the configuration of the network that this one starts from, instead of random weights.
-    """
+    """Everything that a run's numbers follow from, besides the data."""
 
     data: Data
     model: Model
     loss: Loss = Loss()
     training: Training = Training()
+    #: chapter 3's: the noises that a network goes through, one after the other, or that answers are for
     noises: tuple[float, ...] = ()
+    #: the configuration of the network that this one starts from, instead of random weights
     start: "Config | None" = None
 
     @property

@@ -32,21 +32,16 @@ CHUNK_NUMBERS = 4_000_000  # bounds the memory of what is computed a few windows
 
 @dataclass(frozen=True)
 class Forecast:
-    """The exact distribution of the fixation in each of T coming frames, for N windows.
+    """The exact distribution of the fixation in each of T coming frames, for N windows."""
 
-    Attributes:
-        pixel: int64 (N,), the pixel of the last frame seen.
-        saccades: float64 (N, T, R), the probability that 0, 1, 2, ... saccades lie between the last frame seen and
-            the predicted one; sums to 1 over R.
-        staying: float64 (N, T, CELLS, CELLS), the probability that there is none and that the fixation is in that
-            cell (row, column) of its pixel; sums to `saccades[..., 0]`.
-        size: side of the grid, px.
-    """
-
-    pixel: np.ndarray
+    pixel: np.ndarray  #: int64 (N,), the pixel of the last frame seen
+    #: float64 (N, T, R), the probability that 0, 1, 2, ... saccades lie between the last frame seen and the predicted
+    #: one; sums to 1 over R
     saccades: np.ndarray
+    #: float64 (N, T, CELLS, CELLS), the probability that there is none and that the fixation is in that cell (row,
+    #: column) of its pixel; sums to `saccades[..., 0]`
     staying: np.ndarray
-    size: int
+    size: int  #: side of the grid, px
 
     def log_density(self) -> torch.Tensor:
         """Natural log of the probability of each pixel, float64 (N, T, H, W); exp sums to 1 in each frame."""

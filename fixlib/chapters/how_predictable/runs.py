@@ -51,9 +51,6 @@ def specs(
     Args:
         tasks: of `TASKS`; none for all that the dataset has frames for.
         networks: of `NETWORKS` and `ABLATIONS`; none for the former, with the latter (of two seeds) on `ABLATED`.
-
-    Raises:
-        ValueError: an unknown profile, task or network.
     """
     size, found = get_profile(profile), []
     smoke, known = size.name == "smoke", NETWORKS | ABLATIONS

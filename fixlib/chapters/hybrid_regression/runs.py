@@ -37,9 +37,6 @@ def specs(
     """One run a network, framing and seed, and one a baseline and framing; variants read NAME.FRAMING.
 
     `networks`: keys of `networks_of`, or `NARROW`; none for all of the former.
-
-    Raises:
-        ValueError: an unknown profile, framing or network.
     """
     size, found = get_profile(profile), []
     every = networks_of(size)

@@ -20,7 +20,7 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,), grids: Sequen
     """One run a loss, grid and seed, and what is exact on each grid; variants read LOSS.GRIDpx, exact.GRIDpx.
 
     Raises:
-        ValueError: an unknown profile, or a dataset other than `patterns`: no other has known paths.
+        ValueError: a dataset other than `patterns`: no other has known paths.
     """
     shown = {f"scratch.{name}": name for name in LOSSES} | {"exact.noise0": predictable_motion.EXACT}
     usual = [spec for spec in predictable_motion.specs(dataset, profile, seeds) if spec.variant in shown]

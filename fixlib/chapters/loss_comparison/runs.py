@@ -56,9 +56,6 @@ def specs(
 
     `losses` are keys of `LOSSES` (the default) or `FURTHER_LOSSES`, or any other loss's name, which then has its
     default options. Within a seed every loss starts from the same weights and sees the same batches in the same order.
-
-    Raises:
-        ValueError: an unknown loss or profile.
     """
     size = get_profile(profile)
     where = size.data(dataset, rate_hz=RATE_HZ, n_in=N_IN, n_out=N_OUT, stride=N_OUT)

@@ -14,11 +14,7 @@ EPOCHS = 5  # enough to rank the rates; what is chosen is then trained until val
 def specs(
     dataset: str, profile: str, seeds: Sequence[int] = (0,), losses: Sequence[str] = (*LOSSES, *FURTHER_LOSSES)
 ) -> list[RunSpec]:
-    """One run a loss and learning rate with clipping, and one without clipping at the rate that was chosen.
-
-    Raises:
-        ValueError: an unknown loss or profile.
-    """
+    """One run a loss and learning rate with clipping, and one without clipping at the rate that was chosen."""
     size = get_profile(profile)
     where = size.data(dataset, rate_hz=RATE_HZ, n_in=N_IN, n_out=N_OUT, stride=N_OUT)
     found = []

@@ -79,7 +79,7 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSp
     """Networks from scratch and onwards, the hybrid, ten frames ahead, and what is exact.
 
     Raises:
-        ValueError: an unknown profile, or a dataset other than `patterns`: no other has known paths.
+        ValueError: a dataset other than `patterns`: no other has known paths.
     """
     if dataset != DATASET:
         raise ValueError(f"motion is known on {DATASET!r} only, not on {dataset!r}")

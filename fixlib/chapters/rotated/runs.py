@@ -16,11 +16,7 @@ FOLDS = 4
 
 
 def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,), tasks: Sequence[str] = TASKS) -> list[RunSpec]:
-    """One run a predictor (tables, the sequence model), task, split and seed; variants read NAME.TASK.foldK.
-
-    Raises:
-        ValueError: an unknown profile or task.
-    """
+    """One run a predictor (tables, the sequence model), task, split and seed; variants read NAME.TASK.foldK."""
     size, usual = get_profile(profile), how_predictable.specs(dataset, profile, seeds, tasks, networks=("gru",))
     rotated = [spec for spec in usual if spec.config.model.kind in KINDS]
     return [

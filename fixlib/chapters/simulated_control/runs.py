@@ -48,7 +48,7 @@ def specs(
         tasks: of `TASKS`: one frame ahead, as chapter 6 shows it; ten frames ahead, with every loss.
 
     Raises:
-        ValueError: an unknown profile or task, or a dataset other than `simulated`: no other has a known density.
+        ValueError: a dataset other than `simulated`: no other has a known density.
     """
     if dataset != "simulated":
         raise ValueError(f"the optimum is known on 'simulated' only, not on {dataset!r}")

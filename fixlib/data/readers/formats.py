@@ -24,30 +24,19 @@ NUMBERS = ("x", "y", *EYES, *TIMES, "confidence", "screen_w", "screen_h", *PICTU
 
 @dataclass
 class Table:
-    """What a file holds.
+    """What a file holds."""
 
-    Attributes:
-        rows: columns x, y and (where known) those of `NUMBERS`, subject, stimulus, trial, eye. One row a fixation
-            where there is a duration or an end, else one a sample.
-        format: what it was taken for, in words.
-        unit: of positions: "px", "px:centre", "fraction", "norm" (-1 to 1), "height"; "" where not known.
-        y_up: y grows upwards.
-        time: units of the columns of time, where known.
-        found: the file's own name of each column.
-        screen: px, where the file says it.
-        mapped: positions are of the picture, so that many may lie outside of it.
-        stop: why it cannot be used as it is; "" if it can.
-    """
-
+    #: columns x, y and (where known) those of `NUMBERS`, subject, stimulus, trial, eye. One row a fixation where there
+    #: is a duration or an end, else one a sample
     rows: pd.DataFrame
-    format: str
-    unit: str = ""
-    y_up: bool = False
-    time: dict[str, str] = field(default_factory=dict)
-    found: dict[str, str] = field(default_factory=dict)
-    screen: tuple[float, float] | None = None
-    mapped: bool = False
-    stop: str = ""
+    format: str  #: what it was taken for, in words
+    unit: str = ""  #: of positions: "px", "px:centre", "fraction", "norm" (-1 to 1), "height"; "" where not known
+    y_up: bool = False  #: y grows upwards
+    time: dict[str, str] = field(default_factory=dict)  #: units of the columns of time, where known
+    found: dict[str, str] = field(default_factory=dict)  #: the file's own name of each column
+    screen: tuple[float, float] | None = None  #: px, where the file says it
+    mapped: bool = False  #: positions are of the picture, so that many may lie outside of it
+    stop: str = ""  #: why it cannot be used as it is; "" if it can
     notes: list[str] = field(default_factory=list)
 
 
@@ -70,30 +59,22 @@ def refuse(file: File, columns: dict[str, str], eye: str) -> None:
 
 @dataclass(frozen=True)
 class Layout:
-    """A table by the names of its columns: in small letters, one space between words, without a unit.
+    """A table by the names of its columns: in small letters, one space between words, without a unit."""
 
-    Attributes:
-        label: what it is, in words.
-        needs: columns, all of which tell it.
-        columns: our name of a column -> the file's, the first of these that it has.
-        keep: the rows that count: column -> how its texts begin.
-        missing: the value that stands for a missing position.
-        good: how a valid row is marked in the column `good`, `lgood`, `rgood`.
-        once: rows are repeated while a fixation lasts (`id` tells it): the last has its position and duration.
-        minimum: of the column confidence.
-    """
-
-    label: str = "table"
-    needs: tuple[str, ...] = ()
+    label: str = "table"  #: what it is, in words
+    needs: tuple[str, ...] = ()  #: columns, all of which tell it
+    #: our name of a column -> the file's, the first of these that it has
     columns: dict[str, str] = field(default_factory=dict)
     unit: str = ""
     time: dict[str, str] = field(default_factory=dict)
     y_up: bool = False
-    keep: dict[str, str] = field(default_factory=dict)
-    missing: float | None = None
+    keep: dict[str, str] = field(default_factory=dict)  #: the rows that count: column -> how its texts begin
+    missing: float | None = None  #: the value that stands for a missing position
+    #: how a valid row is marked in the column `good`, `lgood`, `rgood`
     good: tuple[str, ...] = ("1", "1.0", "true", "valid")
+    #: rows are repeated while a fixation lasts (`id` tells it): the last has its position and duration
     once: bool = False
-    minimum: float = 0.5
+    minimum: float = 0.5  #: of the column confidence
     mapped: bool = False
     stop: str = ""
 
