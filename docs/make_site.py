@@ -53,7 +53,7 @@ def gather(source: Path) -> None:
     for chapter in chapter_paths():
         shown = described(nbformat.read(chapter, as_version=4))
         explorers.as_html(shown, f'<script src="../_static/{EXPLORERS}"></script>')
-        _link_to_pages(shown)
+        _adapt_html(shown)
         nbformat.write(shown, source / "notebooks" / chapter.name)
     modules = [module.name for module in pkgutil.iter_modules(fixlib.__path__) if module.name not in NOT_DOCUMENTED]
     for name in modules:
@@ -62,11 +62,12 @@ def gather(source: Path) -> None:
     _write(source / "index.md", index_page([f"api/{name}" for name in modules]))
 
 
-def _link_to_pages(chapter: nbformat.NotebookNode) -> None:
-    """Links between chapters in what cells show as HTML, which Sphinx leaves as it is."""
+def _adapt_html(chapter: nbformat.NotebookNode) -> None:
+    """What cells show as HTML, which Sphinx leaves as it is: links between chapters, and intervals kept on one line."""
     for data in (output.get("data", {}) for cell in chapter.cells for output in cell.get("outputs", [])):
         if "text/html" in data:
             data["text/html"] = re.sub(r'href="((?:\d\d|appendix)_\w+)\.ipynb(#[^"]*)?"', _page_link, data["text/html"])
+            data["text/html"] = re.sub(r"(\[[-+−\d.]+,) (?=[-+−\d.]+\])", r"\1&nbsp;", data["text/html"])
 
 
 def _page_link(link: re.Match) -> str:

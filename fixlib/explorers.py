@@ -73,21 +73,39 @@ def menu(name: str, label: str, options: Sequence[str]) -> alt.Parameter:
 
 
 def as_text(maps: Tensor) -> list[str]:
-    """Maps (N, H, W) with values in [0, 1] as texts of one character a pixel, row by row (see `as_pixels`)."""
+    """Maps (N, H, W) with values in [0, 1] as texts of one character a pixel, row by row (see `picture`)."""
     levels = (maps.clamp(0, 1) * (len(LEVELS) - 1)).round().long()
     return ["".join(LEVELS[level] for level in row) for row in levels.flatten(1).tolist()]
 
 
-def as_pixels(chart: alt.Chart, size: int) -> alt.Chart:
-    """Of a chart whose rows have a map as `text`, its pixels: number, edges x, x1, y, y1, and level, 0 to 1."""
-    rows = chart.transform_calculate(letter="split(datum.text, '')", pixel=f"sequence({size**2})")
-    return rows.transform_flatten(["letter", "pixel"]).transform_calculate(
-        level=f"indexof('{LEVELS}', datum.letter) / {len(LEVELS) - 1}",
+def picture(chart: alt.Chart, size: int, side: int, shade: Any) -> alt.LayerChart:
+    """The map that the one row of a chart has as `text`, `side` px wide; `shade` makes a color of `level`, 0 to 1.
+
+    Black pixels are left to the background, and the others stay when the map changes (`key`): a browser needs most of
+    its time for what it has to make anew.
+    """
+    import altair as alt
+
+    letters = chart.transform_calculate(letter="split(datum.text, '')", pixel=f"sequence({size**2})")
+    pixels = letters.transform_flatten(["letter", "pixel"]).transform_calculate(
+        level=f"indexof('{LEVELS}', datum.letter) / {len(LEVELS) - 1}"
+    )
+    lit = pixels.transform_filter("datum.level > 0").transform_calculate(
         x=f"datum.pixel % {size}",
         y=f"floor(datum.pixel / {size})",
         x1=f"datum.pixel % {size} + 1",
         y1=f"floor(datum.pixel / {size}) + 1",
     )
+    place = dict(x2="x1", y2="y1", key="pixel:Q")
+    return alt.layer(black(side), lit.mark_rect(stroke=None).encode(**in_grid(size), **place, fill=shade))
+
+
+def black(side: int) -> alt.Chart:
+    """What pictures of the grid are drawn on, `side` px wide."""
+    import altair as alt
+
+    corners = dict(x=alt.value(0), x2=alt.value(side), y=alt.value(0), y2=alt.value(side))
+    return alt.Chart().mark_rect(color="black").encode(**corners)
 
 
 def in_grid(size: int) -> dict[str, Any]:

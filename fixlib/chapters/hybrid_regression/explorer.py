@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fixlib.explorers import INK, Explorer, as_pixels, as_text, in_grid, slider
+from fixlib.explorers import INK, Explorer, as_text, in_grid, picture, slider
 from fixlib.grid import decode_argmax, decode_mean, decode_median
 from fixlib.plots import SKY, VERMILION
 
@@ -41,9 +41,9 @@ def decoder_explorer() -> Explorer:
             rows.append(dict(share=share, point=name, x=round(x, 2), y=round(y, 2), px=round(px, 2), hit=round(hit, 2)))
     # Square roots, so that the wide place can be seen beside the narrow one.
     shades = (density / density.amax((1, 2), keepdim=True)).sqrt()
-    picture = pd.DataFrame(dict(share=SHARES, text=as_text(shades)))
+    shown = pd.DataFrame(dict(share=SHARES, text=as_text(shades)))
     chosen = slider("share", "chance that gaze leaves", 0, 1, 0.05, 0.4)
-    return Explorer(alt.vconcat(_picture(picture, pd.DataFrame(rows)), _errors(pd.DataFrame(rows))).add_params(chosen))
+    return Explorer(alt.vconcat(_picture(shown, pd.DataFrame(rows)), _errors(pd.DataFrame(rows))).add_params(chosen))
 
 
 def _spot(center: tuple[float, float], spread: float) -> torch.Tensor:
@@ -56,13 +56,12 @@ NOW = "abs(datum.share - share) < 0.01"
 COLORS = alt.Scale(domain=list(DECODERS), range=[color for _, color in DECODERS.values()])
 
 
-def _picture(picture: pd.DataFrame, points: pd.DataFrame) -> alt.LayerChart:
+def _picture(maps: pd.DataFrame, points: pd.DataFrame) -> alt.LayerChart:
     named = alt.Legend(title=None, orient="top")
     shade = alt.Fill("level:Q", scale=alt.Scale(domain=[0, 1], range=["black", "white"]), legend=None)
-    pixels = as_pixels(alt.Chart(picture).transform_filter(NOW), SIZE).mark_rect(stroke=None)
     marks = alt.Chart(points).transform_filter(NOW).mark_point(size=160, strokeWidth=3, opacity=1)
     layers = (
-        pixels.encode(**in_grid(SIZE), x2="x1", y2="y1", fill=shade),
+        picture(alt.Chart(maps).transform_filter(NOW), SIZE, SIDE, shade),
         marks.encode(
             **in_grid(SIZE),
             color=alt.Color("point:N", scale=COLORS, legend=named),

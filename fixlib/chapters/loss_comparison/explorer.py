@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fixlib.explorers import ACCENT, WIDTH, Explorer, as_pixels, as_text, in_grid, menu, slider
+from fixlib.explorers import ACCENT, WIDTH, Explorer, as_text, black, in_grid, menu, picture, slider
 from fixlib.plots import GREY, OPTIMUM_COLOR, SKY, name_of
 from fixlib.runs.store import Run
 from fixlib.runs.study import Study
@@ -86,22 +86,20 @@ def _map(maps: pd.DataFrame, size: int) -> alt.LayerChart:
     # Square roots, so that what is dim can be seen.
     shade = alt.Fill("level:Q", scale=alt.Scale(type="sqrt", domain=[0, 1], range=["black", "white"]), legend=None)
     called = alt.condition("datum.peak * datum.level > pow(10, threshold)", alt.value(OPTIMUM_COLOR), shade)
-    pixels = as_pixels(chosen, size).mark_rect(stroke=None).encode(**in_grid(size), x2="x1", y2="y1", fill=called)
+    pixels = picture(chosen, size, SIDE, called)
     title = alt.Title(alt.expr("'orange: p > ' + format(pow(10, threshold), '.2~g')"))
     return alt.layer(pixels, _ring(maps, size), width=SIDE, height=SIDE, title=title)
 
 
 def _truth(maps: pd.DataFrame, gaze: pd.DataFrame, size: int) -> alt.LayerChart:
     """The points that were given, from dark to light, and the true pixel."""
-    corners = dict(x=alt.value(0), x2=alt.value(SIDE), y=alt.value(0), y2=alt.value(SIDE))
-    black = alt.Chart().mark_rect(color="black").encode(**corners)
     seen = _centered(alt.Chart(gaze).transform_filter("datum.window == window"), size, "pixel")
     path = seen.mark_line(color=GREY, strokeWidth=1).encode(**in_grid(size), order="frame:Q")
     points = seen.mark_point(filled=True, size=22).encode(
         **in_grid(size), color=alt.value("white"), opacity=alt.Opacity("frame:Q", legend=None)
     )
     title = "gaze so far; ring: the truth"
-    return alt.layer(black, path, points, _ring(maps, size), width=SIDE, height=SIDE, title=title)
+    return alt.layer(black(SIDE), path, points, _ring(maps, size), width=SIDE, height=SIDE, title=title)
 
 
 def _ring(maps: pd.DataFrame, size: int) -> alt.Chart:

@@ -10,7 +10,7 @@ import pandas as pd
 from fixlib.chapters.predictable_motion.runs import N_IN
 from fixlib.chapters.predictable_motion.tables import exact_score, noises
 from fixlib.data.lattice import lattice_density, lattice_paths
-from fixlib.explorers import ACCENT, FAINT, Explorer, as_pixels, as_text, in_grid, slider
+from fixlib.explorers import ACCENT, FAINT, Explorer, as_text, black, in_grid, picture, slider
 from fixlib.plots import AMBER, SKY, color_of, name_of
 from fixlib.runs.study import Study
 
@@ -59,8 +59,6 @@ def _seen_and_known(levels: list[float], size: int) -> tuple[pd.DataFrame, pd.Da
 
 
 def _frames(frames: pd.DataFrame, size: int) -> alt.LayerChart:
-    corners = dict(x=alt.value(0), x2=alt.value(SIDE), y=alt.value(0), y2=alt.value(SIDE))
-    black = alt.Chart().mark_rect(color="black").encode(**corners)
     color = alt.Fill("replaced:N", scale=alt.Scale(domain=[False, True], range=["white", AMBER]), legend=None)
     marks = (
         alt.Chart(frames)
@@ -70,20 +68,19 @@ def _frames(frames: pd.DataFrame, size: int) -> alt.LayerChart:
             **in_grid(size), fill=color, opacity=alt.Opacity("frame:Q", scale=alt.Scale(range=[0.35, 1]), legend=None)
         )
     )
-    return alt.layer(black, marks, width=SIDE, height=SIDE, title="orange: noise")
+    return alt.layer(black(SIDE), marks, width=SIDE, height=SIDE, title="orange: noise")
 
 
 def _density(maps: pd.DataFrame, size: int) -> alt.LayerChart:
     """The density stretched to its peak, and where the path goes."""
     now = alt.Chart(maps).transform_filter(NOW)
     shade = alt.Fill("level:Q", scale=alt.Scale(domain=[0, 1], range=["black", "white"]), legend=None)
-    pixels = as_pixels(now, size).mark_rect(stroke=None).encode(**in_grid(size), x2="x1", y2="y1", fill=shade)
     ring = now.transform_calculate(x=f"datum.next % {size} + 0.5", y=f"floor(datum.next / {size}) + 0.5")
     said = now.transform_calculate(said="'likeliest pixel: ' + format(datum.peak, '.2f')").mark_text(
         align="left", fontSize=12, fontWeight="bold", color=ACCENT
     )
     return alt.layer(
-        pixels,
+        picture(now, size, SIDE, shade),
         ring.mark_point(size=140, color=SKY, strokeWidth=2, opacity=1).encode(**in_grid(size)),
         said.encode(x=alt.value(2), y=alt.value(SIDE + 12), text="said:N"),
         width=SIDE,
