@@ -81,11 +81,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("experiment", help="a chapter's runs, e.g. loss_comparison; an unknown name lists those there are")
     run.add_argument("--dataset", default="osie", help="a dataset's name or a folder of prepared files (default: osie)")
     run.add_argument("--profile", default="quick", help="smoke, quick (default), paper or tuned")
-    run.add_argument("--seeds", type=_seeds, default=(0,), metavar="0-2 or 0,3", help="default: 0")
-    run.add_argument("--losses", type=_names, metavar="mse,focal,…", help="loss_comparison only; default: all seven")
-    run.add_argument("--framings", type=_names, metavar="fixations,10hz", help="hybrid_regression only; default: both")
-    run.add_argument("--tasks", type=_names, metavar="10to10,…", help="of how_predictable and simulated_control")
+    run.add_argument("--seeds", type=_numbers, default=(0,), metavar="0-2 or 0,3", help="default: 0")
+    run.add_argument("--losses", type=_names, metavar="mse,focal,…", help="of loss_comparison and loss_tuning")
+    run.add_argument("--framings", type=_names, metavar="fixations,10hz", help="of hybrid_regression")
+    run.add_argument("--tasks", type=_names, metavar="10to10,…", help="of how_predictable, rotated, simulated_control")
     run.add_argument("--networks", type=_names, metavar="hybrid_l1,…", help="of hybrid_regression and how_predictable")
+    run.add_argument("--parts", type=_names, metavar="newest,…", help="of confounds")
+    run.add_argument("--grids", type=_numbers, metavar="8,16,…", help="of imbalance; px")
     run.add_argument("--dask", default="", metavar="ADDRESS", help="a Dask scheduler's address, or `local`")
     run.add_argument("--precision", default="float32", help="float32 (default), bf16, or tf32 on a GPU")
 
@@ -125,7 +127,7 @@ def _command(commands, name: str, function: Callable[..., int | None], what: str
     return parser
 
 
-def _seeds(text: str) -> tuple[int, ...]:
+def _numbers(text: str) -> tuple[int, ...]:
     """'0-2' or '0,3' as numbers, each once."""
     found: list[int] = []
     for part in text.split(","):
@@ -134,7 +136,7 @@ def _seeds(text: str) -> tuple[int, ...]:
             raise argparse.ArgumentTypeError(f"{text!r} is not like 0-2 or 0,3")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
-            raise argparse.ArgumentTypeError(f"{part!r} holds no seed; write the smaller one first")
+            raise argparse.ArgumentTypeError(f"{part!r} holds no number; write the smaller one first")
         found += range(first, last + 1)
     return tuple(dict.fromkeys(found))
 

@@ -1,14 +1,19 @@
 """The command line: expected errors in one line, options as the functions want them."""
 
 import argparse
+import inspect
 import re
+from pathlib import Path
 
 import pytest
 
-from fixlib import cli, training
+from fixlib import chapters, cli, training
 from fixlib.runs import execute, obtain
+from fixlib.runs.execute import experiment_module
 from fixlib.runs.store import Results
 from fixlib.runs.study import OWN_RESULTS
+
+EXPERIMENTS = sorted(path.parent.name for path in Path(chapters.__file__).parent.glob("*/runs.py"))
 
 
 def test_an_expected_error_is_one_line_and_exit_1(capsys):
@@ -33,15 +38,25 @@ def test_an_interruption_says_how_to_go_on(monkeypatch, capsys):
     assert "goes on from there" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_whatever_an_experiment_can_be_asked_for_is_an_option(name, capsys):
+    """What `recorded` says to type when runs are missing must be accepted."""
+    with pytest.raises(SystemExit):
+        cli.main(["run", "--help"])
+    options = capsys.readouterr().out
+    for choice in list(inspect.signature(experiment_module(name).specs).parameters)[3:]:
+        assert f"--{choice} " in options
+
+
 @pytest.mark.parametrize("text, seeds", [("0-2", (0, 1, 2)), ("3", (3,)), ("0,3,0", (0, 3)), ("0-1,5", (0, 1, 5))])
 def test_seeds(text, seeds):
-    assert cli._seeds(text) == seeds
+    assert cli._numbers(text) == seeds
 
 
 @pytest.mark.parametrize("text", ["x", "2-0", "1-", "", "-1"])
 def test_seeds_that_are_none(text):
     with pytest.raises(argparse.ArgumentTypeError):
-        cli._seeds(text)
+        cli._numbers(text)
 
 
 def test_what_is_not_given_is_left_to_the_function(monkeypatch):
