@@ -11,7 +11,6 @@ docs/verification.md says how often runs pass. Of a run in stages (chapter 3) th
 """
 
 import random
-import reprlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -140,7 +139,7 @@ def _different(recorded: Run, repeated: Run, agree: Callable[..., bool], compare
         ours = {name: value for name, value in ours.items() if name in theirs}
     for name in filter(compared, {**theirs, **ours}):
         if name not in theirs or name not in ours or not agree(name, theirs[name], ours[name]):
-            one, other = (reprlib.repr(side[name]) if name in side else "nothing" for side in (theirs, ours))
+            one, other = (_short(side[name]) if name in side else "nothing" for side in (theirs, ours))
             yield f"{name}: recorded {one}, repeated {other}"
 
 
@@ -162,6 +161,12 @@ def _equal(one: Any, other: Any, rounding: float = 0.0) -> bool:
 
 def _close(one: Any, other: Any) -> bool:
     return _equal(one, other, HALF_PRECISION if isinstance(one, np.ndarray) else ROUNDING)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"array of {value.shape}"
+    return f"{value:.7g}" if isinstance(value, float) else str(value)[:40]
 
 
 def table(checks: Sequence[Check]) -> pd.DataFrame:
