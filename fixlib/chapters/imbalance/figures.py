@@ -19,7 +19,7 @@ KNOWN: dict[str, dict[str, Any]] = {
 }
 
 
-@figure("03_imbalance", of=NAME, dataset="patterns", grids=(8, 16, 32))
+@figure("03_imbalance", of=NAME, dataset="patterns")
 def imbalance(study: Study) -> Figure:
     """What networks find where the next pixel can be known, against the black pixels beside each white one."""
     frame = study.frame()
