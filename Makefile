@@ -44,8 +44,9 @@ test: lint
 	$(BIN)/fixlib verify --all --profile smoke --dataset simulated
 	$(BIN)/python -m pytest -n 2 --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
 
+# From the root: JupyterLab shows no file above the folder it is started in, and chapter 0 shows one of figures/.
 lab: $(INSTALLED)
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 LOSSES := dice,mse,softmax_cross_entropy,focal,composite,dice_smooth_1,weighted_mse,sparsity,concentration
 
