@@ -246,7 +246,9 @@ def described(chapter: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def _store(executed: Path, notebook: Path) -> None:
     """Put an executed chapter in place of the committed one, without what differs from run to run."""
-    book = _read(executed)
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+
+    book, _ = CoalesceStreamsPreprocessor().preprocess(_read(executed), {})  # a slow cell's lines arrive one by one
     for part in (book, *book.cells):
         for key in (*NOT_STORED, *(["tags"] if part.metadata.get("tags") == [] else [])):
             part.metadata.pop(key, None)

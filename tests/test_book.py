@@ -159,6 +159,16 @@ def test_update_stores_the_executed_chapter_without_times_and_paths(project):
     assert "papermill" not in text and str(project) not in text and "iopub" not in text
 
 
+def test_update_stores_lines_that_arrive_one_by_one_as_one_output(project):
+    lines = "import time\nfor line in 'abc':\n    print(line, flush=True)\n    time.sleep(0.3)\ndisplay(1)\nprint('d')"
+    notebook(project / "notebooks" / "00_first.ipynb", "dataset = 'osie'", lines)
+    book.make_book(update=True)
+    outputs = nbformat.read(project / "notebooks" / "00_first.ipynb", as_version=4).cells[-1].outputs
+    assert [output.get("text") for output in outputs] == ["a\nb\nc\n", None, "d\n"]
+    arrived = nbformat.read(project / "build" / "book" / "00_first.ipynb", as_version=4).cells[-1].outputs
+    assert len(arrived) > len(outputs)
+
+
 def test_update_refuses_parameters(project):
     with pytest.raises(ValueError, match="--update"):
         book.make_book(parameters=["dataset=simulated"], update=True)
