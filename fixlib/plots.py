@@ -48,7 +48,7 @@ PREDICTORS = {
     "other_viewers": ("other viewers of the picture", "#CC6677"),
     "knows_path": ("knows the path", "#BBBBBB"),
     "black": ("all black", BASELINE_COLOR),
-    "repeat_last": ("repeat last point", BASELINE_COLOR),
+    "repeat_last": ("repeat last pixel", BASELINE_COLOR),
     "repeat_last_subpixel": ("repeat last point, sub-pixel", BASELINE_COLOR),
     "hold_then_prior": ("hold, then the prior", BASELINE_COLOR),
     "centre_bias": ("centre bias (density)", BASELINE_COLOR),

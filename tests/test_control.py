@@ -127,7 +127,7 @@ class TestBeyondPossible:
 def test_the_figure_shows_every_network_seed_and_optimum_and_repeating_in_every_panel():
     axes = figures.beside_optimum(make_study()).axes
     try:
-        assert [label.get_text() for label in axes[0].get_yticklabels()] == ["MSE", "Repeat last point"]
+        assert [label.get_text() for label in axes[0].get_yticklabels()] == ["MSE", "Repeat last pixel"]
         for panel, best in zip(axes, (0.0, 1.6, 0.5, 7.0)):
             hollow = [line for line in panel.lines if line.get_marker() == "D" and line.get_markerfacecolor() == "none"]
             assert float(hollow[0].get_xdata()[0]) == pytest.approx(best)

@@ -90,7 +90,7 @@ class TestPredictors:
     def test_least_error_comes_first_and_frame_networks_count_once_a_decoding(self, study):
         labels = [predictor.label for predictor in tables.predictors_of(study, AT_10HZ)]
         assert labels == [
-            "Repeat last point",
+            "Repeat last pixel",
             "Dwell table",
             "Frames, MSE (brightest)",
             "GRU, sub-pixel *",

@@ -134,7 +134,7 @@ class TestDoingNothing:
         assert dots[recall] == pytest.approx([100 * score["white_pixel_recall"]["value"] for score in scores])
         bars = [line.get_xdata() for line in wrong.lines if line.get_marker() == "None"]
         assert all(low <= dot <= high for (low, high), dot in zip(bars, dots[wrong]))
-        assert [label.get_text() for label in wrong.get_yticklabels()] == ["All black", "Centre", "Repeat last point"]
+        assert [label.get_text() for label in wrong.get_yticklabels()] == ["All black", "Centre", "Repeat last pixel"]
 
     def test_horizons_are_milliseconds_ahead(self, study):
         recall, error = figures.by_horizon(study).axes

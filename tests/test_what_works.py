@@ -36,7 +36,7 @@ def test_costs_are_means_over_seeds_the_closest_first(tried):
     assert found.loc["Hold, then the prior", tables.DIFFERENCE] == "–"
     apart = [float(text.split()[0].replace("−", "-")) for text in found[tables.DIFFERENCE] if text != "–"]
     assert apart == sorted(apart) and apart[0] < 0 < apart[-1]
-    assert np.isnan(found.loc["Repeat last point", "parameters"]) and len(found.columns) == 6
+    assert np.isnan(found.loc["Repeat last pixel", "parameters"]) and len(found.columns) == 6
 
 
 @pytest.mark.parametrize(
