@@ -94,7 +94,7 @@ def measure(kills: int, seeds: str) -> dict:
             root = folder / "killed"
             while done < kills and kill_at_random(start_sweep(root, dataset, "--seeds", seeds), root, moments):
                 done += 1
-                recorded = len(Results(root / "results").runs())  # ResultError if a file is half-written
+                recorded = len(Results(root / OWN_RESULTS).runs())  # ResultError if a file is half-written
                 print(f"kill {done}: {recorded} runs recorded", flush=True)
             finish(start_sweep(root, dataset, "--seeds", seeds))
             runs, found = compare(folder / "peace", root)
