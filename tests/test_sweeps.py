@@ -75,7 +75,7 @@ class TestData:
 
 
 class TestSeeds:
-    @pytest.mark.parametrize("text, complaint", [("3-1", "'3-1' holds no seed"), ("0,x", "is not like 0-2 or 0,3")])
+    @pytest.mark.parametrize("text, complaint", [("3-1", "'3-1' holds no number"), ("0,x", "is not like 0-2 or 0,3")])
     def test_what_names_no_seeds_is_refused(self, text, complaint, capsys):
         with pytest.raises(SystemExit):
             main(["run", "loss_comparison", "--seeds", text])
