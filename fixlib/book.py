@@ -143,9 +143,11 @@ def make_book(
         print(f"{notebook.stem}: {failure or 'done'}, {time.perf_counter() - began:.0f} s", flush=True)
         _write_html(executed)
         outputs = str([cell.get("outputs") for cell in _read(executed).cells])
-        simulated += [notebook.stem] * (SIMULATED in outputs)
-        failed += [notebook.stem] * bool(failure)
-        if update and not failure:
+        if SIMULATED in outputs:
+            simulated.append(notebook.stem)
+        if failure:
+            failed.append(notebook.stem)
+        elif update:
             _store(executed, notebook)
     print(f"book: {time.perf_counter() - start:.0f} s, in {out.relative_to(system.root())}")
     if results:
@@ -250,8 +252,10 @@ def _store(executed: Path, notebook: Path) -> None:
 
     book, _ = CoalesceStreamsPreprocessor().preprocess(_read(executed), {})  # a slow cell's lines arrive one by one
     for part in (book, *book.cells):
-        for key in (*NOT_STORED, *(["tags"] if part.metadata.get("tags") == [] else [])):
+        for key in NOT_STORED:
             part.metadata.pop(key, None)
+        if part.metadata.get("tags") == []:
+            del part.metadata["tags"]
     with system.atomic_write(notebook) as file:
         file.write(f"{nbformat.writes(book)}\n".encode())
 

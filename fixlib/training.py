@@ -249,7 +249,9 @@ def _train_epoch(
         raise ValueError(NO_BATCH)
     # Read once an epoch: reading every batch would make a GPU wait for each.
     found, norm = torch.stack(losses).double().cpu(), torch.stack(norms).cpu()
-    for batch in torch.nonzero(~(found.isfinite() & norm.isfinite())).flatten().tolist():
+    bad = torch.nonzero(~(found.isfinite() & norm.isfinite()))
+    if len(bad):
+        batch = int(bad[0])
         what = f"batch {batch + 1}: loss {found[batch]:g}, gradient norm {norm[batch]:g}"
         raise TrainingDiverged(f"{what}; lower the learning rate or look at that batch")
     return float(found @ torch.tensor(counts, dtype=torch.float64)) / sum(counts)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from fixlib import plots
 from fixlib.chapters.how_predictable.runs import VIEWERS
 from fixlib.chapters.how_predictable.tables import IN_WORDS, STEPS, gain
-from fixlib.plots import Row, color_of
+from fixlib.plots import GREY, Row, color_of
 from fixlib.runs.study import Study, value
 
 # Beside the others' dots, dashed: predictor -> whose colour, and how it is called.
@@ -21,13 +21,13 @@ LINES = {
 
 def what_each_step_adds(record: Mapping[str, Study]) -> Figure:
     """Bits by which the predictors of `STEPS` differ, a panel per task, each with its interval."""
-    colors = ["#777777", "#777777", color_of("density_gru"), color_of("other_viewers")]
+    colors = [GREY, GREY, color_of("density_gru"), color_of("other_viewers")]
     with plots.book_style():
         figure, panels = plt.subplots(1, len(record), figsize=(10, 2.8), sharey=True, sharex=True)
         for axes, task in zip(panels, record):
             rows = [Row(step, color, [gain(task, *pair)]) for (step, pair), color in zip(STEPS.items(), colors)]
             plots.dots(axes, rows, written="+.2f")
-            axes.axvline(0, color="#777777", lw=1)
+            axes.axvline(0, color=GREY, lw=1)
             axes.set_title(IN_WORDS[task])
         panels[1].set_xlabel("bits that this adds")
         first = next(iter(record.values()))

@@ -73,8 +73,9 @@ def looked_at(scanpaths: Scanpaths, by_duration: bool) -> Tensor:
     table = table[inside & (table["order"] > 0)]
     stimulus, subject = (torch.tensor(table[name].to_numpy()) for name in ("stimulus", "subject"))
     pixel = pixel_index(torch.tensor(table[["x", "y"]].to_numpy(), dtype=torch.float32), size)
-    often = table["duration_ms"] if by_duration else table["duration_ms"] * 0 + 1
-    weight = torch.tensor(often.to_numpy(), dtype=torch.float32)
+    weight = torch.ones(len(table))
+    if by_duration:
+        weight = torch.tensor(table["duration_ms"].to_numpy(), dtype=torch.float32)
     looks = torch.zeros(int(stimulus.max()) + 1, int(subject.max()) + 1, size**2)
     return looks.index_put_((stimulus, subject, pixel), weight, accumulate=True).unflatten(-1, (size, size))
 
