@@ -48,6 +48,8 @@ class TestConfounds:
         focal = recorded("loss_comparison", "osie", "quick", losses=("focal",))
         newest = recorded("confounds", "osie", "quick", parts=("newest",))
         hits = newest.difference("newest.focal", "focal", "hit_3px", focal)
+        changed, usual = (run.metrics["hit_3px"]["value"] for run in (newest.run("newest.focal"), focal.run("focal")))
+        assert hits["value"] == pytest.approx(changed - usual, abs=1e-3)
         assert 0 < hits["low"] < hits["value"] < hits["high"]  # the skip alone hid the last point
         hybrids = recorded("hybrid_regression", "osie", "quick", networks=("hybrid_l1",))
         points = recorded("confounds", "osie", "quick", parts=("points",))

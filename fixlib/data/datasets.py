@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -27,8 +27,14 @@ class Dataset:
     source: Source  # known without the data
     file: Download | None = None  # what is fetched, if anything
     has_fixations = False  # with their durations
-    open: Callable[[float | None, int], dict[str, Gaze]]  # train, val and test at a rate, on a grid of so many px
-    fingerprint: Callable[[float | None, int], str]  # 16 hex digits that change whenever a run on these data could
+
+    def open(self, rate_hz: float | None, size: int) -> dict[str, Gaze]:
+        """Train, val and test."""
+        raise NotImplementedError
+
+    def fingerprint(self, rate_hz: float | None, size: int) -> str:
+        """16 hex digits that change whenever a run on these data could."""
+        raise NotImplementedError
 
     def describe(self) -> Source:
         """Where it comes from."""

@@ -59,10 +59,12 @@ def _tables(files: list[File], reading: Reading) -> list[Table]:
             table.rows["subject"] = file.stem if stems[file.stem] == 1 else file.name
         found.setdefault(table.format.partition(" (")[0], []).append(table)
 
+    def rank(tables: list[Table]) -> tuple[bool, int]:
+        return not {"duration", "end"}.isdisjoint(tables[0].rows), sum(len(table.rows) for table in tables)
+
     if not found:
         raise DataFileError("\n".join(aside[:5]))
-    fixations = {kind: not {"duration", "end"}.isdisjoint(tables[0].rows) for kind, tables in found.items()}
-    best = found[max(found, key=lambda kind: (fixations[kind], sum(len(table.rows) for table in found[kind])))]
+    best = max(found.values(), key=rank)
     aside += [f"{len(each)} file(s) of {kind}: another format" for kind, each in found.items() if each is not best]
     reading.notes += [f"left aside: {why}" for why in aside[:5]]
     reading.notes += [f"left aside, too: {len(aside) - 5} more files"] * (len(aside) > 5)
@@ -118,7 +120,9 @@ def _together(tables: list[Table], reading: Reading) -> pd.DataFrame:
             "test and training share pictures: --columns stimulus=..."
         )
     for name, otherwise in (("subject", ""), ("stimulus", "all"), ("trial", "1")):
-        rows[name] = _texts(rows[name] if name in rows else pd.Series(otherwise, rows.index))
+        rows[name] = (
+            _texts(rows[name]) if name in rows else pd.Categorical.from_codes(np.zeros(len(rows), int), [otherwise])
+        )
     between = rows["stimulus"].str.casefold().isin(NO_PICTURE)
     if between.any() and not between.all():
         reading.notes.append(f"{between.sum()} rows between pictures ({rows['stimulus'][between].iloc[0]}): left out")
@@ -177,6 +181,14 @@ def _sides(unit: str, screen: tuple[Any, Any]) -> tuple[Any, Any, float]:
     }[unit]
 
 
+def _screen(rows: pd.DataFrame, tables: list[Table], said: Said) -> tuple[pd.Series, pd.Series]:
+    """Width and height (px) of each row's screen; NaN where nobody says it."""
+    if not said.screen and {"screen_w", "screen_h"} <= set(rows):
+        return rows["screen_w"], rows["screen_h"]
+    sizes = np.array([said.screen or table.screen or (np.nan, np.nan) for table in tables])[rows["table"]]
+    return pd.Series(sizes[:, 0], rows.index), pd.Series(sizes[:, 1], rows.index)
+
+
 def _placed(rows: pd.DataFrame, tables: list[Table], reading: Reading) -> pd.DataFrame | None:
     """x, y as shares of the picture, y down; None where it cannot be told, and the findings say why."""
     said, unit = reading.said, reading.said.unit or tables[0].unit or "px"
@@ -185,10 +197,7 @@ def _placed(rows: pd.DataFrame, tables: list[Table], reading: Reading) -> pd.Dat
         raise DataFileError("no position in these files is a number")
     if not (said.unit or "width" in rows or tables[0].mapped):
         reading.findings += _doubts_of_unit(values, unit)
-    screens = np.array([said.screen or table.screen or (np.nan, np.nan) for table in tables])[rows["table"]]
-    wide, high = (pd.Series(side, rows.index) for side in screens.T)  # px; NaN where nobody says it
-    if not said.screen and {"screen_w", "screen_h"} <= set(rows):
-        wide, high = rows["screen_w"], rows["screen_h"]
+    wide, high = _screen(rows, tables, said)
     known = wide.notna()
     place = pd.DataFrame({side: rows.get(side, np.nan) for side in PICTURE}, rows.index)
     told = (place["width"] > 0) & (place["height"] > 0)
@@ -272,8 +281,10 @@ def _check_place(
             f"--columns x=...,y=... the other way round; {sure}"
         )
     elif outside > 0.2 and not (trusted or told):
-        where = f"{outside:.0%} of positions are outside of {whole} (they reach from {corners})"
-        stop(f"{where}: another --screen WxH? {sure}")
+        stop(
+            f"{outside:.0%} of positions are outside of {whole} (they reach from {corners}): another --screen WxH? "
+            f"{sure}"
+        )
     if len(points) >= 100 and (high - low).min() < 0.6 and outside < 0.2 and not (trusted or told):
         stop(
             f"gaze fills only {high[0] - low[0]:.0%} x {high[1] - low[1]:.0%} of {whole} (from {corners}): if the "
@@ -281,9 +292,10 @@ def _check_place(
         )
     middle = points[points.ge(0).all(axis=1) & points.lt(1).all(axis=1)].mean()
     y_up = ". That is low for pictures: is y up? Nothing is turned over by guess: --y-up"
-    mean = f"gaze is on average {middle['x']:.0%} from the left and {middle['y']:.0%} from the top"
-    doubt = y_up * bool(middle["y"] > 0.55 and len(points) >= 30)
-    reading.notes.append(f"{outside:.1%} outside of the picture; inside, {mean}{doubt}")
+    reading.notes.append(
+        f"{outside:.1%} outside of the picture; inside, gaze is on average {middle['x']:.0%} from the left and "
+        f"{middle['y']:.0%} from the top" + y_up * bool(middle["y"] > 0.55 and len(points) >= 30)
+    )
 
 
 def _in_ms(rows: pd.DataFrame, table: Table, reading: Reading) -> pd.DataFrame:
@@ -371,10 +383,13 @@ def _scanpaths(rows: pd.DataFrame, reading: Reading) -> None:
     if _too_long(float(trials["duration"].sum().max()), trials.ngroups, len(rows), reading):
         return
     who = {name: rows[name].cat.codes.astype(np.int64) for name in ("subject", "stimulus")}
-    rows = rows.rename(columns=dict(duration="duration_ms", onset="onset_ms"))
-    table = rows.assign(order=trials.cumcount(), **who, **(rows[["x", "y"]] * PREPARED_SIZE)).reset_index(drop=True)
-    table = table[[*COLUMNS, *table.columns.intersection(["onset_ms"])]]
-    reading.scanpaths = Scanpaths(table, PREPARED_SIZE, _source(reading, table[[*COLUMNS]].to_numpy(float)))
+    table = rows.assign(
+        order=trials.cumcount(), duration_ms=rows["duration"], **who, **(rows[["x", "y"]] * PREPARED_SIZE)
+    )
+    columns = list(COLUMNS)
+    table = table.rename(columns=dict(onset="onset_ms"))[[*columns, *(["onset_ms"] if "onset" in rows else [])]]
+    table = table.reset_index(drop=True)
+    reading.scanpaths = Scanpaths(table, PREPARED_SIZE, _source(reading, table[columns].to_numpy(float)))
 
 
 def _samples(rows: pd.DataFrame, reading: Reading) -> None:

@@ -69,7 +69,8 @@ class Study:
         if self.dataset != self.requested:
             return fallback_notice(self.requested)
         told = f"Data: {self.label}. Runs: {len(self.runs)}, of which trained just now: {self.trained}."
-        return "\n".join(filter(None, [told, data.describe(self.dataset).notice, OWN * self.own]))
+        more = [data.describe(self.dataset).notice, OWN if self.own else ""]
+        return "\n".join([told, *filter(None, more)])
 
     def variants(self, **wanted: Any) -> list[str]:
         """Names of the variants, each once, in order; of those that have these `facts`, e.g. `trained=True`."""
@@ -305,7 +306,7 @@ def obtain(
 
 def results_of(dataset: str, folder: str = "") -> Results:
     """Where the runs on a dataset are recorded: those on a folder apart from the book's, unless a place is named."""
-    return Results(folder or OWN_RESULTS * (bool(dataset) and dataset not in data.DATASETS))
+    return Results(folder or ("" if not dataset or dataset in data.DATASETS else OWN_RESULTS))
 
 
 def _specs(

@@ -141,7 +141,8 @@ def _run_one(results: Results, spec: RunSpec, waiting: bool, show: Callable[[], 
 
 def _work_file(spec: RunSpec, results: Results, kind: str) -> Path:
     """A file under build/ that one run, recorded in one place, has to itself."""
-    return system.root() / "build" / kind / f"{spec.stem}-{results.place}{'.json' * (kind == 'failed')}"
+    name = f"{spec.stem}-{results.place}" + (".json" if kind == "failed" else "")
+    return system.root() / "build" / kind / name
 
 
 def lock(spec: RunSpec, results: Results) -> filelock.BaseFileLock:
@@ -158,9 +159,10 @@ def checkpoint_of(spec: RunSpec, results: Results) -> Checkpoint:
 
 def remove_old_checkpoints(specs: Iterable[RunSpec], results: Results) -> None:
     """Remove those of recorded runs: a process that was killed just after it recorded one leaves it."""
-    for spec in filter(lambda spec: _checkpoints(spec, results), specs):
-        with suppress(filelock.Timeout), lock(spec, results).acquire(timeout=0):
-            _remove_traces(spec, results)
+    for spec in specs:
+        if _checkpoints(spec, results):
+            with suppress(filelock.Timeout), lock(spec, results).acquire(timeout=0):
+                _remove_traces(spec, results)
 
 
 def _checkpoints(spec: RunSpec, results: Results) -> list[Path]:
