@@ -41,6 +41,19 @@ def create_sparse_frames(coordinates: Tensor, fixation_mask: Tensor, size: int =
     return frames.view(*index.shape, 1, size, size)
 
 
+def gaussian_frames(points: Tensor, sigma: float, size: int = 32) -> Tensor:
+    """Frames (B, T, 1, size, size) of points (B, T, 2) px: a Gaussian of `sigma` px, 1 at the pixel of the point.
+
+    ValueError for a point outside the grid, or a sigma that is not above 0.
+    """
+    if not sigma > 0:
+        raise ValueError(f"sigma must be above 0 px, got {sigma}")
+    places = torch.arange(size, device=points.device) + 0.5
+    away = (seen_points(points, size).unsqueeze(-1) - places).square()  # (B, T, 2, size)
+    across, down = torch.exp(-away / (2 * sigma**2)).unbind(dim=-2)
+    return (down.unsqueeze(-1) * across.unsqueeze(-2)).unsqueeze(2)
+
+
 def certain_frames(points: Tensor, size: int = 32) -> Tensor:
     """Logits (N, T, 1, size, size) of who is sure of one pixel a frame, that of `points` (N, T, 2), and of no other."""
     frames = create_sparse_frames(points, torch.ones(points.shape[:-1], dtype=torch.bool), size)

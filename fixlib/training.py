@@ -22,7 +22,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.auto import tqdm
 
-from fixlib.grid import create_sparse_frames, mirrored_points, seen_points
+from fixlib.grid import create_sparse_frames, gaussian_frames, mirrored_points, seen_points
 from fixlib.system import atomic_write, bits, environment
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -56,10 +56,12 @@ class WindowLoader:
         mirror: whether each window is mirrored left to right half of the time, drawn like the order.
         earlier: whether half of the batches end what is seen at a random earlier frame, drawn likewise, and ask for the
             frames after that: more to learn from, for networks that read histories of any length.
+        sigma: draws target frames as Gaussians of so many px around the white pixel, 1 at their highest.
         device: where the coordinates live and the frames are drawn.
 
     Raises:
-        ValueError: an unknown representation, windows too short to hold a target, or a frame without gaze.
+        ValueError: an unknown representation, windows too short to hold a target, a frame without gaze, or a sigma for
+            targets that are no frames.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class WindowLoader:
         seed: int = 0,
         mirror: bool = False,
         earlier: bool = False,
+        sigma: float | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         for name, value in dict(inputs=inputs, targets=targets).items():
@@ -84,10 +87,12 @@ class WindowLoader:
             raise ValueError(f"n_in={n_in} leaves no target in windows of {length} frames; cut longer windows")
         if not windows["fixation_mask"].all():
             raise ValueError("a frame of these windows holds no gaze; fixlib.data.cut_windows gives windows without")
+        if sigma is not None and targets != "frames":
+            raise ValueError(f"sigma={sigma} is for targets that are frames, not for {targets!r}")
         self.coordinates, self.size = windows["coordinates"].to(device), windows["meta"]["size"]
         self.n_in, self.inputs, self.targets = n_in, inputs, targets
         self.batch_size, self.shuffle, self.seed, self.epoch = batch_size, shuffle, seed, 0
-        self.mirror, self.earlier = mirror, earlier
+        self.mirror, self.earlier, self.sigma = mirror, earlier, sigma
 
     def __len__(self) -> int:
         return -(-len(self.coordinates) // self.batch_size)
@@ -95,7 +100,7 @@ class WindowLoader:
     def __repr__(self) -> str:
         """The same for loaders that give the same batches, and only for them."""
         content = hashlib.sha256(self.coordinates.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
-        names = ("n_in", "inputs", "targets", "batch_size", "shuffle", "seed", "mirror", "earlier")
+        names = ("n_in", "inputs", "targets", "batch_size", "shuffle", "seed", "mirror", "earlier", "sigma")
         settings = ", ".join(f"{name}={getattr(self, name)}" for name in names)
         return f"WindowLoader({len(self.coordinates)} windows {content} on {self.size} px, {settings})"
 
@@ -112,10 +117,12 @@ class WindowLoader:
             if self.earlier and torch.rand((), generator=generator) < 0.5:
                 now = int(torch.randint(1, self.n_in + 1, (), generator=generator))
             observed, to_come = points[rows, : now + ahead].split([now, ahead], dim=1)
-            yield self._represent(observed, self.inputs), self._represent(to_come, self.targets)
+            yield REPRESENTATIONS[self.inputs](observed, self.size), self._target(to_come)
 
-    def _represent(self, points: Tensor, representation: str) -> Tensor:
-        return REPRESENTATIONS[representation](points, self.size)
+    def _target(self, points: Tensor) -> Tensor:
+        if self.sigma is not None:
+            return gaussian_frames(points, self.sigma, self.size)
+        return REPRESENTATIONS[self.targets](points, self.size)
 
 
 def train_model_with_loss(

@@ -240,6 +240,18 @@ def test_a_known_output_and_known_first_weights():
     assert output[:, :, 0, ::7, ::7].flatten().tolist() == pytest.approx(known["output"], rel=1e-4, abs=1e-5)
 
 
+def test_soft_argmax_is_the_mean_position_under_the_softmax_of_each_frame():
+    options = dict(hid_S=4, hid_T=8, N_S=2, N_T=2)
+    simvp, points = scramble(SimVP((3, 1, 8, 8), **options)), NETWORKS["soft_argmax"].for_task(3, 3, 8, **options)
+    points.load_state_dict(simvp.state_dict())
+    frames = torch.rand(2, 3, 1, 8, 8)
+    with torch.no_grad():
+        p = simvp.eval()(frames).flatten(-2).softmax(-1).view(2, 3, 8, 8)
+        places = torch.arange(8) + 0.5
+        expected = torch.stack([(p.sum(-2) * places).sum(-1), (p.sum(-1) * places).sum(-1)], dim=-1)
+        torch.testing.assert_close(points.eval()(frames), expected)
+
+
 def test_hybrid_takes_the_weights_of_a_simvp():
     options = dict(in_shape=(4, 1, 16, 16), hid_S=4, hid_T=8, N_S=2, N_T=2)
     simvp, hybrid = SimVP(**options), SimVP_RegressionHead(**options)
@@ -413,7 +425,7 @@ def test_an_own_network_is_trained_like_any_other_and_found_by_the_benchmarks(mo
 
 
 def test_an_unknown_network_is_refused_by_name():
-    with pytest.raises(ValueError, match="unknown network 'simvip'; known: simvp, regression, gru, density"):
+    with pytest.raises(ValueError, match="unknown network 'simvip'; known: simvp, soft_argmax, regression"):
         NETWORKS["simvip"]
 
 

@@ -1,5 +1,7 @@
 """The training loop: batches, learning, best weights kept, interruption and resumption, divergence."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -70,6 +72,18 @@ class TestWindowLoader:
         assert set(seen) == {1, 2, 3} and 50 < seen.count(3) < 80  # of 100: half, and a third of the others
         for inputs, targets in loader:
             assert targets.shape[1] == 1 and (targets[:, 0, 0] - inputs[:, -1, 0] == 1).all()
+
+    def test_draws_targets_as_gaussians_where_asked_around_the_white_pixel_alone(self):
+        sharp, soft = (next(iter(WindowLoader(windows(), 2, batch_size=12, sigma=sigma)))[1] for sigma in (None, 1.5))
+        assert soft.shape == sharp.shape and torch.equal(soft == 1, sharp == 1)
+        row, column = sharp[3, 0, 0].nonzero()[0]
+        assert soft[3, 0, 0, row + 2, column + 1].item() == pytest.approx(math.exp(-5 / (2 * 1.5**2)))
+
+    def test_refuses_gaussians_that_are_none(self):
+        with pytest.raises(ValueError, match="sigma=1.0 is for targets that are frames, not for 'points'"):
+            WindowLoader(windows(), 2, targets="points", sigma=1.0)
+        with pytest.raises(ValueError, match="sigma must be above 0 px, got 0"):
+            next(iter(WindowLoader(windows(), 2, sigma=0.0)))
 
     def test_every_window_once_an_epoch_in_an_order_of_its_own(self):
         loader = WindowLoader(windows(), 2, inputs="points", targets="points", batch_size=5, shuffle=True)

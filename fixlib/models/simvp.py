@@ -277,6 +277,23 @@ class SimVP(nn.Module):
         return logits.unflatten(0, (B, count))
 
 
+@NETWORKS.register("soft_argmax")
+class SoftArgmax(SimVP):
+    """SimVP that gives points (B, out_frames, 2), px: the mean position under the softmax over each predicted frame.
+
+    Sun et al. (2018), Integral human pose regression, equation 2. Options and weights are SimVP's, for frames of one
+    channel.
+    """
+
+    targets = "points"
+
+    def forward(self, frames: Tensor) -> Tensor:
+        logits = super().forward(frames).squeeze(2)  # (B, out_frames, H, W)
+        height, width = logits.shape[-2:]
+        centers = pixel_center(torch.arange(height * width, device=logits.device), width)
+        return logits.flatten(-2).float().softmax(-1) @ centers
+
+
 @NETWORKS.register("regression")
 class SimVP_RegressionHead(nn.Module):
     """The hybrid: the next point (x, y) in px from T frames, by SimVP's encoder, its translator and a small MLP.

@@ -16,7 +16,7 @@ from fixlib.registry import Registry
 from fixlib.training import OLDER_NAMES
 
 DESCRIPTION = "description"  # the kind of a run that describes recordings, and predicts nothing
-_LEFT_OUT = ("stride", "seed", "train_stride", "fold", "patience")  # where they are None
+_LEFT_OUT = ("stride", "seed", "train_stride", "fold", "patience", "sigma")  # where they are None
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -83,8 +83,8 @@ class Loss:
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained: options of `fixlib.training.train_model_with_loss` and, `mirror` and `earlier`, of its
-    `WindowLoader`; by default the original experiment's. No epochs: nothing is trained.
+    """How a network is trained: options of `fixlib.training.train_model_with_loss`, and `mirror`, `earlier`, `sigma` of
+    its `WindowLoader`; by default the original experiment's. No epochs: nothing is trained.
     """
 
     epochs: int = 0
@@ -98,6 +98,7 @@ class Training:
     patience: int | None = None
     mirror: bool = False
     earlier: bool = False
+    sigma: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precision", OLDER_NAMES.get(self.precision, self.precision))

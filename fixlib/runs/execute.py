@@ -101,7 +101,7 @@ def loss_of(config: Config) -> nn.Module:
 def fit(network: nn.Module, spec: RunSpec, windows: Windows, attempt: Attempt) -> list[dict]:
     """Train the network on the windows as its configuration says; its history."""
     settings = asdict(spec.config.training)
-    del settings["batch_size"]
+    del settings["batch_size"], settings["sigma"]
     settings |= dict(checkpoint=attempt.checkpoint, on_epoch=attempt.on_epoch, progress=False, cuda_graphs=True)
     order = dict(shuffle=True, seed=spec.seed, mirror=settings.pop("mirror"), earlier=settings.pop("earlier"))
     train = loader(network, spec.config, windows["train"], **order)
@@ -111,8 +111,9 @@ def fit(network: nn.Module, spec: RunSpec, windows: Windows, attempt: Attempt) -
 
 def loader(network: nn.Module, config: Config, windows: Gaze, **order: Any) -> WindowLoader:
     """Batches of windows as the network wants them."""
-    shape: dict[str, Any] = dict(inputs=network.inputs, targets=network.targets, batch_size=config.training.batch_size)
-    return WindowLoader(windows, config.data.n_in, **shape, **order, device=best_device())
+    training = config.training
+    shape: dict[str, Any] = dict(inputs=network.inputs, targets=network.targets, batch_size=training.batch_size)
+    return WindowLoader(windows, config.data.n_in, **shape, **order, sigma=training.sigma, device=best_device())
 
 
 def score_network(config: Config, network: nn.Module, windows: Windows) -> dict[str, Any]:

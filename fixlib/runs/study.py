@@ -226,17 +226,25 @@ def fallback_notice(requested: str) -> str:
 
 
 def recorded(
-    experiment: str, dataset: str, profile: str, seeds: Sequence[int] = (0,), results_dir: str = "", **choices: Any
+    experiment: str,
+    dataset: str,
+    profile: str,
+    seeds: Sequence[int] = (0,),
+    results_dir: str = "",
+    precision: str = "float32",
+    **choices: Any,
 ) -> Study:
     """The runs of an experiment as recorded; nothing is trained. Arguments as of `obtain`.
 
     Raises:
         NotRecorded: runs are missing; it names them, and the command that records them.
     """
-    specs, results = _specs(experiment, dataset, profile, seeds, choices), results_of(dataset, results_dir)
+    specs, results = _specs(experiment, dataset, profile, seeds, choices, precision), results_of(dataset, results_dir)
     if missing := [f"{spec.variant} (seed {spec.seed})" for spec in specs if not results.has(spec)]:
         lists = {name: ",".join(map(str, value)) for name, value in (dict(seeds=seeds) | choices).items()}
         options = dict(dataset=dataset, profile=profile, results=results_dir) | lists
+        if precision != "float32":
+            options["precision"] = precision
         command = " ".join(f"--{name} {value}" for name, value in options.items() if value)
         raise NotRecorded(
             f"{len(missing)} of {len(specs)} runs of {experiment} are not recorded: {', '.join(missing[:5])}"
@@ -310,7 +318,7 @@ def results_of(dataset: str, folder: str = "") -> Results:
 
 
 def _specs(
-    experiment: str, dataset: str, profile: str, seeds: Sequence[int], choices: dict, precision: str = "float32"
+    experiment: str, dataset: str, profile: str, seeds: Sequence[int], choices: dict, precision: str
 ) -> list[RunSpec]:
     """What an experiment runs, each once, however often it was asked for; ValueError for a choice that it has not."""
     module = experiment_module(experiment)

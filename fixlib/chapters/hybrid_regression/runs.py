@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fixlib import system
-from fixlib.chapters.loss_comparison.runs import LOSSES
+from fixlib.chapters.loss_comparison.runs import FURTHER_LOSSES, LOSSES
 from fixlib.models import BASELINES
 from fixlib.registry import Registry
 from fixlib.runs.config import Config, Loss, Model, Profile, RunSpec, get_profile, make_spec
@@ -13,8 +13,13 @@ NAME = "hybrid_regression"
 N_IN, N_OUT = 4, 1
 # One fixation a frame (None), or the gaze every 100 ms.
 FRAMINGS: Registry[float | None] = Registry("framing", {"fixations": None, "10hz": 10.0})
-# Compared with the others where asked for: the hybrid with a translator as narrow as that of frame prediction.
+# Compared with the others where asked for: the hybrid with a translator as narrow as that of frame prediction...
 NARROW = "hybrid_l1_narrow"
+# ...and frame prediction with further losses.
+FURTHER_FRAMES = {
+    "frames_dice": Loss("dice", LOSSES["dice"]),
+    "frames_softmax_cross_entropy": FURTHER_LOSSES["softmax_cross_entropy"],
+}
 
 
 def networks_of(size: Profile) -> dict[str, tuple[Model, Loss]]:
@@ -36,11 +41,12 @@ def specs(
 ) -> list[RunSpec]:
     """One run a network, framing and seed, and one a baseline and framing; variants read NAME.FRAMING.
 
-    `networks`: keys of `networks_of`, or `NARROW`; none for all of the former.
+    `networks`: keys of `networks_of` or `FURTHER_FRAMES`, or `NARROW`; none for all of the first.
     """
     size, found = get_profile(profile), []
     every = networks_of(size)
-    known = Registry("network", every | {NARROW: (Model("regression", size.simvp), Loss("l1"))})
+    further = {name: (size.frames, loss) for name, loss in FURTHER_FRAMES.items()}
+    known = Registry("network", every | further | {NARROW: (Model("regression", size.simvp), Loss("l1"))})
     for framing in framings:
         where = size.data(dataset, rate_hz=FRAMINGS[framing], n_in=N_IN, n_out=N_OUT, stride=N_IN + N_OUT)
         for name in networks or every:
