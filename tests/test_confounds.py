@@ -1,5 +1,6 @@
 """One thing changed and everything else the same; and the same motion on larger and larger grids."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -10,6 +11,7 @@ from fixlib.chapters.confounds import runs as confounds
 from fixlib.chapters.imbalance import runs as imbalance
 from fixlib.chapters.imbalance.figures import TITLES
 from fixlib.chapters.imbalance.figures import imbalance as draw
+from fixlib.chapters.targets import runs as targets
 from fixlib.runs import obtain, recorded
 from fixlib.runs.execute import rescore
 
@@ -55,6 +57,31 @@ class TestConfounds:
         points = recorded("confounds", "osie", "quick", parts=("points",))
         error = points.difference("hybrid.displacement.10hz", "hybrid_l1.10hz", "error", hybrids)
         assert error["value"] < 0 and error["high"] < 0
+
+
+class TestTargets:
+    def test_differ_in_target_or_head_alone(self):
+        found = {spec.variant: spec.config for spec in targets.specs("simulated", "quick")}
+        usual = {s.variant: s.config for s in confounds.loss_comparison.specs("simulated", "quick", losses=["bce"])}
+        sharp, soft = found["bce"], found["bce_sigma_1"]
+        assert replace(soft, training=replace(soft.training, sigma=None)) == sharp
+        assert sharp.model.options == usual["bce"].model.options | dict(prior_probability=0.01)
+        assert (found["soft_argmax"].data, found["soft_argmax"].training) == (sharp.data, sharp.training)
+        assert found["soft_argmax"].model.options == usual["bce"].model.options
+        assert [spec.variant for spec in targets.specs("simulated", "quick", parts=("soft_argmax",))] == ["soft_argmax"]
+        with pytest.raises(ValueError, match="unknown part 'hard'; choose of softmax, bce, soft_argmax"):
+            targets.specs("simulated", "quick", parts=("hard",))
+
+    def test_all_can_be_trained_and_scored_anew(self, project):
+        study = obtain("targets", "simulated", "smoke", workers=1)
+        assert study.variants(trained=True) == [spec.variant for spec in targets.specs("simulated", "smoke")]
+        costs = [study.run(f"softmax_sigma_{sigma:g}").history[-1]["val_loss"] for sigma in targets.SIGMAS_PX]
+        assert len(set(costs)) == 3  # a softer target is another target
+        for run in study.runs:
+            again, known = (
+                {name: found["value"] for name, found in one.metrics.items()} for one in (rescore(run), run)
+            )
+            assert again == pytest.approx(known, rel=1e-5, nan_ok=True)
 
 
 class TestImbalance:

@@ -14,5 +14,5 @@ from fixlib.models.baselines import (
 from fixlib.models.fast import accelerate
 from fixlib.models.registry import BASELINES, NETWORKS
 from fixlib.models.sequence import GazeDensity, GazeGRU
-from fixlib.models.simvp import MISSION, SimVP, SimVP_RegressionHead, count_parameters, create_model
+from fixlib.models.simvp import MISSION, SimVP, SimVP_RegressionHead, SoftArgmax, count_parameters, create_model
 from fixlib.models.tables import DwellTable, ReturnTable, TransitionTable

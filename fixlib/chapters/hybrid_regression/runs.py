@@ -13,13 +13,6 @@ NAME = "hybrid_regression"
 N_IN, N_OUT = 4, 1
 # One fixation a frame (None), or the gaze every 100 ms.
 FRAMINGS: Registry[float | None] = Registry("framing", {"fixations": None, "10hz": 10.0})
-# Compared with the others where asked for: the hybrid with a translator as narrow as that of frame prediction...
-NARROW = "hybrid_l1_narrow"
-# ...and frame prediction with further losses.
-FURTHER_FRAMES = {
-    "frames_dice": Loss("dice", LOSSES["dice"]),
-    "frames_softmax_cross_entropy": FURTHER_LOSSES["softmax_cross_entropy"],
-}
 
 
 def networks_of(size: Profile) -> dict[str, tuple[Model, Loss]]:
@@ -32,6 +25,18 @@ def networks_of(size: Profile) -> dict[str, tuple[Model, Loss]]:
     }
 
 
+def further_networks(size: Profile) -> dict[str, tuple[Model, Loss]]:
+    """Compared with them where asked for: the hybrid with a translator as narrow as that of frame prediction; a point
+    that is read off a frame, without an MLP; and frame prediction with two more losses.
+    """
+    return {
+        "hybrid_l1_narrow": (Model("regression", size.simvp), Loss("l1")),
+        "soft_argmax": (Model("soft_argmax", size.simvp), Loss("l1")),
+        "frames_dice": (size.frames, Loss("dice", LOSSES["dice"])),
+        "frames_softmax_cross_entropy": (size.frames, FURTHER_LOSSES["softmax_cross_entropy"]),
+    }
+
+
 def specs(
     dataset: str,
     profile: str,
@@ -41,12 +46,11 @@ def specs(
 ) -> list[RunSpec]:
     """One run a network, framing and seed, and one a baseline and framing; variants read NAME.FRAMING.
 
-    `networks`: keys of `networks_of` or `FURTHER_FRAMES`, or `NARROW`; none for all of the first.
+    `networks`: keys of `networks_of` or `further_networks`; none for all of the former.
     """
     size, found = get_profile(profile), []
     every = networks_of(size)
-    further = {name: (size.frames, loss) for name, loss in FURTHER_FRAMES.items()}
-    known = Registry("network", every | further | {NARROW: (Model("regression", size.simvp), Loss("l1"))})
+    known = Registry("network", every | further_networks(size))
     for framing in framings:
         where = size.data(dataset, rate_hz=FRAMINGS[framing], n_in=N_IN, n_out=N_OUT, stride=N_IN + N_OUT)
         for name in networks or every:

@@ -8,13 +8,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from fixlib.chapters.hybrid_regression.runs import NAME
 from fixlib.models import SimVP, SimVP_RegressionHead, count_parameters
 from fixlib.plots import color_of, in_text, interval, name_of
 from fixlib.runs.store import Run
-from fixlib.runs.study import Number, Study, difference, facts, mean
+from fixlib.runs.study import Number, Study, difference, facts, mean, recorded
 
 # The error reported for the approaches before the hybrid, and the one hoped for, by the original document (px).
 REPORTED_PX, HOPED_PX = 5.12, 3.0
+FRAMES = ("frames_composite", "frames_weighted_mse", "frames_dice", "frames_softmax_cross_entropy")
 # Edges of the bins of true movement, px; the diagonal of the grid is 45 px.
 MOVEMENT_EDGES = (0, 1, 3, 6, 10, 14, 46)
 # What the networks on points are given and asked for where their options do not say it.
@@ -128,6 +130,17 @@ def beside(found: dict[str, list[Predictor]], others: dict[str, Predictor], name
         columns[f"minus {name}, {task}"] = [written(one.minus(others[task])) for one in predictors]
     labels = [one.label.partition(" (")[0] for one in next(iter(found.values()))]
     return pd.DataFrame(columns, index=labels).rename_axis("predictor")
+
+
+def of_its_size() -> Study:
+    """Frames and soft-argmax at the size of the original hybrid, on its windows: one seed, trained in bfloat16."""
+    return recorded(NAME, "osie", "paper", precision="bf16", networks=(*FRAMES, "soft_argmax"))
+
+
+def every_decoding(study: Study, framing: str) -> list[Predictor]:
+    """The frame networks of a framing, in the order of the study, by their brightest pixel and by their median."""
+    networks = [tuple(study.runs_of(name)) for name in study.variants(framing=framing, model="simvp")]
+    return [Predictor(runs, decoding) for runs in networks for decoding in ("_argmax", "_median")]
 
 
 def targets(study: Study) -> pd.DataFrame:

@@ -55,7 +55,8 @@ def headline() -> pd.DataFrame:
     """The book's first table: a row per predictor, means over its seeds, all on the same test windows of OSIE.
 
     A network's seed that has `failed` has a row of its own as well. NaN where there is no such number: a baseline has
-    no loss; bits are of networks that were kept. Show it with `fixlib.plots.table(found, WRITTEN, BEST)`.
+    no loss; bits are of networks that were kept, at the original size those `repeated`. Show it with
+    `fixlib.plots.table(found, WRITTEN, BEST)`.
     """
     study = record()
     named = {name_of(name): study.runs_of(name) for name in BASELINES}
@@ -66,7 +67,35 @@ def headline() -> pd.DataFrame:
     named |= {f"{name_of(name)}, {at_its_best(runs)}": runs for name, runs in tuned().items()}
     if of_positions := sequence():
         named[SEQUENCE] = of_positions
-    return compared(named, study.runs_of(REFERENCE))
+    found = compared(named, study.runs_of(REFERENCE))
+    for name, run in repeated().items():
+        found.loc[name_of(name), "bits"] = run.metrics["bits"]["value"]
+    return found
+
+
+def repeated() -> dict[str, Run]:
+    """Loss -> seed 0 of the `record` once more, in bfloat16, with its network kept; of the losses that have it."""
+    found = {name: if_recorded(NAME, "osie", "paper", precision="bf16", losses=(name,)) for name in EVERY_LOSS}
+    return {name: study.run(name) for name, study in found.items() if study}
+
+
+def agreement() -> pd.DataFrame:
+    """What bfloat16 changes: a row per loss `repeated`; metrics of three seeds in float32, seed 0 again in bfloat16.
+
+    "within": whether each of these metrics lies in the 95% interval of seed 0 in float32.
+    """
+    study, rows = record(), {}
+    for name, again in repeated().items():
+        row: dict[str, Any] = {}
+        for metric in ("white_pixel_recall", "average_precision", "error_median"):
+            column, written, _ = COLUMNS[metric]
+            seeds = [run.metrics[metric]["value"] for run in study.runs_of(name)]
+            row[f"{column}, float32"] = ", ".join(f"{value:{written}}" for value in seeds)
+            row[f"{column}, bfloat16"] = f"{again.metrics[metric]['value']:{written}}"
+        first = study.run(name, 0).metrics
+        inside = [first[m]["low"] <= again.metrics[m]["value"] <= first[m]["high"] for m in first if m in again.metrics]
+        rows[name_of(name)] = row | {"within": f"{sum(inside)} of {len(inside)}"}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("loss")
 
 
 def compared(named: Mapping[str, Sequence[Run]], reference: Sequence[Run]) -> pd.DataFrame:

@@ -13,19 +13,27 @@ from fixlib.chapters.loss_comparison.runs import N_IN, N_OUT, PRIOR, RATE_HZ
 from fixlib.runs.config import Config, Loss, Model, RunSpec, get_profile, make_spec
 
 NAME = "targets"
+PARTS = ("softmax", "bce", "soft_argmax")
 SIGMAS_PX = (0.5, 1.0, 2.0)
 
 
-def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,)) -> list[RunSpec]:
-    """One run a target or head and seed; ValueError for an unknown profile."""
+def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,), parts: Sequence[str] = PARTS) -> list[RunSpec]:
+    """One run a target or head and seed; ValueError for an unknown profile or part."""
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise ValueError(f"unknown part {unknown[0]!r}; choose of {', '.join(PARTS)}")
     size = get_profile(profile)
     where = size.data(dataset, rate_hz=RATE_HZ, n_in=N_IN, n_out=N_OUT, stride=N_OUT)
     softmax = Config(where, size.frames, Loss("softmax_cross_entropy"), size.training)
     bce = Config(where, Model("simvp", size.simvp | dict(prior_probability=PRIOR)), Loss("bce"), size.training)
     soft_argmax = Config(where, Model("soft_argmax", size.simvp), Loss("l1"), size.training)
-    configs = {"bce": bce, "soft_argmax": soft_argmax}
-    for name, sharp in (("softmax", softmax), ("bce", bce)):
-        for sigma in SIGMAS_PX:
-            soft = replace(sharp, training=replace(sharp.training, sigma=sigma))
-            configs[f"{name}_sigma_{sigma:g}"] = soft
+    of_part = {
+        "softmax": {f"softmax_sigma_{sigma:g}": _softened(softmax, sigma) for sigma in SIGMAS_PX},
+        "bce": {"bce": bce} | {f"bce_sigma_{sigma:g}": _softened(bce, sigma) for sigma in SIGMAS_PX},
+        "soft_argmax": {"soft_argmax": soft_argmax},
+    }
+    configs = {variant: config for part in parts for variant, config in of_part[part].items()}
     return [make_spec(NAME, variant, size, seed, config) for variant, config in configs.items() for seed in seeds]
+
+
+def _softened(sharp: Config, sigma: float) -> Config:
+    return replace(sharp, training=replace(sharp.training, sigma=sigma))

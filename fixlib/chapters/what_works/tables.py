@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from fixlib.chapters.how_predictable.tables import transformer
+from fixlib.chapters.hybrid_regression.tables import of_its_size
 from fixlib.chapters.loss_comparison import tables as losses
 from fixlib.plots import in_text, interval, name_of
 from fixlib.runs.store import Run
-from fixlib.runs.study import facts, px_difference, recorded, value
+from fixlib.runs.study import facts, predictor_of, px_difference, recorded, value
 
 SEEDS = (0, 1, 2)
 COUNTED = ("repeat_last", "hold_then_prior", "centre_bias", "transition_table", "dwell_table", "return_table")
@@ -29,11 +30,25 @@ def ten_ahead() -> dict[str, list[Run]]:
     found |= {f"SimVP, {in_text(name)}": original.runs_of(name) for name in losses.EVERY_LOSS}
     found |= _at_its_best("osie")
     found |= {f"Small SimVP, {in_text(name)}": small.runs_of(name) for name in losses.EVERY_LOSS}
+    found |= {f"Small SimVP, {name}": runs for name, runs in targets().items()}
     changed = recorded("confounds", "osie", "quick", parts=("newest", "density"))
     for variant in changed.variants():
         change, _, name = variant.partition(".")
         said = dict(newest="skip from the newest", density="of a density")[change]
         found[f"Small SimVP, {in_text(name)}, {said}"] = changed.runs_of(variant)
+    return found
+
+
+def targets() -> dict[str, list[Run]]:
+    """The small SimVP with other targets and another head, by label; the first is the usual one with a softmax."""
+    usual, found = recorded("loss_comparison", "osie", "quick", losses=("softmax_cross_entropy",)), {}
+    soft = recorded("targets", "osie", "quick", parts=("softmax",))
+    others = recorded("targets", "osie", "quick", SEEDS, parts=("bce", "soft_argmax"))
+    for runs in (study.runs_of(name) for study in (usual, soft, others) for name in study.variants(trained=True)):
+        config, label = runs[0].spec.config, in_text(predictor_of(runs[0]))
+        label += ", prior bias" if config.model.options.get("prior_probability") else ""
+        label += f", Gaussian of {config.training.sigma:g} px" if config.training.sigma else ""
+        found[label] = runs
     return found
 
 
@@ -43,12 +58,17 @@ def one_ahead() -> dict[str, list[Run]]:
     found = _counted_and_density("4to1_fixations")
     found["Repeat last point, sub-pixel *"] = original.runs_of("repeat_last_subpixel.fixations")
     found["Hybrid, L1"] = original.runs_of("hybrid_l1.fixations")
+    frames = of_its_size()
+    for variant in frames.variants(rate_hz=None, trained=True):
+        found[f"SimVP, {in_text(predictor_of(frames.run(variant)))}"] = frames.runs_of(variant)
     small = recorded("hybrid_regression", "osie", "quick", framings=("fixations",))
     for variant in small.variants(trained=True, model="simvp"):
         loss = facts(small.run(variant))["loss"]
         found[f"Small SimVP, {in_text(loss)}"] = small.runs_of(variant)
     for loss in ("l1", "mse"):
         found[f"Small hybrid, {loss.upper()}"] = small.runs_of(f"hybrid_{loss}.fixations")
+    soft = recorded("hybrid_regression", "osie", "quick", SEEDS, framings=("fixations",), networks=("soft_argmax",))
+    found["Small SimVP, soft-argmax"] = soft.runs_of("soft_argmax.fixations")
     changed = recorded("confounds", "osie", "quick", parts=("points",))
     found["Small hybrid, L1, displacement"] = changed.runs_of("hybrid.displacement.fixations")
     for given, mark in (("pixels", ""), ("points", ", sub-pixel *")):
