@@ -281,8 +281,7 @@ class SimVP(nn.Module):
 class SoftArgmax(SimVP):
     """SimVP that gives points (B, out_frames, 2), px: the mean position under the softmax over each predicted frame.
 
-    Sun et al. (2018), Integral human pose regression, equation 2. Options and weights are SimVP's, for frames of one
-    channel.
+    Integral regression of Sun et al. (2018). Options and weights are SimVP's, for frames of one channel.
     """
 
     targets = "points"

@@ -17,8 +17,8 @@ ANSWERS = {
     "Distance, the event mostly moves": "The same, with the geometric median. If a point\n"
     "is all you need: a displacement, trained with L1.",
     "Distance, the event mostly stays": "Repeat the last pixel.",
-    "Several. Not measured in this book": "Focal loss, started at the events' rate, or weighted\n"
-    "MSE. Threshold from validation windows.",
+    "Several. Not measured in this book": "BCE or focal loss, started at the events' rate.\n"
+    "Threshold from validation windows.",
 }
 
 
