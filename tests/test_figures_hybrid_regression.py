@@ -12,6 +12,7 @@ import torch
 from fixlib.chapters.hybrid_regression import figures, tables
 from fixlib.chapters.hybrid_regression.tables import Predictor
 from fixlib.plots import color_of
+from fixlib.runs import recorded
 from fixlib.runs.config import Config, Data, Loss, Model, RunSpec
 from fixlib.runs.store import Run
 from fixlib.runs.study import Study
@@ -104,6 +105,22 @@ class TestPredictors:
     def test_the_best_frame_network_has_a_decoding(self, study):
         assert tables.best(study, AT_10HZ, model="simvp") == predictor(study, "frames_mse.10hz", "_argmax")
         assert tables.find(study, AT_10HZ, "hybrid_l1") == predictor(study, "hybrid_l1.10hz")
+
+    def test_both_decodings_stand_beside_each_other_and_the_median_can_be_asked_for(self, study):
+        found = tables.every_decoding(study, AT_10HZ)
+        assert [(one.label, one.error["value"]) for one in found] == [
+            ("Frames, MSE (brightest)", 2.0),
+            ("Frames, MSE (median)", 4.5),
+        ]
+        assert tables.by_median(study, AT_10HZ, "mse") == found[1]
+
+    def test_of_its_size_is_as_large_as_the_record_and_on_its_windows(self):
+        ours, record = tables.of_its_size(), recorded("hybrid_regression", "osie", "paper", networks=("hybrid_l1",))
+        for variant in ours.variants(trained=True):
+            run, hybrid = ours.run(variant), record.run(f"hybrid_l1.{variant.rpartition('.')[2]}")
+            assert run.spec.config.data == hybrid.spec.config.data
+            assert run.payload["content_sha256"] == hybrid.payload["content_sha256"]
+            assert run.spec.config.training == replace(hybrid.spec.config.training, precision="bf16")
 
     def test_who_sees_more_is_never_the_best(self):
         study = Study("osie", "osie", (make_run("gru_l1.10hz", 1.0), make_run("hybrid_l1.10hz", 2.0)))

@@ -143,6 +143,12 @@ def every_decoding(study: Study, framing: str) -> list[Predictor]:
     return [Predictor(runs, decoding) for runs in networks for decoding in ("_argmax", "_median")]
 
 
+def by_median(study: Study, framing: str, loss: str) -> Predictor:
+    """The frame network of a loss, its maps decoded by their geometric median."""
+    networks = every_decoding(study, framing)
+    return next(one for one in networks if (one.about["loss"], one.decoding) == (loss, "_median"))
+
+
 def targets(study: Study) -> pd.DataFrame:
     """Error (px) of the hybrid and the GRU (on pixels, on points), asked for a position and for a displacement."""
     networks: list[tuple[str, dict]] = [("hybrid_l1", {}), *(("gru_l1", dict(inputs=i)) for i in ("pixels", "points"))]
