@@ -63,11 +63,10 @@ def gather(source: Path) -> None:
 
 
 def _adapt_html(chapter: nbformat.NotebookNode) -> None:
-    """What cells show as HTML, which Sphinx leaves as it is: links between chapters, and intervals kept on one line."""
+    """Links between chapters in what cells show as HTML, which Sphinx leaves as it is."""
     for data in (output.get("data", {}) for cell in chapter.cells for output in cell.get("outputs", [])):
         if "text/html" in data:
             data["text/html"] = re.sub(r'href="((?:\d\d|appendix)_\w+)\.ipynb(#[^"]*)?"', _page_link, data["text/html"])
-            data["text/html"] = re.sub(r"(\d%? \[[-+−\d.%]+,) (?=[-+−\d.%]+\])", r"\1&nbsp;", data["text/html"])
 
 
 def _page_link(link: re.Match) -> str:

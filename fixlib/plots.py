@@ -4,6 +4,7 @@ A figure is a function that draws from a study (`fixlib.runs.Study`), registered
 figures` finds it. It is drawn, and saved, in the book's style; nothing process-wide is changed.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ PREDICTORS = {
     "hold_then_prior": ("hold, then the prior", BASELINE_COLOR),
     "centre_bias": ("centre bias (density)", BASELINE_COLOR),
 }
+ENDS = re.compile(r"(\[[-+−\d.%]+,) (?=[-+−\d.%]+\])")  # of an interval: they stay on one line
 # Baselines share a grey; the two that any error should be held against are told apart by their lines.
 LINES = {"repeat_last": "--", "centre": ":"}
 
@@ -300,7 +302,7 @@ def table(
 
     def row(tag: str, texts: Sequence[str], bold: Sequence[bool]) -> str:
         sides = ["right" if number else "left" for number in right]
-        html = [shown.get(text, escape(text)) for text in texts]
+        html = [shown.get(text, ENDS.sub(r"\1&nbsp;", escape(text))) for text in texts]
         html = [f"<b>{text}</b>" if best else text for text, best in zip(html, bold)]
         return "".join(f'<{tag} style="text-align: {side}">{text}</{tag}>' for side, text in zip(sides, html))
 

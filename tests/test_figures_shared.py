@@ -146,6 +146,11 @@ class TestTable:
         assert repr(shown).split("\n")[1].split() == ["x", "7.5", "a", "&", "b"]
         assert plots.table(frame, best=dict(px="min")).html == plots.table(frame, best=dict(px="min")).html
 
+    def test_the_ends_of_an_interval_stay_on_one_line(self):
+        shown = plots.table(pd.DataFrame(dict(px=["−0.1 [−0.2, +0.3]", "5% [4%, 6%]", "1, 2"])))
+        assert "−0.1 [−0.2,&nbsp;+0.3]" in shown.html and "5% [4%,&nbsp;6%]" in shown.html and "1, 2" in shown.html
+        assert "−0.1 [−0.2, +0.3]" in shown.text
+
     def test_a_text_may_be_shown_as_a_link_or_in_a_color(self):
         shown = plots.table(pd.DataFrame(dict(verdict=["yes", "no"])), shown=dict(yes="<i>yes</i>"))
         assert "<i>yes</i></td>" in shown.html and ">no</td>" in shown.html and "<i>" not in shown.text
