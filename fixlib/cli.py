@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--framings", type=_names, metavar="fixations,10hz", help="of hybrid_regression")
     run.add_argument("--tasks", type=_names, metavar="10to10,…", help="of how_predictable, rotated, simulated_control")
     run.add_argument("--networks", type=_names, metavar="hybrid_l1,…", help="of hybrid_regression and how_predictable")
-    run.add_argument("--parts", type=_names, metavar="newest,…", help="of confounds")
+    run.add_argument("--parts", type=_names, metavar="newest,…", help="of confounds and targets")
     run.add_argument("--grids", type=_numbers, metavar="8,16,…", help="of imbalance; px")
     run.add_argument("--dask", default="", metavar="ADDRESS", help="a Dask scheduler's address, or `local`")
     run.add_argument("--precision", default="float32", help="float32 (default), bf16, or tf32 on a GPU")

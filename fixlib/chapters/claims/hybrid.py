@@ -117,7 +117,7 @@ def stable(study: Study, framing: str) -> Finding:
     errors = [mean([run], "error")["value"] for run in ours]
     evidence = [Evidence("px: error (range of seeds)", v.over_seeds(errors), v.where(ours))]
     if min(len(ours), len(frames)) < 2:
-        return Finding(v.UNDECIDED, evidence, f"{NO_FRAMES}; 3 seeds")
+        return Finding(v.UNDECIDED, evidence, "3 seeds of both" if frames else f"{NO_FRAMES}; 3 seeds")
     others = [mean([run], "error_argmax")["value"] for run in frames]
     ratio = np.std(errors, ddof=1) / np.std(others, ddof=1)
     low, high = ratio / np.sqrt(stats.f.ppf((0.975, 0.025), len(errors) - 1, len(others) - 1))

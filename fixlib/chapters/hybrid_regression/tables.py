@@ -16,6 +16,7 @@ from fixlib.runs.study import Number, Study, difference, facts, mean, recorded
 
 # The error reported for the approaches before the hybrid, and the one hoped for, by the original document (px).
 REPORTED_PX, HOPED_PX = 5.12, 3.0
+# Frame networks recorded at the size of the hybrid.
 FRAMES = ("frames_composite", "frames_weighted_mse", "frames_dice", "frames_softmax_cross_entropy")
 # Edges of the bins of true movement, px; the diagonal of the grid is 45 px.
 MOVEMENT_EDGES = (0, 1, 3, 6, 10, 14, 46)
