@@ -175,7 +175,7 @@ def named(runs: Sequence[Run]) -> str:
     """A predictor in the middle of a phrase."""
     about = facts(runs[0])
     name = in_text(about["predictor"])
-    return f"{name} (p normalized)" if runs[0].spec.config.loss.options.get("density") else name
+    return f"{name} (density)" if runs[0].spec.config.loss.options.get("density") else name
 
 
 def where(runs: Sequence[Run]) -> str:
