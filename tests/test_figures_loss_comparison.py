@@ -112,6 +112,15 @@ class TestHeadline:
         assert found.loc["Dwell table", tables.DIFFERENCE] == "−0.17 [−0.30, −0.03]"
         assert "<b>" in plots.table(found, tables.WRITTEN, tables.BEST).html
 
+    def test_bits_of_the_original_size_are_of_networks_trained_again_in_bfloat16(self):
+        again, found = tables.repeated(), tables.headline()
+        for name, run in again.items():
+            assert run.spec.config.training.precision == "bf16" and run.spec.profile == "paper" and run.spec.seed == 0
+            assert found.loc[plots.name_of(name), "bits"] == run.metrics["bits"]["value"]
+        assert "softmax_cross_entropy" in again
+        within = tables.agreement().loc["Softmax cross-entropy", "within"].split(" of ")
+        assert within[0] == within[1]
+
     def test_has_the_rows_that_are_recorded_by_now(self, monkeypatch):
         here = tables.recorded
 
