@@ -118,7 +118,7 @@ def together(findings: Sequence[Finding], opposed: str = UNDECIDED) -> Finding:
     given = {one.verdict for one in findings} - {UNDECIDED}
     verdict = next(iter(given), UNDECIDED) if len(given) < 2 else opposed
     missing = next((one.missing for one in findings if one.missing), "")
-    missing = "the sizes, or framings, contradict each other" if len(given) > 1 else missing
+    missing = "the sizes, or the frame rates, contradict each other" if len(given) > 1 else missing
     evidence = [each for one in findings for each in one.evidence]
     return Finding(verdict, evidence, missing if verdict == UNDECIDED else "")
 

@@ -69,7 +69,7 @@ def one_ahead() -> dict[str, list[Run]]:
         found[f"Small hybrid, {loss.upper()}"] = small.runs_of(f"hybrid_{loss}.fixations")
     soft = recorded("hybrid_regression", "osie", "quick", SEEDS, framings=("fixations",), networks=("soft_argmax",))
     found["Small SimVP, soft-argmax"] = soft.runs_of("soft_argmax.fixations")
-    changed = recorded("confounds", "osie", "quick", parts=("points",))
+    changed = recorded("confounds", "osie", "quick", SEEDS, parts=("points",))
     found["Small hybrid, L1, displacement"] = changed.runs_of("hybrid.displacement.fixations")
     for given, mark in (("pixels", ""), ("points", ", sub-pixel *")):
         for target in ("position", "displacement"):
