@@ -122,6 +122,15 @@ class TestPredictors:
             assert run.payload["content_sha256"] == hybrid.payload["content_sha256"]
             assert run.spec.config.training == replace(hybrid.spec.config.training, precision="bf16")
 
+    def test_bfloat16_and_float32_agree_as_the_chapter_says(self):
+        networks = dict(networks=("frames_composite",), framings=("10hz",))
+        full, half = (
+            recorded("hybrid_regression", "osie", "paper", precision=precision, **networks).runs[0].metrics
+            for precision in ("float32", "bf16")
+        )
+        inside = {name: full[name]["low"] < half[name]["value"] < full[name]["high"] for name in full}
+        assert (inside["error_median"], inside["bits"], inside["average_precision"]) == (True, True, False)
+
     def test_who_sees_more_is_never_the_best(self):
         study = Study("osie", "osie", (make_run("gru_l1.10hz", 1.0), make_run("hybrid_l1.10hz", 2.0)))
         assert tables.best(study, AT_10HZ).label == "Hybrid, L1"

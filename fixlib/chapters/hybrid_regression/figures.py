@@ -9,12 +9,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fixlib.chapters.hybrid_regression import tables
-from fixlib.chapters.hybrid_regression.tables import HOPED_PX, REPORTED_PX, Predictor, find, predictors_of
+from fixlib.chapters.hybrid_regression.tables import HOPED_PX, REPORTED_PX, ByTask, Predictor, find, predictors_of
 from fixlib.plots import BASELINE_COLOR, VERMILION, Row, book_style, dots, figure, note, only_ticks, reference, stamp
 from fixlib.runs.study import Study
 
 CLAIM: dict[str, Any] = dict(color=VERMILION, ls="--")
-ByTask = Mapping[str, Predictor]  # framing -> the predictor there
 
 
 @figure("06_frame_rate", of="sparsity")

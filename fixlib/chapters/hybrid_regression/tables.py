@@ -1,5 +1,6 @@
 """The comparisons behind chapter 6: predictors on the same windows, and what the original networks weigh."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from fixlib.chapters.hybrid_regression.runs import NAME
 from fixlib.models import SimVP, SimVP_RegressionHead, count_parameters
-from fixlib.plots import color_of, in_text, interval, name_of
+from fixlib.plots import color_of, in_text, interval, listed, name_of
 from fixlib.runs.store import Run
 from fixlib.runs.study import Number, Study, difference, facts, mean, recorded
 
@@ -90,6 +91,9 @@ class Predictor:
         return pd.DataFrame(rows)
 
 
+ByTask = Mapping[str, Predictor]  # framing -> the predictor there
+
+
 def predictors_of(study: Study, framing: str, **wanted) -> list[Predictor]:
     """Every predictor of a framing with those `facts`, least error first.
 
@@ -142,6 +146,43 @@ def every_decoding(study: Study, framing: str) -> list[Predictor]:
     """The frame networks of a framing, in the order of the study, by their brightest pixel and by their median."""
     networks = [tuple(study.runs_of(name)) for name in study.variants(framing=framing, model="simvp")]
     return [Predictor(runs, decoding) for runs in networks for decoding in ("_argmax", "_median")]
+
+
+def frames_beside(study: Study, others: ByTask) -> pd.DataFrame:
+    """`beside` for every frame network and decoding; `others`: framing -> the hybrid there."""
+    shown = {words: every_decoding(study, framing) for framing, words in tasks(study).items()}
+    found = beside(shown, {words: others[framing] for framing, words in tasks(study).items()}, "hybrid")
+    return found.set_axis([one.label for one in next(iter(shown.values()))]).rename_axis("predictor, original size")
+
+
+def closer_frames(study: Study, others: ByTask) -> str:
+    """Losses of frames that are closer to gaze than `others`, by framing, beyond chance and by the better decoding."""
+    told = []
+    for framing, words in tasks(study).items():
+        closer = [one for one in every_decoding(study, framing) if one.minus(others[framing])["high"] < 0]
+        told.append(f"{words}, {listed(dict.fromkeys(one.about['loss'] for one in closer))}")
+    return "; ".join(told)
+
+
+def minus_each(study: Study, ours: ByTask, others: dict[str, ByTask]) -> pd.DataFrame:
+    """Error (px) of a predictor by task, and that error minus those of the `others`, as text."""
+    columns = {}
+    for framing, task in tasks(study).items():
+        differences = [written(ours[framing].minus(other[framing])) for other in others.values()]
+        columns[task] = [f"{ours[framing].error['value']:.2f}", *differences]
+    return pd.DataFrame(columns, index=["px", *(f"minus {name}" for name in others)])
+
+
+def beside_repeating(studies: dict[str, Study]) -> pd.DataFrame:
+    """The hybrid and repeating on several data, by name and task: seeds, errors (px), difference as text."""
+    rows = {}
+    for name, study in studies.items():
+        for framing, task in tasks(study).items():
+            ours, idle = (find(study, framing, predictor) for predictor in ("hybrid_l1", "repeat_last"))
+            numbers = [len(ours.runs), ours.error["value"], idle.error["value"], written(ours.minus(idle))]
+            rows[f"{name}, {task}"] = numbers
+    columns = ["seeds", "hybrid (px)", "repeat (px)", "hybrid minus repeat"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("data, task")
 
 
 def by_median(study: Study, framing: str, loss: str) -> Predictor:

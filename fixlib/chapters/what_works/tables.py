@@ -11,7 +11,7 @@ from fixlib.chapters.hybrid_regression.tables import of_its_size
 from fixlib.chapters.loss_comparison import tables as losses
 from fixlib.plots import in_text, interval, name_of
 from fixlib.runs.store import Run
-from fixlib.runs.study import facts, predictor_of, px_difference, recorded, value
+from fixlib.runs.study import difference, facts, predictor_of, px_difference, px_of, recorded, value
 
 SEEDS = (0, 1, 2)
 COUNTED = ("repeat_last", "hold_then_prior", "centre_bias", "transition_table", "dwell_table", "return_table")
@@ -50,6 +50,51 @@ def targets() -> dict[str, list[Run]]:
         label += f", Gaussian of {config.training.sigma:g} px" if config.training.sigma else ""
         found[label] = runs
     return found
+
+
+def softer() -> pd.DataFrame:
+    """The scores of `targets`, and their paired differences from the first, as text."""
+    tried, rows = targets(), {}
+    usual = next(iter(tried.values()))
+    for name, runs in tried.items():
+        alone, known = runs is usual, "bits" in runs[0].metrics
+        rows[name] = {
+            "average precision": value(runs, "average_precision"),
+            "bits": value(runs, "bits"),
+            "bits − softmax": interval(difference(runs, usual, "bits")) if known and not alone else "–",
+            "px": value(runs, px_of(runs)),
+            "px − softmax": "–" if alone else interval(px_difference(runs, usual)),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("small SimVP")
+
+
+def calibrated(tried: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """How the maps of each network's first seed were made densities, and their bits before and after."""
+    rows = {}
+    for name, (run, *_) in tried.items():
+        if "calibration" in run.payload:
+            before = value([run], "information_gain_uniform")
+            rows[name] = run.payload["calibration"] | {"bits before": before, "bits": value([run], "bits")}
+    columns = ["temperature", "share", "bits before", "bits"]
+    return pd.DataFrame.from_dict(rows, orient="index")[columns].rename_axis("predictor").sort_values("bits")
+
+
+def of_single_pixels() -> pd.DataFrame:
+    """Losses that judge each pixel by itself, as usual and with more weight on white pixels; 4 frames in, one out."""
+    labels = {
+        "focal": "Focal",
+        "focal_prior": "Focal, prior bias",
+        "focal_alpha_0.75": "Focal, alpha 0.75",
+        "mse": "MSE",
+        "mse_prior": "MSE, prior bias",
+        "bce": "BCE",
+        **{f"weighted_mse{end}": f"Weighted MSE, weight {w}" for end, w in (("_10", 10), ("", 100), ("_1023", 1023))},
+        "softmax_cross_entropy": "Softmax over the pixels",
+    }
+    metrics = {"average precision": "average_precision", "recall at 0.5": "white_pixel_recall", "highest F1": "best_f1"}
+    study = recorded("loss_ablations", "osie", "quick")
+    rows = {label: [value(study.runs_of(name), m) for m in metrics.values()] for name, label in labels.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(metrics)).rename_axis("loss")
 
 
 def one_ahead() -> dict[str, list[Run]]:
