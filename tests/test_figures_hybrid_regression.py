@@ -107,7 +107,7 @@ class TestPredictors:
         assert tables.find(study, AT_10HZ, "hybrid_l1") == predictor(study, "hybrid_l1.10hz")
 
     def test_both_decodings_stand_beside_each_other_and_the_median_can_be_asked_for(self, study):
-        found = tables.every_decoding(study, AT_10HZ)
+        found = tables.every_decoding(study, AT_10HZ, model="simvp")
         assert [(one.label, one.error["value"]) for one in found] == [
             ("Frames, MSE (brightest)", 2.0),
             ("Frames, MSE (median)", 4.5),

@@ -94,8 +94,8 @@ class Predictor:
 ByTask = Mapping[str, Predictor]  # framing -> the predictor there
 
 
-def predictors_of(study: Study, framing: str, **wanted) -> list[Predictor]:
-    """Every predictor of a framing with those `facts`, least error first.
+def every_decoding(study: Study, framing: str, **wanted) -> list[Predictor]:
+    """Every predictor of a framing with those `facts`, in the order of the study.
 
     Densities (baselines) are decoded by their geometric median, the point of least expected distance. The maps of
     frame networks are no densities, and count twice: by their brightest pixel and by their geometric median.
@@ -105,7 +105,12 @@ def predictors_of(study: Study, framing: str, **wanted) -> list[Predictor]:
         decoding = "_median" if "error_median" in runs[0].metrics else ""
         decodings = ("_argmax", decoding) if facts(runs[0])["model"] == "simvp" else (decoding,)
         found += [Predictor(runs, each) for each in decodings]
-    return sorted(found, key=lambda predictor: predictor.error["value"])
+    return found
+
+
+def predictors_of(study: Study, framing: str, **wanted) -> list[Predictor]:
+    """The same, least error first."""
+    return sorted(every_decoding(study, framing, **wanted), key=lambda predictor: predictor.error["value"])
 
 
 def tasks(study: Study) -> dict[str, str]:
@@ -142,15 +147,9 @@ def of_its_size() -> Study:
     return recorded(NAME, "osie", "paper", precision="bf16", networks=(*FRAMES, "soft_argmax"))
 
 
-def every_decoding(study: Study, framing: str) -> list[Predictor]:
-    """The frame networks of a framing, in the order of the study, by their brightest pixel and by their median."""
-    networks = [tuple(study.runs_of(name)) for name in study.variants(framing=framing, model="simvp")]
-    return [Predictor(runs, decoding) for runs in networks for decoding in ("_argmax", "_median")]
-
-
 def frames_beside(study: Study, others: ByTask) -> pd.DataFrame:
     """`beside` for every frame network and decoding; `others`: framing -> the hybrid there."""
-    shown = {words: every_decoding(study, framing) for framing, words in tasks(study).items()}
+    shown = {words: every_decoding(study, framing, model="simvp") for framing, words in tasks(study).items()}
     found = beside(shown, {words: others[framing] for framing, words in tasks(study).items()}, "hybrid")
     return found.set_axis([one.label for one in next(iter(shown.values()))]).rename_axis("predictor, original size")
 
@@ -159,7 +158,8 @@ def closer_frames(study: Study, others: ByTask) -> str:
     """Losses of frames that are closer to gaze than `others`, by framing, beyond chance and by the better decoding."""
     told = []
     for framing, words in tasks(study).items():
-        closer = [one for one in every_decoding(study, framing) if one.minus(others[framing])["high"] < 0]
+        networks = every_decoding(study, framing, model="simvp")
+        closer = [one for one in networks if one.minus(others[framing])["high"] < 0]
         told.append(f"{words}, {listed(dict.fromkeys(one.about['loss'] for one in closer))}")
     return "; ".join(told)
 
@@ -187,8 +187,8 @@ def beside_repeating(studies: dict[str, Study]) -> pd.DataFrame:
 
 def by_median(study: Study, framing: str, loss: str) -> Predictor:
     """The frame network of a loss, its maps decoded by their geometric median."""
-    networks = every_decoding(study, framing)
-    return next(one for one in networks if (one.about["loss"], one.decoding) == (loss, "_median"))
+    networks = every_decoding(study, framing, model="simvp", loss=loss)
+    return next(one for one in networks if one.decoding == "_median")
 
 
 def targets(study: Study) -> pd.DataFrame:

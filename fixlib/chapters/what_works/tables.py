@@ -88,7 +88,9 @@ def of_single_pixels() -> pd.DataFrame:
         "mse": "MSE",
         "mse_prior": "MSE, prior bias",
         "bce": "BCE",
-        **{f"weighted_mse{end}": f"Weighted MSE, weight {w}" for end, w in (("_10", 10), ("", 100), ("_1023", 1023))},
+        "weighted_mse_10": "Weighted MSE, weight 10",
+        "weighted_mse": "Weighted MSE, weight 100",
+        "weighted_mse_1023": "Weighted MSE, weight 1023",
         "softmax_cross_entropy": "Softmax over the pixels",
     }
     metrics = {"average precision": "average_precision", "recall at 0.5": "white_pixel_recall", "highest F1": "best_f1"}
