@@ -41,6 +41,7 @@ PREDICTORS = {
     "tversky": ("Tversky", "#44AA99"),
     "focal_tversky": ("focal Tversky", "#117733"),
     "soft_argmax": ("soft-argmax", "#AA3377"),
+    "mixture": ("mixture of Gaussians", "#DDCC77"),
     "hybrid_l1": ("hybrid, L1", "#6A3FD1"),
     "hybrid_mse": ("hybrid, MSE", "#B48EF0"),
     "gru_l1": ("GRU on points, L1", "#999933"),

@@ -36,6 +36,14 @@ class TestConfounds:
         assert (newest.data, newest.loss, newest.training) == (usual.data, usual.loss, usual.training)
         assert found["density.composite"].loss.options["density"] and not usual.loss.options.get("density")
         assert found["density.composite"].model == usual.model
+        tuned = {spec.variant: spec.config for spec in confounds.specs("simulated", "tuned", parts=("options",))}
+        (focal,) = (
+            s.config for s in confounds.loss_comparison.specs("simulated", "tuned", losses=["focal"]) if s.config.epochs
+        )
+        assert len(tuned) == 10 and focal.model.options["prior_probability"]
+        gentle = tuned["options.focal_gamma_0"]
+        assert replace(gentle, loss=focal.loss) == focal and gentle.loss.options == focal.loss.options | dict(gamma=0.0)
+        assert tuned["options.composite_sparsity_10"].loss.options["sparsity_weight"] == 8.0
 
     def test_every_change_can_be_trained_and_told_apart(self, project):
         study = obtain("confounds", "simulated", "smoke", workers=1)
@@ -68,8 +76,11 @@ class TestTargets:
         assert sharp.model.options == usual["bce"].model.options | dict(prior_probability=0.01)
         assert (found["soft_argmax"].data, found["soft_argmax"].training) == (sharp.data, sharp.training)
         assert found["soft_argmax"].model.options == usual["bce"].model.options
+        mixture, moved = found["mixture"], found["mixture_displacement"]
+        assert mixture == replace(found["softmax_sigma_1"], model=mixture.model, training=sharp.training)
+        assert moved.model.options == mixture.model.options | dict(target="displacement")
         assert [spec.variant for spec in targets.specs("simulated", "quick", parts=("soft_argmax",))] == ["soft_argmax"]
-        with pytest.raises(ValueError, match="unknown part 'hard'; choose of softmax, bce, soft_argmax"):
+        with pytest.raises(ValueError, match="unknown part 'hard'; choose of softmax, bce, soft_argmax, mixture"):
             targets.specs("simulated", "quick", parts=("hard",))
 
     def test_all_can_be_trained_and_scored_anew(self, project):

@@ -252,6 +252,37 @@ def test_soft_argmax_is_the_mean_position_under_the_softmax_of_each_frame():
         torch.testing.assert_close(points.eval()(frames), expected)
 
 
+def test_a_mixture_is_the_hybrid_with_a_density_for_an_answer():
+    """By hand: the mass of each Gaussian in each pixel, weighed, and a little for every pixel."""
+    options = dict(hid_S=4, hid_T=8, N_S=2, N_T=2, target="displacement")
+    model = scramble(NETWORKS["mixture"].for_task(3, 2, 8, gaussians=3, **options)).eval()
+    hybrid = SimVP_RegressionHead((3, 1, 8, 8), **options).eval()
+    own = model.state_dict()
+    hybrid.load_state_dict({name: value for name, value in own.items() if "head.4" not in name}, strict=False)
+    hybrid.head[-1] = nn.Identity()
+    frames = torch.zeros(1, 3, 1, 8, 8)
+    frames[0, range(3), 0, 2, (1, 2, 5)] = 1  # the last white pixel's center: 5.5, 2.5
+    with torch.no_grad():
+        found = model(frames)
+        latent, _ = hybrid.enc(frames[0])
+        steps = hybrid.hid(latent[None])[0].flatten(1)  # (frames, features)
+        edges = torch.arange(9.0)
+        for frame in range(2):
+            told = model.head[-1](hybrid.head(steps[frame])).view(3, 5)
+            expected = torch.full((8, 8), 1e-4 / 64)
+            for weight, (x, y, width_x, width_y) in zip(told[:, 0].softmax(0), told[:, 1:]):
+                sides = []
+                for origin, shift, width in ((5.5, x, width_x), (2.5, y, width_y)):
+                    center = (origin + 4 * shift).clamp(0, 8)
+                    normal = torch.distributions.Normal(center, width.exp().clamp(0.1, 32))
+                    mass = normal.cdf(edges).diff()
+                    sides.append(mass / mass.sum())
+                expected += (1 - 1e-4) * weight * sides[1][:, None] * sides[0]
+            torch.testing.assert_close(found[0, frame, 0].exp(), expected, rtol=1e-4, atol=1e-7)
+    assert found.shape == (1, 2, 1, 8, 8)
+    torch.testing.assert_close(found.exp().sum((-2, -1)), torch.ones(1, 2, 1))
+
+
 def test_hybrid_takes_the_weights_of_a_simvp():
     options = dict(in_shape=(4, 1, 16, 16), hid_S=4, hid_T=8, N_S=2, N_T=2)
     simvp, hybrid = SimVP(**options), SimVP_RegressionHead(**options)
@@ -430,6 +461,12 @@ def test_an_unknown_network_is_refused_by_name():
 
 
 # ---- errors ----
+
+
+@pytest.mark.parametrize("options", [dict(in_shape=(3, 1, 16, 32)), dict(gaussians=0), dict(out_frames=4)])
+def test_a_mixture_that_cannot_be_is_refused(options):
+    with pytest.raises(ValueError, match="frames must be square, gaussians at least 1, and out_frames from 1 to 3"):
+        NETWORKS["mixture"](**dict(in_shape=(3, 1, 32, 32), hid_S=4, hid_T=8, N_T=2) | options)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from fixlib.models.baselines import (
     TrainingMedian,
 )
 from fixlib.models.fast import accelerate
+from fixlib.models.mixture import SimVP_MixtureHead
 from fixlib.models.registry import BASELINES, NETWORKS
 from fixlib.models.sequence import GazeDensity, GazeGRU
 from fixlib.models.simvp import MISSION, SimVP, SimVP_RegressionHead, SoftArgmax, count_parameters, create_model

@@ -138,8 +138,7 @@ class GazeDensity(nn.Module):
         origins = torch.stack([gaze, torch.full_like(gaze, self.size / 2)], dim=1)
         origins = origins.repeat_interleave(self.gaussians // 2, dim=1)[:, None]
         centers, widths = origins + self.size * shift, self.size * log_width.exp()
-        x, y = (self._gaussian(centers[..., axis], widths[..., axis]) for axis in (0, 1))
-        return ((weights[..., None] * y).mT @ x).flatten(2)
+        return spread(weights, centers, widths, self.size)
 
     def _attention(self, states: Tensor) -> Tensor:
         """Logits (B, n_out, 2 n_in) of the pixels seen, first at one width, then at the other."""
@@ -150,17 +149,27 @@ class GazeDensity(nn.Module):
     def _pointed(self, weights: Tensor, points: Tensor) -> Tensor:
         """The pointer's part: the pixels seen, at both widths."""
         widths = self.log_widths.exp()[:, None]
-        x, y = (self._gaussian(points[:, None, :, axis], widths).flatten(1, 2) for axis in (0, 1))  # (B, 2 n_in, size)
-        columns = weights[:, :, None] * y.mT[:, None]  # (B, n_out, size, 2 n_in)
+        x, y = (_gaussian(points[:, None, :, axis], widths, self.size).flatten(1, 2) for axis in (0, 1))
+        columns = weights[:, :, None] * y.mT[:, None]  # (B, n_out, size, 2 n_in); x and y: (B, 2 n_in, size)
         return (columns.flatten(1, 2) @ x).unflatten(1, (self.n_out, -1)).flatten(2)
 
-    def _gaussian(self, centers: Tensor, widths: Tensor) -> Tensor:
-        """Its mass in each pixel along an axis, (...) px -> (..., size); sums to 1, whatever lies beyond the grid."""
-        edges = torch.arange(self.size + 1, dtype=centers.dtype, device=centers.device)
-        centers = centers.clamp(0, self.size)[..., None]
-        steepness = 0.5**0.5 / widths.clamp(0.1, 4 * self.size)[..., None]
-        below = ((edges - centers) * steepness).erf()  # twice the mass, less 1
-        return below.diff(dim=-1) / (below[..., -1:] - below[..., :1])
+
+def spread(weights: Tensor, centers: Tensor, widths: Tensor, size: int) -> Tensor:
+    """Mass of a mixture of Gaussians in each pixel, (B, T, size * size), which sums to that of the weights.
+
+    `weights` (B, T, K); `centers` and `widths` (standard deviations), px, along x and y, (B, T, K, 2).
+    """
+    x, y = (_gaussian(centers[..., axis], widths[..., axis], size) for axis in (0, 1))
+    return ((weights[..., None] * y).mT @ x).flatten(2)
+
+
+def _gaussian(centers: Tensor, widths: Tensor, size: int) -> Tensor:
+    """Its mass in each pixel along an axis, (...) px -> (..., size); sums to 1, whatever lies beyond the grid."""
+    edges = torch.arange(size + 1, dtype=centers.dtype, device=centers.device)
+    centers = centers.clamp(0, size)[..., None]
+    steepness = 0.5**0.5 / widths.clamp(0.1, 4 * size)[..., None]
+    below = ((edges - centers) * steepness).erf()  # twice the mass, less 1
+    return below.diff(dim=-1) / (below[..., -1:] - below[..., :1])
 
 
 class _Recurrent(nn.Module):

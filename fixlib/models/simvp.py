@@ -337,11 +337,17 @@ class SimVP_RegressionHead(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """(B, T, C, H, W) -> points (B, 2), px."""
+        return self._origin(frames) + self.size * self.head(self._translated(frames)[:, -1]) / 2
+
+    def _translated(self, frames: Tensor) -> Tensor:
+        """(B, T, features): what the MLP can read of each time step."""
         _check_frames(frames, self.in_shape)
         latent, _ = self.enc(frames.flatten(0, 1))
-        translated = self.hid(latent.unflatten(0, frames.shape[:2]))  # (B, T, hid_S, h, w)
-        origin = self.size / 2 if self.target == "position" else _white_pixel(frames[:, -1])
-        return origin + self.size * self.head(translated[:, -1].flatten(1)) / 2
+        return self.hid(latent.unflatten(0, frames.shape[:2])).flatten(2)
+
+    def _origin(self, frames: Tensor) -> Tensor:
+        """The point (2,) or (B, 2), px, that the MLP's 0 stands for."""
+        return self.size / 2 if self.target == "position" else _white_pixel(frames[:, -1])
 
 
 def _white_pixel(frames: Tensor) -> Tensor:

@@ -8,10 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fixlib.chapters.claims.loss_analysis import IMBALANCES
 from fixlib.chapters.claims.verdicts import Record
-from fixlib.chapters.hybrid_regression.tables import original_networks, training_memory
+from fixlib.chapters.hybrid_regression.tables import of_its_size, original_networks, training_memory
 from fixlib.chapters.loss_comparison.runs import FURTHER_LOSSES, LOSSES
 from fixlib.models import count_parameters
-from fixlib.runs.store import Results
 from fixlib.runs.study import facts, if_recorded, recorded
 
 SEEDS = (0, 1, 2)
@@ -29,11 +28,9 @@ def read_record(results_dir: str = "") -> Record:
     quick = read("loss_comparison", "osie", "quick", losses=every)
     density = if_there("confounds", "osie", "quick", parts=("density",))
     hybrid = read("hybrid_regression", "osie", "paper", SEEDS, networks=("hybrid_l1",))
-    of_its_size = Results(results_dir).runs("hybrid_regression", "osie", "paper")
-    rivals = [run for run in of_its_size if facts(run)["predictor"] == "hybrid_mse"]
-    # One of the frame networks is recorded in float32 as well: the same seed, which must not count twice.
-    frames = [run for run in of_its_size if facts(run)["model"] == "simvp"]
-    rivals += [run for run in frames if run.spec.config.training.precision == "bf16"]
+    squared = if_there("hybrid_regression", "osie", "paper", networks=("hybrid_mse",))
+    rivals = [run for run in of_its_size(results_dir).runs if facts(run)["model"] == "simvp"]
+    rivals += [run for run in (squared.runs if squared else ()) if run.history]
     return Record(
         losses=[read("loss_comparison", "osie", "paper", SEEDS, losses=every), *([tuned] if tuned else [])],
         ablations=read("loss_ablations", "osie", "quick"),

@@ -137,10 +137,10 @@ def better(a: Sequence[Run], b: Sequence[Run]) -> tuple[Evidence, str]:
 
 
 def compared(study: Study, ours: str, rivals: Sequence[str], missing: str) -> Finding:
-    """Whether frames with one loss are better than with each of the others; undecided where one has not learnt."""
-    judged = [better(study.runs_of(ours), study.runs_of(rival)) for rival in rivals]
-    verdict = all_of(verdict for _, verdict in judged) if learnt(study, ours, *rivals) else UNDECIDED
-    return Finding(verdict, [evidence for evidence, _ in judged], missing)
+    """Whether frames with one loss are better than with each of the others; what has not learnt decides nothing."""
+    judged = {rival: better(study.runs_of(ours), study.runs_of(rival)) for rival in rivals}
+    verdicts = (verdict if learnt(study, ours, rival) else UNDECIDED for rival, (_, verdict) in judged.items())
+    return Finding(all_of(verdicts), [evidence for evidence, _ in judged.values()], missing)
 
 
 def learnt(study: Study, *variants: str) -> bool:

@@ -5,6 +5,8 @@
 * hybrid.displacement.FRAMING: beside `hybrid_l1.FRAMING` in `hybrid_regression`, which predicts a position.
 * gru.INPUT.TARGET.FRAMING: what the GRU is given (pixels, or points as recorded) and what it predicts.
 * density.LOSS: beside that loss; the concentration is that of p normalized to sum 1 in the frame.
+* options.LOSS_OPTION_VALUE: beside that loss, one of its options changed as in `loss_ablations`, whose small networks
+  the composite and focal loss hardly taught anything.
 """
 
 from collections.abc import Sequence
@@ -13,13 +15,16 @@ from itertools import product
 from typing import Any
 
 from fixlib.chapters.hybrid_regression import runs as hybrid_regression
+from fixlib.chapters.loss_ablations.runs import SETTINGS
 from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.runs.config import Config, RunSpec, get_profile, make_spec
 
 NAME = "confounds"
-PARTS = ("newest", "points", "density")
+PARTS = ("newest", "points", "density", "options")
 NEWEST = ("mse", "focal", "dice", "softmax_cross_entropy")
 DENSITY = ("concentration", "composite")
+TERMS = product(("focal", "sparsity", "concentration"), ("0", "0.1", "10"))
+OPTIONS = ("focal_gamma_0", *(f"composite_{term}_{factor}" for term, factor in TERMS))
 INPUTS, TARGETS = ("pixels", "points"), ("position", "displacement")
 
 
@@ -39,10 +44,17 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,), parts: Sequen
             made = _with(usual[f"gru_l1.{framing}"], inputs=inputs, target=target)
             changed[f"gru.{inputs}.{target}.{framing}"] = made
     for name in DENSITY if "density" in parts else ():
-        loss = replace(usual[name].loss, options=usual[name].loss.options | dict(density=True))
-        changed[f"density.{name}"] = replace(usual[name], loss=loss)
+        changed[f"density.{name}"] = _with_loss(usual[name], density=True)
+    for variant in OPTIONS if "options" in parts else ():
+        name, options = SETTINGS[variant]
+        changed[f"options.{variant}"] = _with_loss(usual[name], **options)
     size = get_profile(profile)
     return [make_spec(NAME, variant, size, seed, config) for variant, config in changed.items() for seed in seeds]
+
+
+def _with_loss(usual: Config, **options: Any) -> Config:
+    """The same with other options of its loss."""
+    return replace(usual, loss=replace(usual.loss, options=usual.loss.options | options))
 
 
 def _with(usual: Config, **options: Any) -> Config:

@@ -142,9 +142,10 @@ def beside(found: dict[str, list[Predictor]], others: dict[str, Predictor], name
     return pd.DataFrame(columns, index=labels).rename_axis("predictor")
 
 
-def of_its_size() -> Study:
+def of_its_size(results_dir: str = "") -> Study:
     """Frames and soft-argmax at the size of the original hybrid, on its windows: one seed, trained in bfloat16."""
-    return recorded(NAME, "osie", "paper", precision="bf16", networks=(*FRAMES, "soft_argmax"))
+    networks = (*FRAMES, "soft_argmax")
+    return recorded(NAME, "osie", "paper", results_dir=results_dir, precision="bf16", networks=networks)
 
 
 def frames_beside(study: Study, others: ByTask) -> pd.DataFrame:
