@@ -125,7 +125,7 @@ def description(**changes):
 def record(**changes):
     usual = dict(losses=[losses()], ablations=ablations(), control=control(), imbalance=imbalance(0.5, 0.5, 0.5))
     usual |= dict(hybrid=points(), small=points(), films=points(), description=description(), density=None)
-    return verdicts.Record(**usual | dict(sequence=None, costs=COSTS) | changes)
+    return verdicts.Record(**usual | dict(sequence=None, options=None, costs=COSTS) | changes)
 
 
 def sizes(**changes):
@@ -142,7 +142,7 @@ def second_reading(px, centre=9.0):
     return dict(density=study(ours, honest, make("centre", "centre", error_median=centre)))
 
 
-FOCAL_0, FAILED = "composite_focal_0", dict(over=1.5)
+FOCAL_0, FAILED, BETTER = "composite_focal_0", dict(over=1.5), dict(error_median=7.0)
 SEQUENCE = dict(sequence=study(make("gru.10to10", error_median=6.0)))
 SPREAD = dict(frames=[("composite", 5.0)], seeds=(0, 1, 2))
 RULES = [
@@ -174,6 +174,9 @@ RULES = [
     ("components", dict(ablations=ablations(composite=dict(error_median=7.0))), SUPPORTED),
     ("components", dict(ablations=ablations(**{FOCAL_0: dict(error_median=7.0)})), REFUTED),
     ("components", dict(ablations=ablations(composite=FAILED)), UNDECIDED),
+    ("components", dict(ablations=ablations(composite=FAILED), options=ablations(**{FOCAL_0: BETTER})), REFUTED),
+    ("components", dict(ablations=ablations(**{FOCAL_0: BETTER | FAILED}, composite_sparsity_0=BETTER)), REFUTED),
+    ("components", dict(ablations=ablations(**{FOCAL_0: FAILED}, composite=dict(error_median=7.0))), UNDECIDED),
     ("weights", dict(ablations=ablations(composite=dict(error_median=7.0))), SUPPORTED),
     ("weights", dict(ablations=ablations(composite_focal_10=dict(error_median=7.0))), REFUTED),
     ("overlap", sizes(dice=dict(error_median=7.0)), SUPPORTED),

@@ -21,6 +21,11 @@ def of_sizes(record: Record) -> list[tuple[Study]]:
     return [(study,) for study in record.losses]
 
 
+def of_settings(record: Record) -> list[tuple[Study]]:
+    """One option of a loss changed: where losses are compared by small networks and, where recorded, at their best."""
+    return [(record.ablations,), *([(record.options,)] if record.options else [])]
+
+
 @claim(DOCUMENT, "only 0.1% of pixels are active", "01_sparsity_analysis#One-pixel-in-1,024")
 def active(record: Record) -> Finding:
     """Supported if the share of white pixels in a frame that shows gaze rounds to 0.1%."""
@@ -55,10 +60,10 @@ def standard_losses(record: Record) -> Finding:
     return Finding(v.SUPPORTED if known[IMBALANCES[-1]] >= 1 else v.OTHER_REASON, evidence)
 
 
-@claim(DOCUMENT, "Hard examples (misclassified) are more informative", SETTINGS)
-def hard_examples(record: Record) -> Finding:
+@claim(DOCUMENT, "Hard examples (misclassified) are more informative", SETTINGS, of_settings)
+def hard_examples(study: Study) -> Finding:
     """Supported if focal loss predicts better with gamma 2 than with gamma 0, which singles out no hard examples."""
-    return v.compared(record.ablations, "focal", ["focal_gamma_0"], "focal with gamma 0 that beats a constant")
+    return v.compared(study, "focal", ["focal_gamma_0"], "focal with gamma 0 that beats a constant")
 
 
 @claim(DOCUMENT, "Natural sparsity in predictions improves generalization", RESULT, of_sizes)
@@ -93,22 +98,22 @@ def concentration_of_density(record: Record) -> Finding:
     return Finding(v.UNDECIDED, [evidence], "a network of that loss that beats the centre")
 
 
-@claim(DOCUMENT, "Different loss components address different failure modes", SETTINGS)
-def components(record: Record) -> Finding:
+@claim(DOCUMENT, "Different loss components address different failure modes", SETTINGS, of_settings)
+def components(study: Study) -> Finding:
     """Supported if the composite (with concentration of p as it is) loses by leaving out each of its parts, refuted if
     it gains by leaving out one.
     """
     without = [f"composite_{part}_0" for part in ("focal", "sparsity", "concentration")]
-    return v.compared(record.ablations, "composite", without, "parts left out where the composite beats a constant")
+    return v.compared(study, "composite", without, "parts left out where the composite beats a constant")
 
 
-@claim(DOCUMENT, "concentration_weight=1.5 (from empirical results)", SETTINGS)
-def weights(record: Record) -> Finding:
+@claim(DOCUMENT, "concentration_weight=1.5 (from empirical results)", SETTINGS, of_settings)
+def weights(study: Study) -> Finding:
     """Supported if the composite (with concentration of p as it is) is better than with any one weight changed tenfold,
     refuted if worse than with one.
     """
     changed = [f"composite_{part}_{by}" for part in ("focal", "sparsity", "concentration") for by in ("0.1", "10")]
-    return v.compared(record.ablations, "composite", changed, "other weights where the composite beats a constant")
+    return v.compared(study, "composite", changed, "other weights where the composite beats a constant")
 
 
 @claim(DOCUMENT, "Overlap-based metrics better capture sparse region matching", RESULT, of_sizes)

@@ -70,6 +70,7 @@ class Record:
     films: Study  # the hybrid on GazeCom
     description: Study  # of the recordings
     density: Study | None  # concentration's second reading, and the usual losses
+    options: Study | None  # losses at their best, and with one option changed; variants as in `ablations`
     sequence: Study | None  # models of the sequence of pixels
     costs: dict[str, dict[str, float]]  # original network -> parameters, and those of its parts; MiB; operations
 
