@@ -5,7 +5,6 @@ Salvucci & Goldberg 2000; the derivative is that of Savitzky & Golay 1964.)
 """
 
 import numpy as np
-from scipy.signal import savgol_filter
 
 THRESHOLD = 20.0  # px of the grid a second
 WINDOW_MS = 20.0  # of the derivative
@@ -20,6 +19,8 @@ def fixations_by_velocity(time_ms: np.ndarray, points: np.ndarray, interval_ms: 
         points: (n, 2), px of the grid; NaN where gaze was lost, which ends a fixation.
         interval_ms: from a sample to the next; a longer step than 1.5 of it ends a fixation, too.
     """
+    from scipy.signal import savgol_filter  # here, since it takes as long to import as torch
+
     found = []
     lost = np.isnan(points).any(axis=1)
     breaks = np.flatnonzero(lost[1:] | lost[:-1] | (np.diff(time_ms) > 1.5 * interval_ms)) + 1

@@ -40,12 +40,12 @@ def ten_ahead() -> dict[str, list[Run]]:
 
 
 def targets() -> dict[str, list[Run]]:
-    """The small SimVP with other targets and another head, by label; the first is the usual one with a softmax."""
-    usual, found = recorded("loss_comparison", "osie", "quick", losses=("softmax_cross_entropy",)), {}
-    soft = recorded("targets", "osie", "quick", parts=("softmax",))
-    others = recorded("targets", "osie", "quick", SEEDS, parts=("bce", "soft_argmax"))
-    for runs in (study.runs_of(name) for study in (usual, soft, others) for name in study.variants(trained=True)):
+    """The small SimVP with other targets and other heads, by label; the first is the usual one with a softmax."""
+    usual, found = recorded("loss_comparison", "osie", "quick", SEEDS, losses=("softmax_cross_entropy",)), {}
+    others = recorded("targets", "osie", "quick", SEEDS)
+    for runs in (study.runs_of(name) for study in (usual, others) for name in study.variants(trained=True)):
         config, label = runs[0].spec.config, in_text(predictor_of(runs[0]))
+        label += ", displacement" if config.model.options.get("target") == "displacement" else ""
         label += ", prior bias" if config.model.options.get("prior_probability") else ""
         label += f", Gaussian of {config.training.sigma:g} px" if config.training.sigma else ""
         found[label] = runs
@@ -77,6 +77,17 @@ def calibrated(tried: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
             rows[name] = run.payload["calibration"] | {"bits before": before, "bits": value([run], "bits")}
     columns = ["temperature", "share", "bits before", "bits"]
     return pd.DataFrame.from_dict(rows, orient="index")[columns].rename_axis("predictor").sort_values("bits")
+
+
+def thresholds(tried: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """F1 of each predictor at 0.5, and its highest on the test windows, with the threshold, or its range over seeds."""
+    rows = {}
+    for name, runs in tried.items():
+        at = sorted({f"{run.metrics['best_f1_threshold']['value']:.2g}" for run in runs}, key=float)
+        where = at[0] if len(at) == 1 else f"{at[0]} to {at[-1]}"
+        rows[name] = [value(runs, "f1_score"), value(runs, "best_f1"), where]
+    columns = ["F1 at 0.5", "highest F1", "at the threshold"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("predictor")
 
 
 def of_single_pixels() -> pd.DataFrame:
