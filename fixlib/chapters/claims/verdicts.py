@@ -118,7 +118,7 @@ def together(findings: Sequence[Finding], opposed: str = UNDECIDED) -> Finding:
     """Sizes, or framings, as one: the verdict of those that give one; `opposed` where these contradict each other."""
     given = {one.verdict for one in findings} - {UNDECIDED}
     verdict = next(iter(given), UNDECIDED) if len(given) < 2 else opposed
-    missing = next((one.missing for one in findings if one.missing), "")
+    missing = next((one.missing for one in reversed(findings) if one.missing), "")  # at their best, if there
     missing = "the sizes, or the frame rates, contradict each other" if len(given) > 1 else missing
     evidence = [each for one in findings for each in one.evidence]
     return Finding(verdict, evidence, missing if verdict == UNDECIDED else "")
@@ -138,9 +138,13 @@ def better(a: Sequence[Run], b: Sequence[Run]) -> tuple[Evidence, str]:
 
 
 def compared(study: Study, ours: str, rivals: Sequence[str], missing: str) -> Finding:
-    """Whether frames with one loss are better than with each of the others; what has not learnt decides nothing."""
+    """Whether frames with one loss are better than with each of the others; what has not learnt decides nothing.
+
+    `missing`: what there is not, as long as one of them has not learnt.
+    """
     judged = {rival: better(study.runs_of(ours), study.runs_of(rival)) for rival in rivals}
     verdicts = (verdict if learnt(study, ours, rival) else UNDECIDED for rival, (_, verdict) in judged.items())
+    missing = "more seeds" if learnt(study, ours, *rivals) else missing
     return Finding(all_of(verdicts), [evidence for evidence, _ in judged.values()], missing)
 
 
