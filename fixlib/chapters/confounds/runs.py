@@ -23,8 +23,7 @@ NAME = "confounds"
 PARTS = ("newest", "points", "density", "options")
 NEWEST = ("mse", "focal", "dice", "softmax_cross_entropy")
 DENSITY = ("concentration", "composite")
-TERMS = product(("focal", "sparsity", "concentration"), ("0", "0.1", "10"))
-OPTIONS = ("focal_gamma_0", *(f"composite_{term}_{factor}" for term, factor in TERMS))
+OPTIONS = ("focal_gamma_0", "composite_focal_0", "composite_sparsity_0", "composite_concentration_0")
 INPUTS, TARGETS = ("pixels", "points"), ("position", "displacement")
 
 
