@@ -39,24 +39,25 @@ def record() -> Study:
 def tuned(dataset: str = "osie") -> dict[str, list[Run]]:
     """Each loss at its best: three seeds where every loss has them, else the first, of the losses that have it."""
     for seeds in (SEEDS, SEEDS[:1]):
-        every = {name: _if_recorded(NAME, name, "tuned", seeds, dataset, losses=(name,)) for name in EVERY_LOSS}
-        found = {name: runs for name, runs in every.items() if runs}
+        every = {name: if_recorded(NAME, dataset, "tuned", seeds, losses=(name,)) for name in EVERY_LOSS}
+        found = {name: study.runs_of(name) for name, study in every.items() if study}
         if len(found) == len(EVERY_LOSS):
             break
     return found
 
 
 def sequence() -> list[Run]:
-    """Chapter 5's model of positions, on the same windows, three seeds; none where they are not recorded."""
-    return _if_recorded("how_predictable", "gru.10to10", profile="quick", tasks=("10to10",), networks=("gru",))
+    """Chapter 5's model of positions, on the same windows, three seeds."""
+    study = recorded("how_predictable", "osie", "quick", SEEDS, tasks=("10to10",), networks=("gru",))
+    return study.runs_of("gru.10to10")
 
 
 def headline() -> pd.DataFrame:
     """The book's first table: a row per predictor, means over its seeds, all on the same test windows of OSIE.
 
     A network's seed that has `failed` has a row of its own as well. NaN where there is no such number: a baseline has
-    no loss; bits are of networks that were kept, at the original size those `repeated`. Show it with
-    `fixlib.plots.table(found, WRITTEN, BEST)`.
+    no loss; bits are of networks that were kept, at the original size those `repeated` whose px lie within the
+    intervals of the record. Show it with `fixlib.plots.table(found, WRITTEN, BEST)`.
     """
     study = record()
     named = {name_of(name): study.runs_of(name) for name in BASELINES}
@@ -65,11 +66,10 @@ def headline() -> pd.DataFrame:
         named[name_of(name)] = runs
         named |= {f"– of these, seed {run.spec.seed}, failed": [run] for run in runs if failed(run, runs)}
     named |= {f"{name_of(name)}, {at_its_best(runs)}": runs for name, runs in tuned().items()}
-    if of_positions := sequence():
-        named[SEQUENCE] = of_positions
-    found = compared(named, study.runs_of(REFERENCE))
-    for name, run in repeated().items():
-        found.loc[name_of(name), "bits"] = run.metrics["bits"]["value"]
+    found = compared(named | {SEQUENCE: sequence()}, study.runs_of(REFERENCE))
+    for name, again in repeated().items():
+        if _inside(again, study.runs_of(name))["error_median"]:  # else it is another network than the recorded ones
+            found.loc[name_of(name), "bits"] = again.metrics["bits"]["value"]
     return found
 
 
@@ -93,15 +93,16 @@ def agreement() -> pd.DataFrame:
             seeds = [run.metrics[metric]["value"] for run in study.runs_of(name)]
             row[f"{column}, float32"] = ", ".join(f"{value:{written}}" for value in seeds)
             row[f"{column}, bfloat16"] = f"{again.metrics[metric]['value']:{written}}"
-        rows[name_of(name)] = row | {"within": _within(again, study.runs_of(name))}
+        inside = _inside(again, study.runs_of(name)).values()
+        rows[name_of(name)] = row | {"within": f"{sum(inside)} of {len(inside)}"}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("loss")
 
 
-def _within(again: Run, seeds: Sequence[Run]) -> str:
+def _inside(again: Run, seeds: Sequence[Run]) -> dict[str, bool]:
+    """Metric -> whether it lies between the ends of the 95% intervals of the seeds."""
     names = [name for name in seeds[0].metrics if name in again.metrics]
     ends = {name: [run.metrics[name][end] for run in seeds for end in ("low", "high")] for name in names}
-    inside = [min(ends[name]) <= again.metrics[name]["value"] <= max(ends[name]) for name in names]
-    return f"{sum(inside)} of {len(inside)}"
+    return {name: min(ends[name]) <= again.metrics[name]["value"] <= max(ends[name]) for name in names}
 
 
 def compared(named: Mapping[str, Sequence[Run]], reference: Sequence[Run]) -> pd.DataFrame:
@@ -121,14 +122,6 @@ def _row(runs: Sequence[Run], reference: Sequence[Run]) -> dict[str, Any]:
 def at_its_best(runs: Sequence[Run]) -> str:
     """How a table calls runs of the size `tuned`."""
     return "tuned" if len(runs) > 1 else "tuned (one seed)"
-
-
-def _if_recorded(
-    experiment: str, variant: str, profile: str, seeds: Sequence[int] = SEEDS, dataset: str = "osie", **choices: Any
-) -> list[Run]:
-    """Its runs; none where one of the seeds is missing."""
-    study = if_recorded(experiment, dataset, profile, seeds, **choices)
-    return study.runs_of(variant) if study else []
 
 
 def by_horizon(study: Study, variant: str, metric: str) -> np.ndarray:
