@@ -104,7 +104,7 @@ def components(study: Study) -> Finding:
     it gains by leaving out one.
     """
     without = [f"composite_{part}_0" for part in ("focal", "sparsity", "concentration")]
-    return v.compared(study, "composite", without, "parts left out where the composite beats a constant")
+    return v.compared(study, "composite", without, "composites without a part that all beat a constant")
 
 
 @claim(DOCUMENT, "concentration_weight=1.5 (from empirical results)", SETTINGS, of_settings)
@@ -114,7 +114,7 @@ def weights(study: Study) -> Finding:
     """
     parts = tuple(f"composite_{part}_" for part in ("focal", "sparsity", "concentration"))
     changed = [name for name in study.variants() if name.startswith(parts)]
-    return v.compared(study, "composite", changed, "other weights where the composite beats a constant")
+    return v.compared(study, "composite", changed, "composites of other weights that all beat a constant")
 
 
 @claim(DOCUMENT, "Overlap-based metrics better capture sparse region matching", RESULT, of_sizes)
