@@ -5,6 +5,7 @@ Salvucci & Goldberg 2000; the derivative is that of Savitzky & Golay 1964.)
 """
 
 import numpy as np
+import scipy  # its parts are imported where they are first used: they take a second
 
 THRESHOLD = 20.0  # px of the grid a second
 WINDOW_MS = 20.0  # of the derivative
@@ -19,8 +20,6 @@ def fixations_by_velocity(time_ms: np.ndarray, points: np.ndarray, interval_ms: 
         points: (n, 2), px of the grid; NaN where gaze was lost, which ends a fixation.
         interval_ms: from a sample to the next; a longer step than 1.5 of it ends a fixation, too.
     """
-    from scipy.signal import savgol_filter  # here, since it takes as long to import as torch
-
     found = []
     lost = np.isnan(points).any(axis=1)
     breaks = np.flatnonzero(lost[1:] | lost[:-1] | (np.diff(time_ms) > 1.5 * interval_ms)) + 1
@@ -28,7 +27,8 @@ def fixations_by_velocity(time_ms: np.ndarray, points: np.ndarray, interval_ms: 
     for piece in np.split(np.arange(len(points)), breaks):
         if lost[piece[:1]].any() or len(piece) < max(width, 5):
             continue
-        velocity = savgol_filter(points[piece], max(width, 5), 2, deriv=1, delta=interval_ms / 1000, axis=0)
+        step_s = interval_ms / 1000
+        velocity = scipy.signal.savgol_filter(points[piece], max(width, 5), 2, deriv=1, delta=step_s, axis=0)
         slow = np.hypot(*velocity.T) < THRESHOLD
         edges = np.flatnonzero(np.diff(np.concatenate([[0], slow, [0]])))
         for first, past in edges.reshape(-1, 2):

@@ -12,6 +12,7 @@ SETTINGS, WANTED = "04_loss_comparison#Changing-one-setting", "02_what_each_loss
 IMBALANCES = (8, 16, 32)  # grids: 63, 255 and 1,023 black pixels beside a white one
 WANTING_WHITE = ("mse", "focal", "composite", "dice", "weighted_mse")  # the best output of the others is black
 PIXELWISE = ("mse", "focal", "sparsity", "composite", "weighted_mse")
+PARTS = ("focal", "sparsity", "concentration")  # of the composite
 BLACK = 1e-3  # frames whose largest p is below the share of white pixels show nothing
 ESSENTIAL = 0.05  # of the error of repeating: what changes it by less is not essential
 
@@ -103,7 +104,7 @@ def components(study: Study) -> Finding:
     """Supported if the composite (with concentration of p as it is) loses by leaving out each of its parts, refuted if
     it gains by leaving out one.
     """
-    without = [f"composite_{part}_0" for part in ("focal", "sparsity", "concentration")]
+    without = [f"composite_{part}_0" for part in PARTS]
     return v.compared(study, "composite", without, "composites without a part that all beat a constant")
 
 
@@ -112,8 +113,7 @@ def weights(study: Study) -> Finding:
     """Supported if the composite (with concentration of p as it is) is better than with any one weight set to 0 or
     changed tenfold, refuted if worse than with one.
     """
-    parts = tuple(f"composite_{part}_" for part in ("focal", "sparsity", "concentration"))
-    changed = [name for name in study.variants() if name.startswith(parts)]
+    changed = [name for name in study.variants() if name.startswith(tuple(f"composite_{part}_" for part in PARTS))]
     return v.compared(study, "composite", changed, "composites of other weights that all beat a constant")
 
 

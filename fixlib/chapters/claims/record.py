@@ -26,8 +26,8 @@ def read_record(results_dir: str = "") -> Record:
     every = (*LOSSES, *FURTHER_LOSSES)
     tuned = if_there("loss_comparison", "osie", "tuned", SEEDS, losses=every)
     quick = read("loss_comparison", "osie", "quick", losses=every)
-    one_seed = if_there("loss_comparison", "osie", "tuned", losses=every)
-    options = if_there("confounds", "osie", "tuned", parts=("options",))
+    options = if_there("confounds", "osie", "tuned", parts=("options",))  # of seed 0
+    usual = [run for run in (tuned.runs if tuned else ()) if run.spec.seed == 0]
     density = if_there("confounds", "osie", "quick", parts=("density",))
     hybrid = read("hybrid_regression", "osie", "paper", SEEDS, networks=("hybrid_l1",))
     squared = if_there("hybrid_regression", "osie", "paper", networks=("hybrid_mse",))
@@ -43,7 +43,7 @@ def read_record(results_dir: str = "") -> Record:
         films=read("hybrid_regression", "gazecom", "paper", networks=("hybrid_l1",), framings=("10hz",)),
         description=read("sparsity", "osie", "quick"),
         density=density and replace(density, runs=(*density.runs, *quick.runs)),
-        options=options and one_seed and replace(options, runs=(*options.runs, *one_seed.runs)),
+        options=options and tuned and replace(options, runs=(*options.runs, *usual)),
         sequence=if_there("how_predictable", "osie", "quick", SEEDS, tasks=("10to10",), networks=("gru",)),
         costs=costs(),
     )

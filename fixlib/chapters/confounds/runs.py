@@ -36,26 +36,22 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,), parts: Sequen
     usual = {spec.variant: spec.config for spec in beside}
     changed: dict[str, Config] = {}
     if "newest" in parts:
-        changed |= {f"newest.{name}": _with(usual[name], skip="newest") for name in NEWEST}
+        changed |= {f"newest.{name}": _with(usual[name], "model", skip="newest") for name in NEWEST}
     for framing in hybrid_regression.FRAMINGS if "points" in parts else ():
-        changed[f"hybrid.displacement.{framing}"] = _with(usual[f"hybrid_l1.{framing}"], target="displacement")
+        changed[f"hybrid.displacement.{framing}"] = _with(usual[f"hybrid_l1.{framing}"], "model", target="displacement")
         for inputs, target in product(INPUTS, TARGETS):
-            made = _with(usual[f"gru_l1.{framing}"], inputs=inputs, target=target)
+            made = _with(usual[f"gru_l1.{framing}"], "model", inputs=inputs, target=target)
             changed[f"gru.{inputs}.{target}.{framing}"] = made
     for name in DENSITY if "density" in parts else ():
-        changed[f"density.{name}"] = _with_loss(usual[name], density=True)
+        changed[f"density.{name}"] = _with(usual[name], "loss", density=True)
     for variant in OPTIONS if "options" in parts else ():
         name, options = SETTINGS[variant]
-        changed[variant] = _with_loss(usual[name], **options)
+        changed[variant] = _with(usual[name], "loss", **options)
     size = get_profile(profile)
     return [make_spec(NAME, variant, size, seed, config) for variant, config in changed.items() for seed in seeds]
 
 
-def _with_loss(usual: Config, **options: Any) -> Config:
-    """The same with other options of its loss."""
-    return replace(usual, loss=replace(usual.loss, options=usual.loss.options | options))
-
-
-def _with(usual: Config, **options: Any) -> Config:
-    """The same with other options of its network."""
-    return replace(usual, model=replace(usual.model, options=usual.model.options | options))
+def _with(usual: Config, part: str, **options: Any) -> Config:
+    """The same with other options of its "model" or its "loss"."""
+    changed = getattr(usual, part)
+    return replace(usual, **{part: replace(changed, options=changed.options | options)})

@@ -52,10 +52,9 @@ def targets() -> dict[str, list[Run]]:
     return found
 
 
-def softer() -> pd.DataFrame:
+def softer(tried: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """The scores of `targets`, and their paired differences from the first, as text."""
-    tried, rows = targets(), {}
-    usual = next(iter(tried.values()))
+    usual, rows = next(iter(tried.values())), {}
     for name, runs in tried.items():
         alone, known = runs is usual, "bits" in runs[0].metrics
         rows[name] = {
