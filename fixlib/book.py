@@ -6,6 +6,7 @@ import ast
 import re
 import time
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -137,18 +138,22 @@ def make_book(
     out = system.root() / "build" / "book"
     out.mkdir(parents=True, exist_ok=True)
     failed, simulated, start = [], [], time.perf_counter()
-    for notebook in notebooks:
-        began, executed = time.perf_counter(), out / notebook.name
-        failure = _execute(notebook, executed, values)
-        print(f"{notebook.stem}: {failure or 'done'}, {time.perf_counter() - began:.0f} s", flush=True)
-        _write_html(executed)
-        outputs = str([cell.get("outputs") for cell in _read(executed).cells])
-        if SIMULATED in outputs:
-            simulated.append(notebook.stem)
-        if failure:
-            failed.append(notebook.stem)
-        elif update:
-            _store(executed, notebook)
+    with ThreadPoolExecutor(1) as writer:  # a page is written while the next chapter is executed
+        pages = []
+        for notebook in notebooks:
+            began, executed = time.perf_counter(), out / notebook.name
+            failure = _execute(notebook, executed, values)
+            print(f"{notebook.stem}: {failure or 'done'}, {time.perf_counter() - began:.0f} s", flush=True)
+            pages.append(writer.submit(_write_html, executed))
+            outputs = str([cell.get("outputs") for cell in _read(executed).cells])
+            if SIMULATED in outputs:
+                simulated.append(notebook.stem)
+            if failure:
+                failed.append(notebook.stem)
+            elif update:
+                _store(executed, notebook)
+        for page in pages:
+            page.result()
     print(f"book: {time.perf_counter() - start:.0f} s, in {out.relative_to(system.root())}")
     if results:
         print(_compare_with_recorded(results))
