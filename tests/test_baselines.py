@@ -12,6 +12,7 @@ from fixlib.models import (
     BASELINES,
     CenterBias,
     ConstantVelocity,
+    DisplacementTable,
     DwellTable,
     GazeGRU,
     HoldThenPrior,
@@ -24,7 +25,7 @@ from fixlib.models import (
 from fixlib.models.baselines import BANDWIDTHS
 from fixlib.models.tables import BACK_OFFS, SHRINKAGE, SOURCE_BANDWIDTHS, TARGET_BANDWIDTHS, _mixture_weights
 
-DENSITIES = [CenterBias, TransitionTable, DwellTable, ReturnTable]
+DENSITIES = [CenterBias, TransitionTable, DisplacementTable, DwellTable, ReturnTable]
 
 
 def random_windows(n, length, size, seed=0):
@@ -215,7 +216,7 @@ def test_tables_beat_centre_bias_where_gaze_is_first_order():
         fitted = baseline(16).fit(train, n_in=5)
         scores[baseline] = mean_log_likelihood(fitted.log_density(test[:, :5], 3), test[:, 5:])
         errors[baseline] = (fitted.predict(test[:, :5], 3) - test[:, 5:]).norm(dim=-1).mean().item()
-    for table in (TransitionTable, DwellTable, ReturnTable):
+    for table in (TransitionTable, DisplacementTable, DwellTable, ReturnTable):
         assert scores[table] > scores[CenterBias] + 0.5
         assert errors[table] < errors[CenterBias] - 0.5
 
@@ -246,7 +247,7 @@ def resting_walk(n, length, size, stays=(0.0, 0.9, 0.5), seed=0):
 def test_the_chance_to_stay_is_that_of_as_long_a_rest():
     size, n_in = 8, 3
     windows = resting_walk(300, 6, size)
-    baseline = DwellTable(size).fit(windows, n_in)
+    baseline, whatever = (table(size).fit(windows, n_in) for table in (DwellTable, DisplacementTable))
     pixels = plain_pixels(windows, size)
     for horizon in (1, 3):
         cases = [(w[t - 2 : t + 1], w[t + horizon]) for w in pixels for t in range(2, 6 - horizon)]
@@ -259,6 +260,7 @@ def test_the_chance_to_stay_is_that_of_as_long_a_rest():
             ]
             expected = (sum(alike) + SHRINKAGE * share) / (len(alike) + SHRINKAGE)
             assert baseline.stay[horizon - 1, rested - 1].item() == pytest.approx(expected, rel=1e-5)
+            assert whatever.stay[horizon - 1, rested - 1].item() == pytest.approx(share, rel=1e-5)
             if horizon == 1:
                 assert expected == pytest.approx(0.9 if rested == 1 else 0.5, abs=0.1)
     inputs = torch.tensor([[[1.5, 1.5], [1.5, 1.5], [5.5, 2.5]], [[1.5, 1.5], [5.5, 2.5], [5.5, 2.5]]])
@@ -292,10 +294,10 @@ def test_gaze_that_always_goes_the_same_way_is_known_to_from_new_places_too():
     paths = random_windows(200, 1, 12) + step * torch.arange(3)[:, None]
     train, test = paths.clone(), paths + torch.tensor([12.0, 8.0])
     likelihoods = {}
-    for table in (TransitionTable, DwellTable):
+    for table in (TransitionTable, DisplacementTable):
         log_density = table(32).fit(train, n_in=2).log_density(test[:, :2], 1)
         likelihoods[table] = math.exp(mean_log_likelihood(log_density, test[:, 2:]))
-    assert likelihoods[DwellTable] > 0.4 > 10 * likelihoods[TransitionTable]
+    assert likelihoods[DisplacementTable] > 0.4 > 10 * likelihoods[TransitionTable]
 
 
 def test_weights_of_a_mixture_are_the_shares_of_what_only_one_part_explains():

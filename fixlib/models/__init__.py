@@ -16,4 +16,4 @@ from fixlib.models.mixture import SimVP_MixtureHead
 from fixlib.models.registry import BASELINES, NETWORKS
 from fixlib.models.sequence import GazeDensity, GazeGRU
 from fixlib.models.simvp import MISSION, SimVP, SimVP_RegressionHead, SoftArgmax, count_parameters, create_model
-from fixlib.models.tables import DwellTable, ReturnTable, TransitionTable
+from fixlib.models.tables import DisplacementTable, DwellTable, ReturnTable, TransitionTable

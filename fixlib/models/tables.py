@@ -12,7 +12,7 @@ SOURCE_BANDWIDTHS = (1.0, 2.0, 4.0, 8.0)
 TARGET_BANDWIDTHS = (1.0, 2.0, 4.0)
 BACK_OFFS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 
-# What the dwell and return tables mix: chosen on validation windows of OSIE, where little depends on them.
+# What the displacement, dwell and return tables mix: chosen on validation windows of OSIE, where little depends on them.
 SMOOTHING = (2.0, 2.0)  # bandwidths of source and target
 DISPLACEMENT_BANDWIDTHS = (0.5, 2.0)
 RETURN_BANDWIDTHS = (0.2, 1.0)
@@ -87,16 +87,16 @@ class TransitionTable(Baseline):
         return table + stay * torch.eye(len(table), device=table.device)
 
 
-@BASELINES.register("dwell_table")
-class DwellTable(Baseline):
-    """A transition table in which the chance to stay depends on how long gaze has rested.
+@BASELINES.register("displacement_table")
+class DisplacementTable(Baseline):
+    """A transition table whose moves also follow the displacements that are typical wherever gaze starts.
 
     For each horizon, with i the pixel of the last observed point, in which gaze has been for d points,
 
         p(j | history) = stay(d) [j = i] + (1 - stay(d)) sum over parts of w_part q_part(j | history)
 
-    and every q is 0 at j = i. stay(d) is the share of cases in the same pixel, to which SHRINKAGE cases of the share
-    over all d are added. The parts are CenterBias; the moves of a TransitionTable, smoothed by SMOOTHING; and the
+    and every q is 0 at j = i. Here stay(d) is the share of all cases that are in the same pixel (one success and one
+    failure added), whatever d. The parts are CenterBias; the moves of a TransitionTable, smoothed by SMOOTHING; and the
     displacements of all moves, wherever they start, spread by each of DISPLACEMENT_BANDWIDTHS. The weights are those
     under which the moves in each fifth of the windows are most likely given the moves in the others (expectation
     maximization). Needs at least 2 windows; predicts as far as they go (T - n_in points).
@@ -114,7 +114,7 @@ class DwellTable(Baseline):
         back = range(1, self.fixations_back + 1)
         self.returns = [(ago, torch.kron(kernel, kernel)) for ago in back for kernel in kernels]
         horizons = range(1, windows.shape[1] - n_in + 1)
-        self.stay = torch.stack([_stay_by_dwell(*_cases(pixels, n_in, horizon)) for horizon in horizons])
+        self.stay = torch.stack([self._chance_to_stay(*_cases(pixels, n_in, horizon)) for horizon in horizons])
         self.moves = [self._fit_moves(pixels, n_in, horizon) for horizon in horizons]
 
     def log_density(self, inputs: Tensor, n_out: int) -> Tensor:
@@ -136,6 +136,10 @@ class DwellTable(Baseline):
 
     def _predict(self, inputs: Tensor, n_out: int) -> Tensor:
         return torch.cat([decode_median(self.log_density(some, n_out).exp()) for some in inputs.split(256)])
+
+    def _chance_to_stay(self, seen: Tensor, target: Tensor) -> Tensor:
+        """The chance to be in the last pixel, by how many of the points seen (cases, n_in) are in it: (n_in,)."""
+        return _share_that_stays(seen, target).expand(seen.shape[1])
 
     def _fit_moves(self, pixels: Tensor, n_in: int, horizon: int) -> tuple[list[Part], Tensor]:
         """The parts of a horizon that depend on where gaze is, and the weights (earlier fixations, all parts)."""
@@ -181,6 +185,21 @@ class DwellTable(Baseline):
     def _told_apart(self, seen: Tensor) -> Tensor:
         """`_fixations_ago`, up to `fixations_back`; that of the first point is how many earlier fixations there are."""
         return _fixations_ago(seen).clamp(max=self.fixations_back)
+
+
+@BASELINES.register("dwell_table")
+class DwellTable(DisplacementTable):
+    """The displacement table, in which the chance to stay depends on how long gaze has rested.
+
+    stay(d) is the share of the cases with d points in the last pixel that are still there, to which SHRINKAGE cases of
+    the share over all d are added.
+    """
+
+    def _chance_to_stay(self, seen: Tensor, target: Tensor) -> Tensor:
+        stayed, before = (seen[:, -1] == target).float(), (_fixations_ago(seen) == 0).sum(dim=1) - 1
+        counts = torch.bincount(before, minlength=seen.shape[1])
+        still = torch.bincount(before, stayed, minlength=seen.shape[1])
+        return (still + SHRINKAGE * _share_that_stays(seen, target)) / (counts + SHRINKAGE)
 
 
 @BASELINES.register("return_table")
@@ -234,12 +253,10 @@ def _fixations_ago(seen: Tensor) -> Tensor:
     return ends.long().flip(1).cumsum(dim=1).flip(1)
 
 
-def _stay_by_dwell(seen: Tensor, target: Tensor) -> Tensor:
-    """The chance to be in the last pixel, by how many of the points seen (cases, n_in) are in it: (n_in,)."""
-    stayed, before = (seen[:, -1] == target).float(), (_fixations_ago(seen) == 0).sum(dim=1) - 1
-    share = (stayed.sum() + 1) / (len(stayed) + 2)
-    counts = torch.bincount(before, minlength=seen.shape[1])
-    return (torch.bincount(before, stayed, minlength=seen.shape[1]) + SHRINKAGE * share) / (counts + SHRINKAGE)
+def _share_that_stays(seen: Tensor, target: Tensor) -> Tensor:
+    """Of the cases whose target is the pixel of the last point seen (cases, n_in); a scalar."""
+    stayed = (seen[:, -1] == target).float()
+    return (stayed.sum() + 1) / (len(stayed) + 2)
 
 
 def _displacement_tables(counts: Tensor, size: int) -> list[Tensor]:

@@ -21,9 +21,9 @@ LINES = {
 
 def what_each_step_adds(record: Mapping[str, Study]) -> Figure:
     """Bits by which the predictors of `STEPS` differ, a panel per task, each with its interval."""
-    colors = [GREY, GREY, color_of("density_gru"), color_of("other_viewers")]
+    colors = [GREY, GREY, GREY, color_of("density_gru"), color_of("other_viewers")]
     with plots.book_style():
-        figure, panels = plt.subplots(1, len(record), figsize=(10, 2.8), sharey=True, sharex=True)
+        figure, panels = plt.subplots(1, len(record), figsize=(10, 3.1), sharey=True, sharex=True)
         for axes, task in zip(panels, record):
             rows = [Row(step, color, [gain(task, *pair)]) for (step, pair), color in zip(STEPS.items(), colors)]
             plots.dots(axes, rows, written="+.2f")

@@ -17,7 +17,8 @@ WRITTEN = dict(bits=".2f", px=".2f", AP=".3f")
 BEST = dict(bits="max", px="min", AP="max")
 # What a predictor knows more than another one.
 STEPS = {
-    "how long it has rested": ("dwell_table", "transition_table"),
+    "typical displacements": ("displacement_table", "transition_table"),
+    "how long it has rested": ("dwell_table", "displacement_table"),
     "where it was before": ("return_table", "dwell_table"),
     "all of it, by a network": ("gru", "return_table"),
     "the picture (estimate)": ("others_and_history", "return_table"),
