@@ -270,7 +270,7 @@ def lab(tmp_path_factory):
         yield f"{address}/lab/tree/explorers.ipynb?token=local"
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
 
 
 def test_explorers_move_in_jupyterlab_before_anything_is_run(lab, browser):

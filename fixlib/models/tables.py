@@ -12,7 +12,7 @@ SOURCE_BANDWIDTHS = (1.0, 2.0, 4.0, 8.0)
 TARGET_BANDWIDTHS = (1.0, 2.0, 4.0)
 BACK_OFFS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 
-# What the displacement, dwell and return tables mix: chosen on validation windows of OSIE, where little depends on them.
+# What the tables below mix: chosen on validation windows of OSIE, where little depends on them.
 SMOOTHING = (2.0, 2.0)  # bandwidths of source and target
 DISPLACEMENT_BANDWIDTHS = (0.5, 2.0)
 RETURN_BANDWIDTHS = (0.2, 1.0)
