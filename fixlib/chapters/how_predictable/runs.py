@@ -20,8 +20,11 @@ from fixlib.runs.execute import Attempt, Windows, load_windows, seen
 
 NAME = "how_predictable"
 TASKS = simulated_control.TASKS
-BASELINES = ("repeat_last", "hold_then_prior", "centre_bias", "transition_table")
-BASELINES += ("displacement_table", "dwell_table", "return_table")
+# Each of the last five knows one thing more than the one before it.
+BASELINES = (
+    *("repeat_last", "hold_then_prior"),
+    *("centre_bias", "transition_table", "displacement_table", "dwell_table", "return_table"),
+)
 # How many other viewers of the picture the estimate of what it would add is given; the most also beside a history.
 OTHERS, VIEWERS, HISTORY = "other_viewers", (1, 2, 4, 7, 14), "return_table"
 # The sequence model, by the options of `GazeDensity`; then with another core, and with one part less, on the windows of

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fixlib.chapters.how_predictable.runs import BASELINES
 from fixlib.chapters.how_predictable.tables import transformer
 from fixlib.chapters.hybrid_regression.tables import of_its_size
 from fixlib.chapters.loss_comparison import tables as losses
@@ -14,7 +15,6 @@ from fixlib.runs.store import Run
 from fixlib.runs.study import difference, facts, predictor_of, px_difference, px_of, recorded, value
 
 SEEDS = (0, 1, 2)
-COUNTED = ("repeat_last", "hold_then_prior", "centre_bias", "transition_table", "dwell_table", "return_table")
 DIFFERENCE = "px − hold, then prior"
 WRITTEN = {"training windows": ",.0f", "parameters": ",.0f", "bits": ".2f", "average precision": ".3f"}
 BEST = {"bits": "max", "average precision": "max"}
@@ -26,7 +26,7 @@ def ten_ahead() -> dict[str, list[Run]]:
     found = _counted_and_density("10to10")
     found[name_of("density_transformer")] = transformer()
     found["Hold, then the prior, all windows"] = found["Hold, then the prior"]
-    found |= {name_of(name): original.runs_of(name) for name in COUNTED[:2]}  # as in the book's first table
+    found |= {name_of(name): original.runs_of(name) for name in BASELINES[:2]}  # as in the book's first table
     found |= {f"SimVP, {in_text(name)}": original.runs_of(name) for name in losses.EVERY_LOSS}
     found |= _at_its_best("osie")
     found |= {f"Small SimVP, {in_text(name)}": small.runs_of(name) for name in losses.EVERY_LOSS}
@@ -136,7 +136,7 @@ def one_ahead() -> dict[str, list[Run]]:
 
 def _counted_and_density(task: str, dataset: str = "osie") -> dict[str, list[Run]]:
     study = recorded("how_predictable", dataset, "quick", SEEDS, tasks=(task,), networks=("gru",))
-    found = {name_of(name): study.runs_of(f"{name}.{task}") for name in COUNTED}
+    found = {name_of(name): study.runs_of(f"{name}.{task}") for name in BASELINES}
     return found | {name_of("density_gru"): study.runs_of(f"gru.{task}")}
 
 
