@@ -21,7 +21,7 @@ from fixlib.chapters.loss_comparison.tables import over_constant
 from fixlib.data import lattice
 from fixlib.plots import in_text
 from fixlib.runs.store import Run
-from fixlib.runs.study import Number, Study, changes, difference, facts
+from fixlib.runs.study import Number, Study, changes, difference, facts, predictor_of
 
 SUPPORTED, OTHER_REASON = "supported", "supported, but not for the reason given"
 REFUTED, ILL_POSED, UNDECIDED = "refuted", "ill-posed", "undecided at this budget"
@@ -131,7 +131,7 @@ def better(a: Sequence[Run], b: Sequence[Run]) -> tuple[Evidence, str]:
     """
     bits = all("bits" in run.per_window for run in (*a, *b))
     found = difference(a, b, "bits" if bits else "error_median")
-    same = a[0].spec.config.loss.name == b[0].spec.config.loss.name and b[0].history
+    same = predictor_of(a[0]) == predictor_of(b[0]) and b[0].history
     other = f"itself, {changes(b[0], a[0])}" if same else named(b)
     evidence = Evidence(f"{'bits' if bits else 'px'}: {named(a)} minus {other}", found, where(a), "+.2f")
     return evidence, above(found) if bits else below(found)
