@@ -17,7 +17,7 @@ import pandas as pd
 from fixlib import system
 from fixlib.training import best_device
 
-PARTS = ("steps", "kills", "coverage", "fuzz", "mistakes")
+PARTS = ("steps", "kills", "coverage", "calibration", "fuzz", "mistakes")
 
 
 def main() -> None:

@@ -285,6 +285,9 @@ def test_calibration_finds_the_temperature_of_maps_that_are_too_sure_and_never_s
     blind = torch.full_like(true, -80.0)  # sure of one pixel that is never the right one
     blind[..., 0, 0] = 0.0
     assert Calibration(blind, drawn, torch.full((SIZE, SIZE), 1 / SIZE**2)).log_density(blind).isfinite().all()
+    prior = torch.rand(SIZE, SIZE) + 0.1
+    alone = Calibration(blind, drawn, prior / prior.sum(), shares=(1.0,)).log_density(blind).exp()
+    torch.testing.assert_close(alone, (prior / prior.sum()).expand_as(alone))
     maps = nn.functional.logsigmoid(logits).squeeze(2)
     fitted = Calibration(maps, truth, torch.full((SIZE, SIZE), 1 / SIZE**2)).log_density(maps)
     assert value(evaluate_frames(logits, truth, fitted), "bits") == value(evaluate_density(fitted, truth), "bits")

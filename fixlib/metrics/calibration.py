@@ -15,26 +15,27 @@ class Calibration:
 
     A map w is raised to the power 1 / temperature and divided by its sum over the frame; a share of the prior (where
     gaze falls regardless of history) is mixed in, since a pixel of probability 0 that turns white has minus infinity
-    bits. Temperature and share are those of TEMPERATURES and SHARES with the most bits on the windows given, which are
-    validation windows: the same way for every loss.
+    bits. Of TEMPERATURES and `shares` those with the most bits on the windows given are taken, which are validation
+    windows: the same way for every loss.
 
     Args:
         log_weights: (N, T, H, W), log w.
         truth: of those windows.
         prior: (H, W), sums to 1.
+        shares: of the prior, to choose from. Small by default, so that the bits are the map's and not the prior's.
     """
 
-    def __init__(self, log_weights: Tensor, truth: Truth, prior: Tensor) -> None:
+    def __init__(self, log_weights: Tensor, truth: Truth, prior: Tensor, shares: tuple[float, ...] = SHARES) -> None:
         self.prior = prior.float().flatten()
         white, seen = truth.white_pixel(log_weights.shape[-1]), truth.mask
         prior_there = self.prior[white][seen].double()
-        bits = np.empty((len(TEMPERATURES), len(SHARES)))
+        bits = np.empty((len(TEMPERATURES), len(shares)))
         for row, temperature in enumerate(TEMPERATURES):
             density = _flattened(log_weights, temperature)
             there = density.gather(-1, white[..., None])[..., 0][seen].double().exp()
-            bits[row] = [float(torch.log2((1 - s) * there + s * prior_there).mean()) for s in SHARES]
-        best, column = divmod(int(bits.argmax()), len(SHARES))
-        self.temperature, self.share = TEMPERATURES[best], SHARES[column]
+            bits[row] = [float(torch.log2((1 - s) * there + s * prior_there).mean()) for s in shares]
+        best, column = divmod(int(bits.argmax()), len(shares))
+        self.temperature, self.share = TEMPERATURES[best], shares[column]
 
     @property
     def chosen(self) -> dict[str, float]:
