@@ -76,7 +76,7 @@ def parse_parameters(given: Sequence[str], notebooks: Sequence[Path]) -> dict[st
     if "dataset" in found:
         data.describe(found["dataset"])
         folder = Path(found["dataset"]).expanduser()
-        if folder.is_dir() and folder.parts[0] != "data":  # chapters run in notebooks/
+        if folder.is_dir() and folder.parts[:1] != ("data",):  # chapters run in notebooks/
             found["dataset"] = str(folder.resolve())
     return found
 

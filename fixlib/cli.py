@@ -180,7 +180,8 @@ def _run(experiment: str, **options: Any) -> None:
 
 def _print_study(study: Any) -> None:
     print(study.notice)
-    print(study.table().dropna(axis="columns", how="all").to_string(index=False, float_format="%.4g"))
+    if study.runs:
+        print(study.table().dropna(axis="columns", how="all").to_string(index=False, float_format="%.4g"))
 
 
 def _verify(runs: list[str], sample: int | None, all: bool, results_dir: str, workers: int | None, **only: Any) -> int:

@@ -35,7 +35,7 @@ def _packages() -> Line:
         todo = "run this in a checkout of the project, or set FIXLIB_ROOT to one"
         return "packages", False, f"{python}; there are no pinned versions at {pinned}: {todo}"
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)", pinned.read_text(), re.MULTILINE))
-    installed = {each.name: each.version.partition("+")[0] for each in metadata.distributions()}
+    installed = {each.name: each.version.partition("+")[0] for each in metadata.distributions() if each.version}
     found = {name: installed.get(name, "missing") for name in NEEDED}
     other = [f"{name} {version}, pinned {pins[name]}" for name, version in found.items() if version != pins[name]]
     told = f"{'; '.join(other)}; run make install" if other else "the pinned versions"
@@ -69,7 +69,7 @@ def _dataset(name: str) -> Line:
         counts = {file.stem: len(data.Gaze.load(file)) for file in sorted(folder.rglob("*_data.pt"))}
     except EXPECTED_ERRORS as reason:
         return what, False, f"{reason}; move it away and run `fixlib data prepare {name}`"
-    if not counts:
+    if "train_data" not in counts:
         by_itself = f"a run that needs it does so, or you by `fixlib data prepare {name}`"
         return what, True, f"not prepared yet; {source.how_to_get if source and not source.url else by_itself}"
     return what, True, f"{counts['train_data']} training sequences in {os.path.relpath(folder, system.root())}"

@@ -134,10 +134,10 @@ def decode_median(probabilities: Tensor) -> Tensor:
     return torch.cat(points).reshape(*probabilities.shape[:-2], 2)
 
 
-def geometric_median(points: Tensor, iterations: int = 200) -> Tensor:
+def geometric_median(points: Tensor) -> Tensor:
     """The point (2,) of least summed distance to `points` (N, 2)."""
     points = points.double()
-    return _weiszfeld(torch.full((1, len(points)), 1 / len(points)).to(points), points, 0.0, iterations)[0].float()
+    return _weiszfeld(torch.full((1, len(points)), 1 / len(points)).to(points), points, 0.0, 200)[0].float()
 
 
 def _weiszfeld(weights: Tensor, centers: Tensor, tolerance: float, max_iterations: int) -> Tensor:
@@ -186,6 +186,8 @@ def _normalize(maps: Tensor) -> Tensor:
     """Weights that sum to 1 in each map; uniform where a map is zero everywhere."""
     if (maps < 0).any():
         raise ValueError("probabilities are negative somewhere: pass probabilities (sigmoid or softmax), not logits")
+    if maps.isinf().any():
+        raise ValueError("probabilities are infinite somewhere: the network that made them has diverged")
     maps = maps / maps.amax(dim=-1, keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
     total = maps.sum(dim=-1, keepdim=True)
     return torch.where(total > 0, maps / total, torch.full_like(maps, 1 / maps.shape[-1]))

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 
 from fixlib.registry import Registry
 
+LossFunction = Callable[[Tensor, Tensor], Tensor]  # (output, target) -> scalar
 # The seven of the original experiment, which chapter 4 compares.
 MISSION_LOSSES = ("mse", "focal", "sparsity", "concentration", "composite", "dice", "weighted_mse")
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = dict(mean=torch.mean, sum=torch.sum, none=lambda values: values)
@@ -188,7 +189,7 @@ def _checked(input: Tensor, target: Tensor, from_logits: bool) -> tuple[Output, 
 
 
 def _check_unit_interval(values: Tensor, name: str, hint: str) -> None:
-    low, high = (v.item() for v in values.detach().aminmax())
+    low, high = torch.stack(values.detach().aminmax()).tolist()
     if not (low >= 0 and high <= 1):  # written so that NaN is caught too
         raise ValueError(f"loss {name} must lie in [0, 1] without NaN, found {low:g} to {high:g}: {hint}")
 
@@ -395,7 +396,7 @@ def softmax_cross_entropy_loss(output: Output, y: Tensor) -> Tensor:
     return -(y * output.log_density()).sum(FRAME) / torch.where(mass > 0, mass, 1)
 
 
-MSE, FocalLoss, SparsityLoss, ConcentrationLoss = (LOSSES[name] for name in MISSION_LOSSES[:4])
-DiceLoss, WeightedMSE = LOSSES["dice"], LOSSES["weighted_mse"]
+MSE, FocalLoss, SparsityLoss = LOSSES["mse"], LOSSES["focal"], LOSSES["sparsity"]
+ConcentrationLoss, DiceLoss, WeightedMSE = LOSSES["concentration"], LOSSES["dice"], LOSSES["weighted_mse"]
 BCE, TverskyLoss, FocalTverskyLoss = LOSSES["bce"], LOSSES["tversky"], LOSSES["focal_tversky"]
 SoftmaxCrossEntropy = LOSSES["softmax_cross_entropy"]

@@ -23,9 +23,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.auto import tqdm
 
 from fixlib.grid import create_sparse_frames, gaussian_frames, mirrored_points, seen_points
+from fixlib.losses import LossFunction
 from fixlib.system import atomic_write, bits, environment
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 REPRESENTATIONS: dict[str, Callable[[Tensor, int], Tensor]] = dict(  # of points (B, T, 2), see `WindowLoader`
     frames=lambda points, size: create_sparse_frames(points, torch.ones_like(points[..., 0], dtype=torch.bool), size),
     pixels=seen_points,
@@ -129,7 +129,7 @@ def train_model_with_loss(
     model: nn.Module,
     train_loader: Iterable,
     val_loader: Iterable,
-    loss_fn: Loss,
+    loss_fn: LossFunction,
     epochs: int = 25,
     *,
     learning_rate: float = 1e-3,
@@ -156,7 +156,7 @@ def train_model_with_loss(
         learning_rate, weight_decay: Adam's.
         clip_norm: the largest gradient norm; larger ones are scaled down to it. None for any norm.
         plateau_patience, plateau_factor: ReduceLROnPlateau's, on the validation loss.
-        patience: stop after that many epochs without a lower validation loss; None for all epochs.
+        patience: stop after that many epochs without a lower validation loss; None or 0 for all epochs.
         precision: "float32"; "bf16" by `torch.autocast`; "tf32" on a GPU.
         checkpoint: a file to write after every epoch and to go on from if it is of this very training: same model,
             settings, loss and windows (of other loaders and losses than fixlib's only the kind is compared). A resumed
@@ -182,18 +182,11 @@ def train_model_with_loss(
     settings: dict[str, Any] = dict(learning_rate=learning_rate, weight_decay=weight_decay, clip_norm=clip_norm)
     settings |= dict(plateau_patience=plateau_patience, plateau_factor=plateau_factor, precision=precision)
     owner = _owner(kept.run, model, loss_fn, [train_loader, val_loader], settings) if kept else {}
-    if kept and (state := kept.load(owner)):
+    if kept and (state := kept.load(owner, epochs)):
         history, best = state["history"], state["best"]
         for name, part in parts.items():
             part.load_state_dict(state[name])
-        if len(history) > epochs:
-            found = f"the checkpoint {kept.path} is of {len(history)} epochs, and {epochs} were asked for"
-            raise ValueError(f"{found}: ask for as many or more, or give another file")
-    passes: nn.Module = model
-    if precision == "bf16":
-        passes = InBfloat16(model)
-    elif cuda_graphs and all(parameter.is_cuda for parameter in model.parameters()):
-        passes = Replayed(model)
+    passes = _passes(model, precision, cuda_graphs)
     left = range(len(history) + 1, epochs + 1)
     for epoch in tqdm(left, disable=not progress, initial=len(history), total=epochs, unit="epoch"):
         if patience and history and len(history) - min(history, key=lambda past: past["val_loss"])["epoch"] >= patience:
@@ -224,7 +217,15 @@ def train_model_with_loss(
     return model, history
 
 
-def _owner(run: str, model: nn.Module, loss: Loss, loaders: list[Iterable], settings: dict) -> dict[str, Any]:
+def _passes(model: nn.Module, precision: str, cuda_graphs: bool) -> nn.Module:
+    """The model as its passes are carried out in training."""
+    if precision == "bf16":
+        return InBfloat16(model)
+    on_gpu = all(parameter.is_cuda for parameter in model.parameters())
+    return Replayed(model) if cuda_graphs and on_gpu else model
+
+
+def _owner(run: str, model: nn.Module, loss: LossFunction, loaders: list[Iterable], settings: dict) -> dict[str, Any]:
     """Whose a checkpoint is: everything that has to be the same for going on, the number of threads included."""
     shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
@@ -240,7 +241,7 @@ def _owner(run: str, model: nn.Module, loss: Loss, loaders: list[Iterable], sett
 
 
 def _train_epoch(
-    model: nn.Module, loader: Iterable, loss_fn: Loss, optimizer: Optimizer, clip_norm: float | None
+    model: nn.Module, loader: Iterable, loss_fn: LossFunction, optimizer: Optimizer, clip_norm: float | None
 ) -> float:
     model.train()
     losses, norms, counts = [], [], []
@@ -265,7 +266,7 @@ def _train_epoch(
 
 
 @torch.no_grad()
-def mean_loss(model: nn.Module, loader: Iterable, loss_fn: Loss) -> float:
+def mean_loss(model: nn.Module, loader: Iterable, loss_fn: LossFunction) -> float:
     """Mean of `loss_fn` over the samples of `loader`, the model in evaluation mode."""
     model.eval()
     total, count = torch.zeros((), dtype=torch.float64), 0
@@ -377,8 +378,11 @@ class Checkpoint:
         with atomic_write(self.path) as file:
             torch.save(state | random | dict(owner=owner), file)
 
-    def load(self, owner: dict[str, Any]) -> dict[str, Any] | None:
-        """The state, on the CPU, with the random state put back, if there is one and it is this owner's; else None."""
+    def load(self, owner: dict[str, Any], epochs: int) -> dict[str, Any] | None:
+        """The state, on the CPU, with the random state put back, if there is one and it is this owner's; else None.
+
+        ValueError where it is of more epochs; nothing is put back then.
+        """
         if not self.path.exists():
             return None
         content = self.path.read_bytes()
@@ -386,13 +390,17 @@ class Checkpoint:
             state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
             written_by = state.pop("owner")
             different = ", ".join(name for name in owner if written_by.get(name) != owner[name])
-            if not different:
-                torch.set_rng_state(state["random_state"])
-                torch.cuda.set_rng_state_all(state["cuda_random_state"])
-                return state
-            why = f"was written by another training or elsewhere (different: {different})"
+            done, random_state, of_gpus = len(state["history"]), state["random_state"], state["cuda_random_state"]
+            why = f"was written by another training or elsewhere (different: {different})" if different else ""
         except Exception as error:  # torch raises many kinds on damaged files; all mean the same
             why = f"cannot be read ({type(error).__name__})"
+        if not why:
+            if done > epochs:
+                found = f"the checkpoint {self.path} is of {done} epochs, and {epochs} were asked for"
+                raise ValueError(f"{found}: ask for as many or more, or give another file")
+            torch.set_rng_state(random_state)
+            torch.cuda.set_rng_state_all(of_gpus)
+            return state
         names = (f"{self.path.name}.set-aside-{number}" for number in itertools.count(1))
         aside = next(path for path in map(self.path.with_name, names) if not path.exists())
         self.path.rename(aside)
@@ -411,14 +419,22 @@ def predict(model: nn.Module, loader: Iterable) -> Tensor:
 
 @numerics("float32")
 @torch.no_grad()
-def evaluate_model(model: nn.Module, test_loader: Iterable, loss_fn: Loss, threshold: float = 0.5) -> dict[str, float]:
+def evaluate_model(
+    model: nn.Module, test_loader: Iterable, loss_fn: LossFunction, threshold: float = 0.5
+) -> dict[str, float]:
     """The original experiment's metrics of a model that gives logits of the target frames (B, T, 1, H, W).
 
     They are white_pixel_recall, white_pixel_precision and f1_score (each 0 where it is undefined), of pixels where
     sigmoid(logit) > `threshold`, and test_loss, of `loss_fn`.
     """
     model.eval()
-    batches = [(model(inputs).float().cpu(), targets.cpu()) for inputs, targets in test_loader]
+    batches, total = [], torch.zeros((), dtype=torch.float64)
+    for inputs, targets in test_loader:
+        outputs = model(inputs)
+        total = total + loss_fn(outputs, targets).double() * len(inputs)
+        batches.append((outputs.float().cpu(), targets.cpu()))
+    if not batches:
+        raise ValueError(NO_BATCH)
     logits, frames = map(torch.cat, zip(*batches))
     called, white = torch.sigmoid(logits) > threshold, frames > 0.5
     found = int((called & white).sum())
@@ -427,5 +443,5 @@ def evaluate_model(model: nn.Module, test_loader: Iterable, loss_fn: Loss, thres
         white_pixel_recall=found / max(found + missed, 1),
         white_pixel_precision=found / max(found + in_vain, 1),
         f1_score=2 * found / max(2 * found + in_vain + missed, 1),
-        test_loss=mean_loss(model, test_loader, loss_fn),
+        test_loss=float(total / len(frames)),
     )

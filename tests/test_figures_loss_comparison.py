@@ -107,7 +107,7 @@ class TestHeadline:
     def test_of_the_record_shows_the_failed_seed_and_can_be_shown(self):
         found = tables.headline()
         assert list(found.index[:4]) == [plots.name_of(name) for name in tables.BASELINES]
-        assert found.index[found.index.get_loc("Dice") + 1] == "– of these, seed 2, failed"
+        assert found.index[found.index.get_loc("Dice") + 1] == "– Dice, seed 2, failed"
         assert found.loc["Composite", "px"] == pytest.approx(7.63, abs=0.01)
         assert found.loc["Dwell table", tables.DIFFERENCE] == "−0.17 [−0.30, −0.03]"
         assert "<b>" in plots.table(found, tables.WRITTEN, tables.BEST).html

@@ -150,7 +150,7 @@ class Folder(Dataset):
         if not self.has_fixations:
             raise ValueError(f"{self.path} has no fixations.csv: durations are in no other file of it")
         table = pd.read_csv(self.path / "fixations.csv")
-        table[["x", "y"]] *= size / PREPARED_SIZE
+        table = table.assign(**{axis: table[axis] * size / PREPARED_SIZE for axis in {"x", "y"}.intersection(table)})
         return Scanpaths(table, size, self.describe())
 
     def describe(self) -> Source:
@@ -257,7 +257,7 @@ def open_scanpaths(name: str, size: int = 32) -> Scanpaths:
 def fingerprint(name: str, rate_hz: float | None = 10.0, size: int = 32) -> str:
     """16 hex digits that change whenever a run on these data could: source, split, rate, grid, format.
 
-    For a registered dataset the data themselves are not needed; for a folder it is a hash of its three files.
+    For a registered dataset the data themselves are not needed; for a folder it is a hash of its files.
 
     Raises:
         ValueError: neither a known name nor a folder, or one frame a fixation of a dataset without fixations.

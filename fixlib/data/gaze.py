@@ -113,7 +113,8 @@ class Gaze:
             raise DataFileError(f"unknown key(s) {', '.join(unknown)}; known: {', '.join(TENSORS)}, meta")
         if missing := [key for key in ("coordinates", "fixation_mask") if key not in content]:
             raise DataFileError(f"the key '{missing[0]}' is missing")
-        rows, shape = torch.arange(len(content["coordinates"])), tuple(np.shape(content["coordinates"]))
+        shape = tuple(np.shape(content["coordinates"]))
+        rows = torch.arange(shape[0] if shape else 0)
         if not len(rows):
             raise DataFileError(f"coordinates must hold sequences, (N, T, 2), not {shape}")
         tensors = {key: content.get(key, rows) for key in TENSORS}

@@ -16,7 +16,7 @@ from fixlib.data.readers import TIMES, UNITS
 from fixlib.data.recordings import Recordings, Scanpaths
 
 ROLES = ("x", "y", *TIMES, "subject", "stimulus", "trial", "eye", "confidence")
-UNIT_NAMES = ("px", "px:centre", "fraction", "norm", "height", "degrees")
+UNIT_NAMES = ("px", "px:centre", "fraction", "norm", "height", "degrees:WxH")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Said:
     eye: str = ""
 
     def __post_init__(self) -> None:
-        one_of("unit", re.sub(r"(?<=^degrees):[\d.]+x[\d.]+$", "", self.unit), UNIT_NAMES)
+        one_of("unit", re.sub(r"^degrees:[\d.]+x[\d.]+$", "degrees:WxH", self.unit), UNIT_NAMES)
         one_of("time", self.time, UNITS)
         one_of("eye", self.eye, ("left", "right"))
         for role in self.columns:

@@ -139,7 +139,8 @@ def simulator_source(n_subjects: int, n_stimuli: int, seed: int, parameters: Sim
     given = dict(generator=GENERATOR_VERSION, n_subjects=n_subjects, n_stimuli=n_stimuli, seed=seed)
     digest = hashlib.sha256(json.dumps(given | asdict(parameters), sort_keys=True).encode()).hexdigest()
     no_one = "none: generated, not recorded"
-    return Source("simulated", LABEL, digest, "MIT (made by this library)", no_one, simulated=True)
+    name = "simulated" if parameters == DEFAULT else "simulated_otherwise"  # `theory.forecast` knows the former alone
+    return Source(name, LABEL, digest, "MIT (made by this library)", no_one, simulated=True)
 
 
 def _draw_durations(n: int, parameters: SimulatorParameters, generator: Generator) -> np.ndarray:

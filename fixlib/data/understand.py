@@ -303,8 +303,8 @@ def _in_ms(rows: pd.DataFrame, table: Table, reading: Reading) -> pd.DataFrame:
     said, stop = reading.said, reading.findings.append
     for name in TIMES:
         if name in rows:
-            named = said.columns.get(name, "").rpartition(":")[2]
-            unit = named if named in UNITS else said.time or table.time.get(name, "ms")
+            _, colon, named = said.columns.get(name, "").rpartition(":")
+            unit = named if colon and named in UNITS else said.time or table.time.get(name, "ms")
             rows[name] *= UNITS[unit]
             reading.lines.append(f"  {name:<10}{table.found.get(name, name)} ({unit})")
     if "duration" not in rows and {"onset", "end"} <= set(rows):

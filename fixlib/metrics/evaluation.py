@@ -31,7 +31,7 @@ Frames = dict[str, tuple[np.ndarray | float, np.ndarray | float]]
 class Truth:
     """What was recorded, and predictions are scored against; checked once, and kept as tensors on the CPU.
 
-    Anything array-like of these shapes is taken.
+    Anything array-like of these shapes is taken; labels are numbers.
 
     Raises:
         TypeError: a mask that is not bool.

@@ -191,6 +191,8 @@ def _core(name: str, hidden: int, dropout: float) -> nn.Module:
         return nn.Sequential(nn.Linear(8, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
     if name != "transformer":
         raise ValueError(f"core={name!r} is not one of gru, transformer, mlp")
+    if hidden % 4:
+        raise ValueError(f"the transformer has four heads, which share hidden={hidden}: choose a multiple of 4")
     layer = nn.TransformerEncoderLayer(hidden, 4, 2 * hidden, dropout, batch_first=True, norm_first=True)
     return nn.Sequential(nn.Linear(8, hidden), nn.TransformerEncoder(layer, 2, enable_nested_tensor=False))
 

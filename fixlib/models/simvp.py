@@ -286,6 +286,11 @@ class SoftArgmax(SimVP):
 
     targets = "points"
 
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        if self.out_channels != 1:
+            raise ValueError(f"a point is read off a frame of one channel, not {self.out_channels}")
+
     def forward(self, frames: Tensor) -> Tensor:
         logits = super().forward(frames).squeeze(2)  # (B, out_frames, H, W)
         height, width = logits.shape[-2:]
@@ -302,8 +307,8 @@ class SimVP_RegressionHead(nn.Module):
     center. It is not clamped to the grid. With target="displacement" it is the white pixel of the last frame (its
     center; the first pixel where there is none) + (W, H) * z / 2 instead.
 
-    Options and errors are SimVP's. `enc.*` and `hid.*` have the keys of a SimVP of the same options, whose weights can
-    be loaded with `strict=False`; there is no decoder.
+    Options and errors are those of SimVP's encoder and translator. `enc.*` and `hid.*` have the keys of a SimVP of the
+    same options, whose weights can be loaded with `strict=False`; there is no decoder.
     """
 
     inputs, targets = "frames", "next_point"

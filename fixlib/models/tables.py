@@ -122,7 +122,7 @@ class DisplacementTable(Baseline):
         inputs = self._check_request(inputs, n_out)
         stay = self._fitted("stay")
         self._check_horizon(n_out, len(stay))
-        seen = pixel_index(inputs, self.size).cpu()
+        seen = pixel_index(inputs[:, -stay.shape[1] :], self.size).cpu()  # as far back as it was fitted
         every = torch.arange(self.size**2).expand(len(seen), -1)
         rested, earlier = (_fixations_ago(seen) == 0).sum(dim=1), self._told_apart(seen)[:, 0]
         returns = self._densities(self.returns, seen, every)

@@ -265,6 +265,15 @@ def load_network(run: Run | RunSpec, stage: str = "", folder: Path | None = None
     return network.eval()
 
 
+def check_data(spec: RunSpec) -> None:
+    """Refuses to give a run's name to numbers of other data: a folder's files may change, also during a sweep."""
+    if spec.config.data.fingerprint != spec.fingerprint:
+        raise ValueError(
+            f"the data of {spec.dataset!r} are not those that this run is named after: they were changed. Nothing is "
+            "recorded; for runs on the data as they are now repeat the command"
+        )
+
+
 def rescore(run: Run) -> Run:
     """The run with its metrics computed anew, from its kept network; nothing is trained or written.
 
@@ -273,6 +282,7 @@ def rescore(run: Run) -> Run:
         ValueError: the data at hand are not those it was scored on.
     """
     module, spec = experiment_module(run.spec.experiment), run.spec
+    check_data(spec)
     with one_thread():
         if not spec.config.epochs:
             found = getattr(module, "run", run_predictor)(spec, Attempt())

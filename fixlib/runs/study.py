@@ -105,7 +105,7 @@ class Study:
         return pd.DataFrame(rows)
 
     def table(self) -> pd.DataFrame:
-        """One row a run: variant, seed, and every metric's value."""
+        """One row a run that has metrics: variant, seed, and every metric's value."""
         names = dict(index=["variant", "seed"], columns="metric", values="value")
         return self.frame().pivot_table(**names, sort=False).reset_index().rename_axis(columns=None)
 
@@ -151,7 +151,7 @@ def facts(run: Run) -> dict[str, Any]:
         dataset=run.spec.dataset,
         profile=run.spec.profile,
         seed=run.spec.seed,
-        trained=bool(run.history),
+        trained=bool(run.spec.config.epochs),
     )
 
 
@@ -202,15 +202,19 @@ def difference(a: Sequence[Run], b: Sequence[Run], metric: str, metric_of_b: str
         metric, metric_of_b: that runs keep by window (`fixlib.runs.store.PER_WINDOW`); the same by default.
 
     Raises:
-        ValueError: they were scored on different windows.
+        ValueError: they were scored on different windows, or the metric is undershoot, a ratio of sums, whose
+            difference is no mean over windows.
     """
+    if metric.startswith("undershoot"):
+        raise ValueError(f"{metric} is a ratio of two sums over all windows: its difference is no mean over windows")
     if len({run.payload["content_sha256"]["test"] for run in (*a, *b)}) != 1:
         names = " and ".join(f"{runs[0].spec.experiment}/{runs[0].spec.filename}" for runs in (a, b))
         raise ValueError(f"{names} were scored on different test windows: their difference means nothing")
     sides = ((a, metric), (b, metric_of_b or metric))
     ours, theirs = (np.mean([run.per_window[name].astype(float) for run in runs], axis=0) for runs, name in sides)
     windows = a[0].per_window
-    return paired_difference(ours, theirs, windows["subject"], windows["stimulus"], weight=windows["frames"])
+    frames = windows["changed_frames" if metric.startswith("changed_") else "frames"]
+    return paired_difference(ours, theirs, windows["subject"], windows["stimulus"], weight=frames)
 
 
 def fallback_notice(requested: str) -> str:

@@ -23,7 +23,15 @@ from torch import nn
 from fixlib import data, system
 from fixlib.runs import cluster
 from fixlib.runs.config import RunSpec
-from fixlib.runs.execute import METRICS_VERSION, Attempt, experiment_module, keep_network, load_network, run_predictor
+from fixlib.runs.execute import (
+    METRICS_VERSION,
+    Attempt,
+    check_data,
+    experiment_module,
+    keep_network,
+    load_network,
+    run_predictor,
+)
 from fixlib.runs.store import Results, weights_file
 from fixlib.system import atomic_write, environment, one_thread, remove_leftovers
 from fixlib.training import Checkpoint, best_device
@@ -227,10 +235,11 @@ def measured(spec: RunSpec, attempt: Attempt) -> dict[str, Any]:
     start = time.perf_counter()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    _check_data(spec)
+    check_data(spec)
     payload = getattr(experiment_module(spec.experiment), "run", run_predictor)(spec, attempt)
-    _check_data(spec)
-    seconds = max(time.perf_counter() - start, sum(entry["seconds"] for entry in payload.get("history", [])))
+    check_data(spec)
+    histories = [payload.get("history", []), *(each["history"] for each in payload.get("stages", {}).values())]
+    seconds = max(time.perf_counter() - start, sum(entry["seconds"] for history in histories for entry in history))
     return payload | dict(
         seconds=round(seconds, 2),
         peak_memory_mb=system.peak_memory_mb(),
@@ -239,15 +248,6 @@ def measured(spec: RunSpec, attempt: Attempt) -> dict[str, Any]:
         simulated=source.simulated,
         metrics_version=METRICS_VERSION,
     )
-
-
-def _check_data(spec: RunSpec) -> None:
-    """Refuses to give a run's name to numbers of other data: files of a folder may change while a sweep goes on."""
-    if spec.config.data.fingerprint != spec.fingerprint:
-        raise ValueError(
-            f"the data of {spec.dataset!r} are not those that this run is named after: they were changed. Nothing is "
-            "recorded; for runs on the data as they are now repeat the command"
-        )
 
 
 def _log_epoch(spec: RunSpec, results: Results, entry: dict) -> None:

@@ -16,9 +16,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from fixlib.losses import Loss, Output, SoftmaxCrossEntropy, composite_loss, loss_function
-
-LossFunction = Callable[[Tensor, Tensor], Tensor]
+from fixlib.losses import Loss, LossFunction, Output, SoftmaxCrossEntropy, composite_loss, loss_function
 
 LARGEST_LOGIT = 30.0
 FIRST_POINTS = 97  # of the search: a step of 0.6 in logits, so that no minimum is overlooked

@@ -15,6 +15,7 @@ from fixlib.chapters.how_predictable.other_viewers import estimate
 from fixlib.chapters.simulated_control import runs as simulated_control
 from fixlib.grid import seen_points
 from fixlib.models import BASELINES as BASELINE_CLASSES
+from fixlib.registry import Registry
 from fixlib.runs.config import Config, Data, Loss, Model, RunSpec, get_profile, make_spec
 from fixlib.runs.execute import Attempt, Windows, load_windows, seen
 
@@ -57,10 +58,7 @@ def specs(
         networks: of `NETWORKS` and `ABLATIONS`; none for the former, with the latter (of two seeds) on `ABLATED`.
     """
     size, found = get_profile(profile), []
-    smoke, known = size.name == "smoke", NETWORKS | ABLATIONS
-    for kind, names, there_are in (("task", tasks, TASKS), ("network", networks, known)):
-        if unknown := [name for name in names if name not in there_are]:
-            raise ValueError(f"unknown {kind} {unknown[0]!r}; choose of {', '.join(there_are)}")
+    smoke, known = size.name == "smoke", Registry("network", NETWORKS | ABLATIONS)
     for task in tasks or tasks_of(dataset):
         tables = (size if smoke else replace(size, train=None)).data(dataset, **TASKS[task])
         windows = replace(tables, train_stride=1, val=tables.val if smoke else None)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from fixlib import system
 from fixlib.chapters.loss_comparison.runs import FURTHER_LOSSES, LOSSES
-from fixlib.models import BASELINES
 from fixlib.registry import Registry
 from fixlib.runs.config import Config, Loss, Model, Profile, RunSpec, get_profile, make_spec
 from fixlib.system import atomic_write
@@ -13,6 +12,11 @@ NAME = "hybrid_regression"
 N_IN, N_OUT = 4, 1
 # One fixation a frame (None), or the gaze every 100 ms.
 FRAMINGS: Registry[float | None] = Registry("framing", {"fixations": None, "10hz": 10.0})
+# What needs no network, as predictors of points.
+POINT_BASELINES = (
+    *("repeat_last", "repeat_last_subpixel", "centre", "training_mean", "training_median", "hold_then_prior"),
+    *("constant_velocity", "centre_bias", "transition_table", "displacement_table", "dwell_table", "return_table"),
+)
 
 
 def networks_of(size: Profile) -> dict[str, tuple[Model, Loss]]:
@@ -56,7 +60,7 @@ def specs(
         for name in networks or every:
             config = Config(where, *known[name], size.training)
             found += [make_spec(NAME, f"{name}.{framing}", size, seed, config) for seed in seeds]
-        for name in BASELINES:
+        for name in POINT_BASELINES:
             config = Config(where, Model(name, dict(as_frames=False)))
             found.append(make_spec(NAME, f"{name}.{framing}", size, 0, config))
     return found

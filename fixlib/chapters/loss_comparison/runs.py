@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from fixlib.losses import make_loss
+from fixlib.losses import LOSSES as LOSSES_OF_FRAMES
 from fixlib.runs.config import Config, Data, Loss, Model, Profile, RunSpec, get_profile, make_spec
 
 NAME = "loss_comparison"
@@ -80,7 +80,7 @@ def _loss(variant: str) -> Loss:
     if variant in FURTHER_LOSSES:
         return FURTHER_LOSSES[variant]
     loss = Loss(variant, LOSSES.get(variant, {}))
-    make_loss(loss.name, **loss.options)  # refuses what there is not
+    LOSSES_OF_FRAMES[loss.name](**loss.options)  # refuses what there is not
     return loss
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from fixlib.chapters.loss_comparison.runs import FURTHER_LOSSES, LOSSES, NAME
 from fixlib.losses import make_loss
-from fixlib.plots import interval, name_of
+from fixlib.plots import in_text, interval, name_of
 from fixlib.runs.store import Run
 from fixlib.runs.study import Study, difference, if_recorded, recorded, value
 from fixlib.theory.outputs import best_constant_loss
@@ -64,7 +64,7 @@ def headline() -> pd.DataFrame:
     for name in EVERY_LOSS:
         runs = study.runs_of(name)
         named[name_of(name)] = runs
-        named |= {f"– of these, seed {run.spec.seed}, failed": [run] for run in runs if failed(run, runs)}
+        named |= {f"– {in_text(name)}, seed {run.spec.seed}, failed": [run] for run in runs if failed(run, runs)}
     named |= {f"{name_of(name)}, {at_its_best(runs)}": runs for name, runs in tuned().items()}
     found = compared(named | {SEQUENCE: sequence()}, study.runs_of(REFERENCE))
     for name, again in repeated().items():

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fixlib.chapters.loss_comparison.runs import FURTHER_LOSSES, LOSSES, N_IN, N_OUT, RATE_HZ, TUNED, config_of
+from fixlib.chapters.loss_comparison.runs import FURTHER_LOSSES, LOSSES, N_IN, N_OUT, RATE_HZ, config_of
 from fixlib.runs.config import RunSpec, get_profile, make_spec
 
 NAME = "loss_tuning"
@@ -19,7 +19,8 @@ def specs(
     where = size.data(dataset, rate_hz=RATE_HZ, n_in=N_IN, n_out=N_OUT, stride=N_OUT)
     found = []
     for name in losses:
-        base, (chosen, _) = config_of(name, size, where), TUNED[name]
+        base = config_of(name, size, where)
+        chosen = base.training.learning_rate
         for rate, norm in [(rate, 1.0) for rate in RATES] + [(chosen, None)]:
             training = replace(base.training, learning_rate=rate, clip_norm=norm, epochs=EPOCHS, patience=None)
             variant = f"{name}-{rate:g}-{'clipped' if norm else 'unclipped'}"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fixlib.chapters.loss_comparison.runs import N_IN, N_OUT, PRIOR, RATE_HZ
+from fixlib.registry import Registry
 from fixlib.runs.config import Config, Loss, Model, RunSpec, get_profile, make_spec
 
 NAME = "targets"
@@ -21,8 +22,6 @@ SIGMAS_PX = (0.5, 1.0, 2.0)
 
 def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,), parts: Sequence[str] = PARTS) -> list[RunSpec]:
     """One run a target or head and seed; ValueError for an unknown profile or part."""
-    if unknown := [part for part in parts if part not in PARTS]:
-        raise ValueError(f"unknown part {unknown[0]!r}; choose of {', '.join(PARTS)}")
     size = get_profile(profile)
     where = size.data(dataset, rate_hz=RATE_HZ, n_in=N_IN, n_out=N_OUT, stride=N_OUT)
     softmax = Config(where, size.frames, Loss("softmax_cross_entropy"), size.training)
@@ -30,7 +29,8 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,), parts: Sequen
     soft_argmax = Config(where, Model("soft_argmax", size.simvp), Loss("l1"), size.training)
     mixture = replace(softmax, model=Model("mixture", size.simvp))
     moved = replace(softmax, model=Model("mixture", size.simvp | dict(target="displacement")))
-    of_part = {
+    of_part: Registry[dict[str, Config]] = Registry("part")
+    of_part |= {
         "softmax": {f"softmax_sigma_{sigma:g}": _softened(softmax, sigma) for sigma in SIGMAS_PX},
         "bce": {"bce": bce} | {f"bce_sigma_{sigma:g}": _softened(bce, sigma) for sigma in SIGMAS_PX},
         "soft_argmax": {"soft_argmax": soft_argmax},

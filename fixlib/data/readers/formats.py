@@ -227,8 +227,8 @@ def read_table(file: File, columns: dict[str, str], eye: str) -> Table | None:
             if name in TIMES and (unit := _plain(grid.names[place])[1]):
                 time[name] = unit
     for name, said in columns.items():
-        column, _, unit = said.rpartition(":")
-        column, unit = (column, unit) if unit in UNITS else (said, "")
+        column, colon, unit = said.rpartition(":")
+        column, unit = (column, unit) if colon and unit in UNITS else (said, "")
         where.pop(name, None)
         if column and column not in grid.names:
             raise DataFileError(f"{file.name} has no column {column!r}; it has {', '.join(grid.names)}")
@@ -278,7 +278,8 @@ def tidy(rows: pd.DataFrame, layout: Layout = GENERIC, eye: str = "") -> pd.Data
             **{f"{side}{axis}": rows[f"{side}{axis}"].mask(bad) for axis in "xy" if f"{side}{axis}" in rows}
         )
     if "confidence" in rows:
-        rows = rows.assign(x=rows["x"].mask(rows["confidence"] < layout.minimum))
+        doubtful = rows["confidence"] < layout.minimum
+        rows = rows.assign(**{x: rows[x].mask(doubtful) for x in {"x", "lx", "rx"}.intersection(rows)})
     pairs = [pair for pair in (("x", "y"), ("lx", "ly"), ("rx", "ry")) if set(pair) <= set(rows)]
     for x, y in pairs:
         if layout.missing is not None:  # 0 in both; -1 in either
