@@ -1,7 +1,6 @@
 """How many bits calibration keeps from a map by mixing in no more than a small share of the centre bias.
 
-Chapter 4's networks of the size `tuned` (first seed), calibrated as recorded, and with shares of up to 1. Their weights
-have to lie in build/weights; where one is missing, the message says how to train it.
+Chapter 4's networks of the size `tuned` (first seed, weights in build/weights), as recorded and with shares of up to 1.
 """
 
 from collections.abc import Iterator
@@ -24,9 +23,9 @@ def run(quick: bool, threads: int, dataset: str) -> Iterator[dict[str, Any]]:
         truth = {part: Truth.of(windows[part], config.data.n_in) for part in ("val", "test")}
         outputs = {part: predict(network, loader(network, config, windows[part])) for part in truth}
         maps = {part: log_weights(loss_of(config), logits) for part, logits in outputs.items()}
-        row: dict[str, Any] = dict(loss=loss)
+        row, prior = dict[str, Any](loss=loss), center_bias(config.data, windows)
         for name, shares in (("up to 0.3", SHARES), ("up to 1", SHARES + FURTHER)):
-            found = Calibration(maps["val"], truth["val"], center_bias(config.data, windows), shares)
+            found = Calibration(maps["val"], truth["val"], prior, shares)
             scored = evaluate_density(found.log_density(maps["test"]), truth["test"], n_boot=2)
             row |= {f"share, {name}": found.share, f"bits, {name}": scored.summary["bits"]["value"]}
         yield row

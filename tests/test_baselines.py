@@ -307,6 +307,14 @@ def test_weights_of_a_mixture_are_the_shares_of_what_only_one_part_explains():
     assert _mixture_weights(likelihood[:0], torch.tensor([True, True, False])).tolist() == [0.5, 0.5, 0.0]
 
 
+@pytest.mark.parametrize("table", [DisplacementTable, DwellTable, ReturnTable])
+def test_a_longer_history_counts_as_far_back_as_the_table_was_fitted(table):
+    baseline, seen = table(8).fit(random_windows(60, 7, 8), n_in=4), random_windows(5, 9, 8, seed=1)
+    assert torch.equal(baseline.log_density(seen, 2), baseline.log_density(seen[:, -4:], 2))
+    resting = torch.full((1, 9, 2), 2.5)
+    assert baseline.log_density(resting, 2).isfinite().all()
+
+
 @pytest.mark.parametrize("table", [DwellTable, ReturnTable])
 @pytest.mark.parametrize(
     "windows, n_in",

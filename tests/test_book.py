@@ -44,6 +44,7 @@ def project(tmp_path, monkeypatch):
         ("quick=true", "expected bool"),
         ("profile=papr", "unknown profile 'papr'; known: smoke, quick, paper"),
         ("dataset=osi", "osi"),
+        ("dataset=.", "train_data.pt"),
     ],
 )
 def test_wrong_parameters_are_refused_before_anything_runs(project, given, complaint):

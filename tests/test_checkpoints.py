@@ -75,9 +75,10 @@ class TestAtomicWriting:
         assert sorted(p.name for p in tmp_path.iterdir()) == [".run1.json.abc.tmp", ".run[1].json.kept", "run[1].json"]
 
 
-def train(checkpoint, epochs=3, width=3, **options):
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(2, width), nn.Dropout(0.5), nn.Linear(width, 1))
+def train(checkpoint, epochs=3, width=3, model=None, **options):
+    if model is None:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(2, width), nn.Dropout(0.5), nn.Linear(width, 1))
     batches = [(torch.randn(4, 2, generator=torch.Generator().manual_seed(n)), torch.ones(4, 1)) for n in range(3)]
     return train_model_with_loss(
         model,
@@ -155,9 +156,14 @@ class TestWhoseCheckpoint:
     def test_one_of_more_epochs_is_refused_and_kept(self, tmp_path):
         train(tmp_path / "c", epochs=3)
         before = (tmp_path / "c").read_bytes()
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5), nn.Linear(3, 1))
+        start, random_state = [value.clone() for value in model.state_dict().values()], torch.get_rng_state()
         with pytest.raises(ValueError, match="is of 3 epochs, and 2 were asked for: ask for as many or more"):
-            train(tmp_path / "c", epochs=2)
+            train(tmp_path / "c", epochs=2, model=model)
         assert (tmp_path / "c").read_bytes() == before
+        assert all(map(torch.equal, start, model.state_dict().values()))
+        assert torch.equal(random_state, torch.get_rng_state())
 
     @pytest.mark.parametrize(
         "damage",

@@ -80,7 +80,7 @@ class TestTargets:
         assert mixture == replace(found["softmax_sigma_1"], model=mixture.model, training=sharp.training)
         assert moved.model.options == mixture.model.options | dict(target="displacement")
         assert [spec.variant for spec in targets.specs("simulated", "quick", parts=("soft_argmax",))] == ["soft_argmax"]
-        with pytest.raises(ValueError, match="unknown part 'hard'; choose of softmax, bce, soft_argmax, mixture"):
+        with pytest.raises(ValueError, match="unknown part 'hard'; known: softmax, bce, soft_argmax, mixture"):
             targets.specs("simulated", "quick", parts=("hard",))
 
     def test_all_can_be_trained_and_scored_anew(self, project):

@@ -153,6 +153,7 @@ BAD = {
         "must be a tensor of torch.float32, not torch.float64",
     ),
     "float mask": (lambda s: {**s, "fixation_mask": s["fixation_mask"].float()}, "mask must be a tensor of torch.bool"),
+    "a number": (lambda s: {**s, "coordinates": 5}, r"must hold sequences, \(N, T, 2\), not \(\)"),
     "2-D": (lambda s: {**s, "coordinates": s["coordinates"][0]}, r"shape \(N, T, 2\), not \(5, 2\)"),
     "3 numbers": (lambda s: {**s, "coordinates": torch.zeros(6, 5, 3)}, r"not \(6, 5, 3\)"),
     "empty": (lambda s: {**s, "coordinates": torch.zeros(0, 5, 2)}, r"not \(0, 5, 2\)"),

@@ -130,6 +130,26 @@ def test_a_mistake_stops_and_the_option_that_it_names_settles_it(mistake):
         np.testing.assert_allclose(named(reading)["x"], named(readable(BASE))["x"], atol=1e-6)
 
 
+def test_a_column_may_be_called_like_a_unit():
+    reading = readable(BASE.rename(columns=dict(duration="ms")), columns="duration=ms")
+    assert reading.findings == []
+    np.testing.assert_allclose(named(reading)["duration_ms"], named(readable(BASE))["duration_ms"])
+    seconds = readable(SECONDS(BASE).rename(columns=dict(duration="s", onset="t")), columns="duration=s:s,onset=t:s")
+    np.testing.assert_allclose(named(seconds)["duration_ms"], named(readable(BASE))["duration_ms"])
+
+
+def test_degrees_need_the_size_of_the_screen():
+    with pytest.raises(ValueError, match="degrees:WxH"):
+        readable(BASE, unit="degrees")
+
+
+def test_doubtful_samples_of_each_eye_are_left_out():
+    eyes = BASE.assign(lx=BASE["x"], ly=BASE["y"], rx=BASE["x"], ry=BASE["y"], sure=1.0).drop(columns=["x", "y"])
+    eyes.loc[eyes["order"] == 1, "sure"] = 0.0
+    reading = readable(eyes, columns="lx=lx,ly=ly,rx=rx,ry=ry,confidence=sure")
+    assert len(reading.fixations) == (BASE["order"] != 1).sum()
+
+
 def test_y_is_never_turned_over_by_guess_and_is_when_said():
     up = BASE.assign(y=1024 - BASE["y"])
     assert readable(up).findings == []

@@ -92,6 +92,11 @@ def test_median_leaves_a_pixel_that_the_others_outweigh():
 def test_bad_maps_are_refused():
     with pytest.raises(ValueError, match="NaN"):
         decode_argmax(torch.full((4, 4), float("nan")))
+    endless = torch.ones(4, 4)
+    endless[3, 3] = float("inf")
+    for decode in (decode_mean, decode_median):
+        with pytest.raises(ValueError, match="infinite"):
+            decode(endless)
     with pytest.raises(ValueError, match="logits"):
         decode_mean(torch.full((4, 4), -1.0))
     with pytest.raises(ValueError, match="H, W"):

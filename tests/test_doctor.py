@@ -37,6 +37,9 @@ def test_damaged_files_are_lines_among_others(project, dataset, lines):
     assert found["data 'osie'"].startswith("BAD  data 'osie': ") and "val_data.pt" in found["data 'osie'"]
     assert found["data 'osie'"].endswith("move it away and run `fixlib data prepare osie`")
     assert found["data 'simulated'"].startswith("ok   data 'simulated': ")
+    (project / "data" / "osie" / "train_data.pt").unlink()
+    shutil.copy(project / "data" / "simulated" / "val_data.pt", project / "data" / "osie")
+    assert lines()[1]["data 'osie'"].startswith("ok   data 'osie': not prepared yet")
     run.path.write_text("{")
     failed = project / "build" / "failed" / "dice-smoke-0-0123456789.json"
     failed.parent.mkdir(parents=True)
@@ -45,6 +48,12 @@ def test_damaged_files_are_lines_among_others(project, dataset, lines):
     assert code == 1 and f"BAD  recorded runs: {run.path} is not a recorded run" in found["recorded runs"]
     assert "dice-smoke-0-0123456789: no luck; repeat the command, or delete" in found["failed runs"]
     assert "packages: Python 3." in found["packages"]  # pinned or not
+
+
+def test_a_package_of_which_only_a_trace_is_left_is_no_matter(project, lines, monkeypatch):
+    (project / "broken-1.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(str(project))
+    assert "packages: Python 3." in lines()[1]["packages"]
 
 
 def test_without_pinned_versions_the_other_lines_are_given(project, lines):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 import torch
 
 from fixlib import data, system
+from fixlib.chapters.hybrid_regression import runs as hybrid_regression
 from fixlib.chapters.loss_comparison import runs as loss_comparison
 from fixlib.chapters.loss_comparison.runs import LOSSES, run_real_loss_function_analysis
+from fixlib.chapters.loss_tuning import runs as loss_tuning
 from fixlib.cli import main
+from fixlib.models import BASELINES
 from fixlib.runs import ExperimentError, obtain
 from fixlib.runs import execute as predictors
 from fixlib.runs.config import Loss
@@ -115,6 +119,24 @@ class TestRuns:
 
 
 class TestFailures:
+    def test_where_every_run_fails_the_reason_is_told(self, project, monkeypatch, capsys, tmp_path):
+        def fail(spec, attempt):
+            raise RuntimeError("no luck")
+
+        monkeypatch.setattr(loss_comparison, "run", fail, raising=False)
+        asked = "run loss_comparison --dataset simulated --profile smoke --losses mse --workers 1 --results".split()
+        assert main([*asked, os.path.relpath(tmp_path, project)]) == 1
+        assert "RuntimeError: no luck" in capsys.readouterr().err
+
+    def test_a_baseline_of_ones_own_changes_no_recorded_chapter(self, monkeypatch):
+        before = [spec.key for spec in hybrid_regression.specs("simulated", "quick")]
+        monkeypatch.setitem(BASELINES, "mine", BASELINES["repeat_last"])
+        assert [spec.key for spec in hybrid_regression.specs("simulated", "quick")] == before
+
+    def test_a_loss_that_was_never_tuned_can_be(self):
+        found = {spec.variant: spec.config.training for spec in loss_tuning.specs("simulated", "tuned", losses=["bce"])}
+        assert [*found] == ["bce-0.0003-clipped", "bce-0.001-clipped", "bce-0.003-clipped", "bce-0.001-unclipped"]
+
     def test_one_failing_run_does_not_end_the_others(self, project, monkeypatch, tmp_path):
         def fail_on_mse(spec, attempt):
             if spec.variant == "mse":
@@ -139,6 +161,7 @@ class TestFailures:
         [
             (["run", "loss_comparisons"], "unknown experiment 'loss_comparisons'; choose one of confounds, "),
             (["run", "loss_comparison", "--losses", "mse,focl"], "focl"),
+            (["run", "loss_comparison", "--losses", "l1"], "unknown loss 'l1'"),  # of points
             (["run", "loss_comparison", "--profile", "papr"], "unknown profile 'papr'"),
             (["run", "loss_comparison", "--dataset", "osi"], "osi"),
             (["run", "hybrid_regression", "--networks", "hybrid"], "unknown network 'hybrid'; known: hybrid_l1"),
@@ -192,6 +215,13 @@ class TestOwnData:
         spellings = dataset, f"{dataset}/", f"{dataset}/../{Path(dataset).name}", f"{dataset}/./", *relative
         keys = [[spec.key for spec in loss_comparison.specs(spelt, "smoke")] for spelt in spellings]
         assert all(found == keys[0] for found in keys)
+
+    def test_a_run_is_not_scored_anew_on_files_that_were_changed(self, project, dataset):
+        folder = Path(shutil.copytree(dataset, project / "lab"))
+        run = obtain("sparsity", str(folder), "smoke", workers=1).run("repeat_last")
+        shutil.copy(folder / "val_data.pt", folder / "test_data.pt")
+        with pytest.raises(ValueError, match="they were changed"):
+            predictors.rescore(run)
 
     def test_what_is_asked_for_twice_is_run_once(self, project, dataset):
         study = obtain("loss_comparison", dataset, "smoke", seeds=[0, 0], losses=["mse", "mse"], workers=1)

@@ -13,9 +13,9 @@ from fixlib.chapters.hybrid_regression import figures, tables
 from fixlib.chapters.hybrid_regression.tables import Predictor
 from fixlib.plots import color_of
 from fixlib.runs import recorded
-from fixlib.runs.config import Config, Data, Loss, Model, RunSpec
+from fixlib.runs.config import Config, Data, Loss, Model, RunSpec, Training
 from fixlib.runs.store import Run
-from fixlib.runs.study import Study
+from fixlib.runs.study import Study, difference
 
 matplotlib.use("Agg")
 FIXATIONS, AT_10HZ = "One frame a fixation", "One frame every 100 ms"
@@ -60,6 +60,7 @@ def make_run(variant, errors, seed=0, history=True, undershoot=0.5, **options):
         Data("osie", rate_hz=None if framing == "fixations" else 10.0),
         Model(model, options),
         Loss("l2" if name == "hybrid_mse" else loss),
+        Training(epochs=3 if history else 0),
     )
     spec = RunSpec("hybrid_regression", "osie", variant, "smoke", seed, config, "0" * 16)
     return Run(spec, Path(spec.filename), payload)
@@ -157,6 +158,16 @@ class TestComparisons:
     def test_a_difference_is_a_minus_b_on_the_same_windows(self, study):
         found = predictor(study, "hybrid_mse.10hz").minus(predictor(study, "hybrid_l1.10hz"))
         assert found == pytest.approx(dict(value=1.0, low=1.0, high=1.0))
+
+    def test_frames_in_which_gaze_has_left_weigh_as_many_as_they_are(self, study):
+        ours, theirs = (predictor(study, f"{name}.10hz").runs[0] for name in ("hybrid_mse", "hybrid_l1"))
+        left = np.arange(len(SUBJECT)) % 3
+        for run, errors in ((ours, SUBJECT), (theirs, np.zeros(len(SUBJECT)))):
+            run.payload["per_window"] |= dict(changed_frames=left, changed_error=errors)
+        found = difference([ours], [theirs], "changed_error")
+        assert found["value"] == pytest.approx(np.average(SUBJECT, weights=left))
+        with pytest.raises(ValueError, match="undershoot is a ratio of two sums"):
+            difference([ours], [theirs], "undershoot")
 
     def test_a_table_of_predictors_beside_another(self, study):
         found = tables.beside(

@@ -250,6 +250,8 @@ def test_soft_argmax_is_the_mean_position_under_the_softmax_of_each_frame():
         places = torch.arange(8) + 0.5
         expected = torch.stack([(p.sum(-2) * places).sum(-1), (p.sum(-1) * places).sum(-1)], dim=-1)
         torch.testing.assert_close(points.eval()(frames), expected)
+    with pytest.raises(ValueError, match="a frame of one channel, not 3"):
+        NETWORKS["soft_argmax"]((3, 3, 8, 8), **options)
 
 
 def test_a_mixture_is_the_hybrid_with_a_density_for_an_answer():

@@ -8,7 +8,7 @@ import torch
 from scipy.linalg import expm
 
 from fixlib.chapters.simulated_control.runs import _optimum as optimum
-from fixlib.data import cut_windows, lattice_windows, simulate_scanpaths, transition_matrix
+from fixlib.data import SimulatorParameters, cut_windows, lattice_windows, simulate_scanpaths, transition_matrix
 from fixlib.data.simulator import DEFAULT
 from fixlib.grid import pixel_center, pixel_index
 from fixlib.losses import LOSSES, make_loss
@@ -403,8 +403,10 @@ def test_what_is_recorded_of_an_optimum(at_10hz, name):
 
 def test_bad_input_is_refused(at_10hz):
     patterns = lattice_windows(32, 5, 0.0, dict(train=4, val=4, test=4))["test"]
-    with pytest.raises(ValueError, match="simulated"):
-        forecast(patterns, 4)
+    otherwise = simulate_scanpaths(1, 1, parameters=SimulatorParameters(sd_local=4.0)).frames(10.0)
+    for windows in (patterns, otherwise):  # of the latter another density is the exact one
+        with pytest.raises(ValueError, match="simulated"):
+            forecast(windows, 4)
     with pytest.raises(ValueError, match="n_in"):
         forecast(at_10hz, 6)
     with pytest.raises(ValueError, match="n_out at least 1"):

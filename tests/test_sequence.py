@@ -101,6 +101,8 @@ def test_stay_learns_how_often_gaze_rests():
 def test_clear_errors():
     with pytest.raises(ValueError, match="core='lstm' is not one of gru, transformer, mlp"):
         GazeDensity(4, 1, core="lstm")
+    with pytest.raises(ValueError, match="four heads, which share hidden=30"):
+        GazeDensity(n_in=4, n_out=1, core="transformer", hidden=30)
     with pytest.raises(ValueError, match="gaussians even, got 4, 1, 32, 64 and 3"):
         GazeDensity(4, 1, gaussians=3)
     with pytest.raises(ValueError, match=r"\(batch, points, 2\)"):

@@ -208,6 +208,16 @@ def test_evaluate_model_counts_white_pixels_and_notices_swapped_axes():
     assert swapped["white_pixel_recall"] < 0.5
 
 
+def test_evaluate_model_takes_one_pass_and_names_a_loader_that_gives_nothing():
+    loader, loss = WindowLoader(windows(length=3), 2, batch_size=5), get_loss_function("mse")
+    model = Oracle(swap=False)
+    once = evaluate_model(model, iter([*loader]), loss)
+    assert once == evaluate_model(model, loader, loss)
+    assert once["test_loss"] == pytest.approx(mean_loss(model, loader, loss), rel=1e-12)
+    with pytest.raises(ValueError, match="the loader gave no batch"):
+        evaluate_model(model, [], loss)
+
+
 def test_predict_keeps_the_order():
     loader = WindowLoader(windows(), 2, batch_size=5)
     outputs = predict(Oracle(), loader)
