@@ -12,19 +12,17 @@ from fixlib.metrics.calibration import SHARES
 from fixlib.runs.execute import center_bias, load_network, load_windows, loader, log_weights, loss_of
 from fixlib.training import predict
 
-FURTHER = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+WIDER = (*SHARES, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 def run(quick: bool, threads: int, dataset: str) -> Iterator[dict[str, Any]]:
-    """A row per loss."""
-    for loss, runs in list(tables.tuned(dataset).items())[: 2 if quick else None]:
-        config = runs[0].spec.config
-        windows, network = load_windows(config.data), load_network(runs[0])
+    for loss, (first, *_) in list(tables.tuned(dataset).items())[: 2 if quick else None]:
+        config, windows, network = first.spec.config, load_windows(first.spec.config.data), load_network(first)
         truth = {part: Truth.of(windows[part], config.data.n_in) for part in ("val", "test")}
         outputs = {part: predict(network, loader(network, config, windows[part])) for part in truth}
         maps = {part: log_weights(loss_of(config), logits) for part, logits in outputs.items()}
         row, prior = dict[str, Any](loss=loss), center_bias(config.data, windows)
-        for name, shares in (("up to 0.3", SHARES), ("up to 1", SHARES + FURTHER)):
+        for name, shares in (("up to 0.3", SHARES), ("up to 1", WIDER)):
             found = Calibration(maps["val"], truth["val"], prior, shares)
             scored = evaluate_density(found.log_density(maps["test"]), truth["test"], n_boot=2)
             row |= {f"share, {name}": found.share, f"bits, {name}": scored.summary["bits"]["value"]}
