@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fixlib.chapters.simulated_control import figures, tables
-from fixlib.runs.config import Config, Data, Loss, Model, RunSpec
+from fixlib.runs.config import Config, Data, Loss, Model, RunSpec, Training
 from fixlib.runs.store import Run
 from fixlib.runs.study import Study, difference, facts, recorded
 
@@ -34,7 +34,7 @@ def make_run(variant, *, error, loss=None, test_loss=None, bits=None, ap=0.2, se
     if kind in ("simvp", "regression"):
         payload["history"] = [dict(epoch=1, train_loss=1.0, val_loss=1.0)]
     where = Data("simulated", n_in=10 if n_out > 1 else 4, n_out=n_out)
-    config = Config(where, Model(kind), Loss(loss or ""))
+    config = Config(where, Model(kind), Loss(loss or ""), Training(int(kind in ("simvp", "regression"))))
     spec = RunSpec("simulated_control", "simulated", variant, "smoke", seed, config, "0" * 16)
     return Run(spec, Path(spec.filename), payload)
 

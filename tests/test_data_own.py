@@ -144,9 +144,10 @@ def test_degrees_need_the_size_of_the_screen():
 
 
 def test_doubtful_samples_of_each_eye_are_left_out():
-    eyes = BASE.assign(lx=BASE["x"], ly=BASE["y"], rx=BASE["x"], ry=BASE["y"], sure=1.0).drop(columns=["x", "y"])
+    named_so = {f"{side} gaze {axis}": BASE[axis] for side in ("left", "right") for axis in "xy"}
+    eyes = BASE.assign(**named_so, sure=1.0).drop(columns=["x", "y"])
     eyes.loc[eyes["order"] == 1, "sure"] = 0.0
-    reading = readable(eyes, columns="lx=lx,ly=ly,rx=rx,ry=ry,confidence=sure")
+    reading = readable(eyes, columns="confidence=sure")
     assert len(reading.fixations) == (BASE["order"] != 1).sum()
 
 
