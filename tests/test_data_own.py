@@ -33,6 +33,7 @@ from fixlib.data import (
 from fixlib.data.own import RULES, _split
 from fixlib.data.readers import eyelink
 from fixlib.data.readers import files as reading_files
+from fixlib.data.readers.formats import tidy
 from fixlib.data.recordings import cut_by_time
 from fixlib.runs import obtain
 from tests import own_exports as exports
@@ -144,11 +145,8 @@ def test_degrees_need_the_size_of_the_screen():
 
 
 def test_doubtful_samples_of_each_eye_are_left_out():
-    named_so = {f"{side} gaze {axis}": BASE[axis] for side in ("left", "right") for axis in "xy"}
-    eyes = BASE.assign(**named_so, sure=1.0).drop(columns=["x", "y"])
-    eyes.loc[eyes["order"] == 1, "sure"] = 0.0
-    reading = readable(eyes, columns="confidence=sure")
-    assert len(reading.fixations) == (BASE["order"] != 1).sum()
+    places = pd.DataFrame(dict(lx=[1.0, 2.0], ly=[1.0, 2.0], rx=[3.0, 4.0], ry=[1.0, 2.0], confidence=[0.9, 0.1]))
+    assert tidy(places)["x"].isna().tolist() == [False, True]
 
 
 def test_y_is_never_turned_over_by_guess_and_is_when_said():

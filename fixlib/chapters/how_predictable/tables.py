@@ -89,6 +89,13 @@ def compared(named: Mapping[str, Sequence[Run]], table: Sequence[Run], rule: Seq
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("predictor")
 
 
+def of_task(study: Study, task: str, label: Mapping[str, str]) -> pd.DataFrame:
+    """`compared` of those predictors of a study (name -> label) that are recorded at a task."""
+    runs = {name: study.runs_of(f"{name}.{task}") for name in label}
+    named = {label[name]: found for name, found in runs.items() if found}
+    return compared(named, runs["transition_table"], runs["hold_then_prior"])
+
+
 def _row(runs: Sequence[Run], table: Sequence[Run], rule: Sequence[Run]) -> dict[str, Any]:
     alone = runs[0].spec == table[0].spec or "bits" not in runs[0].per_window
     gained = "–" if alone else interval(difference(runs, table, "bits"))
