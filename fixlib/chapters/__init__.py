@@ -14,7 +14,9 @@ def load() -> None:
 
 
 def rebuild(out: str = "figures", profile: str = "quick") -> Iterator[Path]:
-    """Write every figure of the book as PNG and PDF, then the animation of the first page; the files written.
+    """Write the figures that chapters register (`fixlib.plots.FIGURES`) as PNG and PDF, then the first page's animation.
+
+    Gives the files written.
 
     Args:
         out: folder, relative to the project.
