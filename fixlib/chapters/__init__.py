@@ -14,7 +14,7 @@ def load() -> None:
 
 
 def rebuild(out: str = "figures", profile: str = "quick") -> Iterator[Path]:
-    """Write the figures that chapters register (`fixlib.plots.FIGURES`) as PNG and PDF, then the first page's animation.
+    """Write the figures that chapters register (`plots.FIGURES`) as PNG and PDF, then the first page's animation.
 
     Gives the files written.
 
