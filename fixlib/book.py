@@ -125,6 +125,8 @@ def make_book(
         ValueError: an unknown chapter or parameter, or a parameter that cannot be used.
         BookError: a chapter failed. The others are executed all the same.
     """
+    import nbconvert.preprocessors  # noqa: F401  # here, since two threads would import it at the same time below
+
     notebooks = chapter_paths(chapters)
     values = parse_parameters(parameters, notebooks) | (dict(results_dir=results) if results else {})
     if update and values:
