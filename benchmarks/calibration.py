@@ -21,7 +21,8 @@ def run(quick: bool, threads: int, dataset: str) -> Iterator[dict[str, Any]]:
         truth = {part: Truth.of(windows[part], config.data.n_in) for part in ("val", "test")}
         outputs = {part: predict(network, loader(network, config, windows[part])) for part in truth}
         maps = {part: log_weights(loss_of(config), logits) for part, logits in outputs.items()}
-        row, prior = dict[str, Any](loss=loss), center_bias(config.data, windows)
+        row: dict[str, Any] = dict(loss=loss)
+        prior = center_bias(config.data, windows)
         for name, shares in (("up to 0.3", SHARES), ("up to 1", WIDER)):
             found = Calibration(maps["val"], truth["val"], prior, shares)
             scored = evaluate_density(found.log_density(maps["test"]), truth["test"], n_boot=2)

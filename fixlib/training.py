@@ -283,11 +283,17 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def check_precision(precision: str) -> str:
-    """The precision by its present name; ValueError for an unknown one, or one that this machine cannot train in."""
+def known_precision(precision: str) -> str:
+    """The precision by its present name; ValueError for an unknown one."""
     precision = OLDER_NAMES.get(precision, precision)
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
+    return precision
+
+
+def check_precision(precision: str) -> str:
+    """As `known_precision`; ValueError, too, for one that this machine cannot train in."""
+    precision = known_precision(precision)
     if precision == "tf32" and not torch.cuda.is_available():
         raise ValueError("precision tf32 needs a GPU; on a processor use float32 or bf16")
     return precision
@@ -388,25 +394,28 @@ class Checkpoint:
         content = self.path.read_bytes()
         try:
             state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-            written_by = state.pop("owner")
+            written_by, done = state.pop("owner"), len(state["history"])
+            random_state, of_gpus = state["random_state"], state["cuda_random_state"]
             different = ", ".join(name for name in owner if written_by.get(name) != owner[name])
-            done, random_state, of_gpus = len(state["history"]), state["random_state"], state["cuda_random_state"]
-            why = f"was written by another training or elsewhere (different: {different})" if different else ""
         except Exception as error:  # torch raises many kinds on damaged files; all mean the same
-            why = f"cannot be read ({type(error).__name__})"
-        if not why:
-            if done > epochs:
-                found = f"the checkpoint {self.path} is of {done} epochs, and {epochs} were asked for"
-                raise ValueError(f"{found}: ask for as many or more, or give another file")
-            torch.set_rng_state(random_state)
-            torch.cuda.set_rng_state_all(of_gpus)
-            return state
+            self._set_aside(f"cannot be read ({type(error).__name__})")
+            return None
+        if different:
+            self._set_aside(f"was written by another training or elsewhere (different: {different})")
+            return None
+        if done > epochs:
+            found = f"the checkpoint {self.path} is of {done} epochs, and {epochs} were asked for"
+            raise ValueError(f"{found}: ask for as many or more, or give another file")
+        torch.set_rng_state(random_state)
+        torch.cuda.set_rng_state_all(of_gpus)
+        return state
+
+    def _set_aside(self, why: str) -> None:
         names = (f"{self.path.name}.set-aside-{number}" for number in itertools.count(1))
         aside = next(path for path in map(self.path.with_name, names) if not path.exists())
         self.path.rename(aside)
         told = f"the checkpoint {self.path} {why}: it is now {aside.name}, and the training starts anew"
-        warnings.warn(told, stacklevel=2)
-        return None
+        warnings.warn(told, stacklevel=3)
 
 
 @numerics("float32")

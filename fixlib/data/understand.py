@@ -11,7 +11,7 @@ import pandas as pd
 
 from fixlib.data.datasets import PREPARED_SIZE
 from fixlib.data.gaze import DataFileError, Source
-from fixlib.data.readers import PICTURE, READERS, TIMES, UNITS, File, Table
+from fixlib.data.readers import PICTURE, READERS, TIMES, UNITS, File, Table, column_and_unit
 from fixlib.data.reading import Reading, Said, numbers
 from fixlib.data.recordings import COLUMNS, Recordings, Scanpaths
 from fixlib.data.velocity import THRESHOLD, fixations_by_velocity
@@ -303,8 +303,8 @@ def _in_ms(rows: pd.DataFrame, table: Table, reading: Reading) -> pd.DataFrame:
     said, stop = reading.said, reading.findings.append
     for name in TIMES:
         if name in rows:
-            _, colon, named = said.columns.get(name, "").rpartition(":")
-            unit = named if colon and named in UNITS else said.time or table.time.get(name, "ms")
+            _, named = column_and_unit(said.columns.get(name, ""))
+            unit = named or said.time or table.time.get(name, "ms")
             rows[name] *= UNITS[unit]
             reading.lines.append(f"  {name:<10}{table.found.get(name, name)} ({unit})")
     if "duration" not in rows and {"onset", "end"} <= set(rows):

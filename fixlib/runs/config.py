@@ -13,7 +13,7 @@ from typing import Any
 from fixlib import data
 from fixlib.data.datasets import resolve_folder
 from fixlib.registry import Registry
-from fixlib.training import OLDER_NAMES, PRECISIONS
+from fixlib.training import OLDER_NAMES, known_precision
 
 DESCRIPTION = "description"  # the kind of a run that describes recordings, and predicts nothing
 _LEFT_OUT = ("stride", "seed", "train_stride", "fold", "patience", "sigma")  # where they are None
@@ -101,9 +101,7 @@ class Training:
     sigma: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "precision", OLDER_NAMES.get(self.precision, self.precision))
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"unknown precision {self.precision!r}; choose one of {', '.join(PRECISIONS)}")
+        object.__setattr__(self, "precision", known_precision(self.precision))
 
     def to_json(self) -> dict[str, Any]:
         found = {name: value for name, value in asdict(self).items() if name not in _LEFT_OUT or value is not None}

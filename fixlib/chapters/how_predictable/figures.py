@@ -21,11 +21,11 @@ LINES = {
 
 def what_each_step_adds(record: Mapping[str, Study]) -> Figure:
     """Bits by which the predictors of `STEPS` differ, a panel per task, each with its interval."""
-    colors = [GREY, GREY, GREY, color_of("density_gru"), color_of("other_viewers")]
+    colors = {"gru": color_of("density_gru"), "others_and_history": color_of("other_viewers")}
     with plots.book_style():
         figure, panels = plt.subplots(1, len(record), figsize=(10, 3.1), sharey=True, sharex=True)
         for axes, task in zip(panels, record):
-            rows = [Row(step, color, [gain(task, *pair)]) for (step, pair), color in zip(STEPS.items(), colors)]
+            rows = [Row(step, colors.get(pair[0], GREY), [gain(task, *pair)]) for step, pair in STEPS.items()]
             plots.dots(axes, rows, written="+.2f")
             axes.axvline(0, color=GREY, lw=1)
             axes.set_title(IN_WORDS[task])

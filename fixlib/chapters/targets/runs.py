@@ -29,13 +29,15 @@ def specs(dataset: str, profile: str, seeds: Sequence[int] = (0,), parts: Sequen
     soft_argmax = Config(where, Model("soft_argmax", size.simvp), Loss("l1"), size.training)
     mixture = replace(softmax, model=Model("mixture", size.simvp))
     moved = replace(softmax, model=Model("mixture", size.simvp | dict(target="displacement")))
-    of_part: Registry[dict[str, Config]] = Registry("part")
-    of_part |= {
-        "softmax": {f"softmax_sigma_{sigma:g}": _softened(softmax, sigma) for sigma in SIGMAS_PX},
-        "bce": {"bce": bce} | {f"bce_sigma_{sigma:g}": _softened(bce, sigma) for sigma in SIGMAS_PX},
-        "soft_argmax": {"soft_argmax": soft_argmax},
-        "mixture": {"mixture": mixture, "mixture_displacement": moved},
-    }
+    of_part = Registry(
+        "part",
+        {
+            "softmax": {f"softmax_sigma_{sigma:g}": _softened(softmax, sigma) for sigma in SIGMAS_PX},
+            "bce": {"bce": bce} | {f"bce_sigma_{sigma:g}": _softened(bce, sigma) for sigma in SIGMAS_PX},
+            "soft_argmax": {"soft_argmax": soft_argmax},
+            "mixture": {"mixture": mixture, "mixture_displacement": moved},
+        },
+    )
     configs = {variant: config for part in parts for variant, config in of_part[part].items()}
     return [make_spec(NAME, variant, size, seed, config) for variant, config in configs.items() for seed in seeds]
 

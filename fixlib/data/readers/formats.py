@@ -215,6 +215,12 @@ GENERIC = Layout(
 )  # fmt: skip
 
 
+def column_and_unit(said: str) -> tuple[str, str]:
+    """Of "COLUMN:UNIT", a unit of time; of other text itself and "". A column may be called like a unit."""
+    column, colon, unit = said.rpartition(":")
+    return (column, unit) if colon and unit in UNITS else (said, "")
+
+
 def read_table(file: File, columns: dict[str, str], eye: str) -> Table | None:
     """A table of any separator, known by its columns' names; what the user says of a column comes first."""
     if (grid := file.grid) is None:
@@ -227,8 +233,7 @@ def read_table(file: File, columns: dict[str, str], eye: str) -> Table | None:
             if name in TIMES and (unit := _plain(grid.names[place])[1]):
                 time[name] = unit
     for name, said in columns.items():
-        column, colon, unit = said.rpartition(":")
-        column, unit = (column, unit) if colon and unit in UNITS else (said, "")
+        column, unit = column_and_unit(said)
         where.pop(name, None)
         if column and column not in grid.names:
             raise DataFileError(f"{file.name} has no column {column!r}; it has {', '.join(grid.names)}")
